@@ -1,0 +1,141 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::*;
+use crate::args::ProxyType;
+use crate::fake_control_plane::{FakeControlPlane, TestCertificate, bootstrap_answer};
+use crate::proxy::Proxy;
+use crate::socket::SocketMark;
+use crate::tls::Trust;
+
+const YAML: &str = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9901}}}";
+
+fn request() -> BootstrapRequest {
+    let proxy = Proxy {
+        proxy_type: ProxyType::Dataplane,
+        mesh: "demo".to_owned(),
+        name: "web-1".to_owned(),
+        resource: Some(r#"{"type":"Dataplane"}"#.to_owned()),
+    };
+    let mut request = BootstrapRequest::new(&proxy, EnvoyVersion::new("1.40.0".into(), "a/1.40.0/b/c/d".into()));
+    request.dataplane_token = "secret".to_owned();
+    request
+}
+
+async fn fetch_from(url: &str, trust: Option<Trust>) -> Result<Bootstrap, BootstrapError> {
+    let control_plane = ControlPlane::new(url, trust, SocketMark::default()).unwrap();
+    let retry = RetryPolicy {
+        backoff: Duration::from_millis(10),
+        max_duration: Duration::from_secs(20),
+    };
+    fetch(&control_plane, &request(), retry).await
+}
+
+#[tokio::test]
+async fn an_unknown_proxy_is_asked_for_again() {
+    let certificate = TestCertificate::issued("localhost");
+    let answers = vec![
+        (404, Bytes::new()),
+        (503, "starting".into()),
+        (200, bootstrap_answer(YAML)),
+    ];
+    let mut server = FakeControlPlane::start(Some(&certificate), answers).await;
+    let bootstrap = fetch_from(&server.url("https", "localhost"), Some(Trust::Ca(certificate.ca_pem)))
+        .await
+        .unwrap();
+    assert_eq!(bootstrap.yaml, YAML.as_bytes());
+    let request = server.requests.recv().await.unwrap();
+    assert_eq!(request["mesh"], "demo");
+    assert_eq!(request["proxyType"], "dataplane");
+    assert_eq!(request["dataplaneToken"], "secret");
+    assert_eq!(request["dataplaneResource"], r#"{"type":"Dataplane"}"#);
+    assert_eq!(request["version"]["envoy"]["version"], "1.40.0");
+    assert_eq!(request["version"]["kumaDp"]["version"], env!("CARGO_PKG_VERSION"));
+    for absent in ["socketMark", "dataplaneTokenPath", "readinessPort"] {
+        assert!(request.get(absent).is_none(), "{absent}");
+    }
+    assert!(server.requests.recv().await.is_some());
+    assert!(server.requests.recv().await.is_some());
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_quoted() {
+    let certificate = TestCertificate::issued("localhost");
+    let answers = vec![(422, "mesh: mesh \"demo\" does not exist".into())];
+    let mut server = FakeControlPlane::start(Some(&certificate), answers).await;
+    let error = fetch_from(&server.url("https", "localhost"), Some(Trust::Ca(certificate.ca_pem)))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            BootstrapError::Refused {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("mesh \"demo\" does not exist"), "{error}");
+    assert!(server.requests.recv().await.is_some());
+    assert!(server.requests.try_recv().is_err(), "asked once");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_final_and_explained() {
+    let certificate = TestCertificate::issued("localhost");
+    let server = FakeControlPlane::start(Some(&certificate), vec![(200, bootstrap_answer(YAML))]).await;
+    let other = TestCertificate::issued("localhost").ca_pem;
+    let error = fetch_from(&server.url("https", "localhost"), Some(Trust::Ca(other)))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, BootstrapError::Certificate(_)), "{error}");
+    assert!(error.to_string().contains("--ca-cert-file"), "{error}");
+}
+
+#[tokio::test]
+async fn the_certificate_must_list_the_address() {
+    for certificate in [
+        TestCertificate::issued("elsewhere"),
+        TestCertificate::self_signed_ca("elsewhere"),
+    ] {
+        let server = FakeControlPlane::start(Some(&certificate), vec![(200, bootstrap_answer(YAML))]).await;
+        let trust = Trust::Ca(certificate.ca_pem);
+        let error = fetch_from(&server.url("https", "127.0.0.1"), Some(trust))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, BootstrapError::Certificate(_)), "{error}");
+        assert!(
+            fetch_from(&server.url("https", "127.0.0.1"), Some(Trust::Anything))
+                .await
+                .is_ok()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_self_signed_ca_may_be_the_server_certificate_itself() {
+    let certificate = TestCertificate::self_signed_ca("127.0.0.1");
+    let server = FakeControlPlane::start(Some(&certificate), vec![(200, bootstrap_answer(YAML))]).await;
+    let url = server.url("https", "127.0.0.1");
+    assert!(fetch_from(&url, Some(Trust::Ca(certificate.ca_pem))).await.is_ok());
+    let other = TestCertificate::self_signed_ca("127.0.0.1").ca_pem;
+    let error = fetch_from(&url, Some(Trust::Ca(other))).await.unwrap_err();
+    assert!(matches!(error, BootstrapError::Certificate(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_unreachable_control_plane_is_named_in_the_end() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let control_plane = ControlPlane::new(&format!("http://{closed}"), None, SocketMark::default()).unwrap();
+    let retry = RetryPolicy {
+        backoff: Duration::from_millis(1),
+        max_duration: Duration::from_millis(20),
+    };
+    let error = fetch(&control_plane, &request(), retry).await.unwrap_err();
+    assert!(matches!(error, BootstrapError::TimedOut { .. }), "{error}");
+    assert!(error.to_string().contains(&closed.to_string()), "{error}");
+}

@@ -1,0 +1,224 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::*;
+use hickory_proto::op::{Message, Query};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use meshspan_xds::proto::agent::{DnsRecord, DnsUpdate};
+use std::net::Ipv4Addr;
+use tokio::task::JoinSet;
+
+/// The server under test, its tasks, and its resolvers.
+struct Dns {
+    address: SocketAddr,
+    table: Arc<Table>,
+    _folder: tempfile::TempDir,
+    _tasks: JoinSet<()>,
+}
+
+async fn start(resolvers: &[SocketAddr]) -> Dns {
+    let folder = tempfile::tempdir().unwrap();
+    let resolv_conf = folder.path().join("resolv.conf");
+    let lines: String = resolvers
+        .iter()
+        .map(|address| format!("nameserver [{}]:{}\n", address.ip(), address.port()))
+        .collect();
+    std::fs::write(&resolv_conf, lines).unwrap();
+    let settings = DnsSettings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        resolv_conf,
+        mark: SocketMark::default(),
+    };
+    let table = Arc::new(Table::new());
+    let server = DnsServer::bind(&settings, table.clone()).await.unwrap();
+    let address = server.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(server.serve());
+    Dns {
+        address,
+        table,
+        _folder: folder,
+        _tasks: tasks,
+    }
+}
+
+fn set(table: &Table, name: &str, addresses: &[&str]) {
+    let addresses = addresses.iter().map(|a| (*a).to_owned()).collect();
+    let records = vec![DnsRecord {
+        name: name.to_owned(),
+        addresses,
+    }];
+    table.apply(DnsUpdate {
+        full: false,
+        records,
+        removed_names: vec![],
+        ttl_seconds: 3,
+    });
+}
+
+fn query(name: &str, record_type: RecordType) -> Message {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), record_type));
+    message
+}
+
+async fn ask_udp(server: SocketAddr, query: &Message) -> Message {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(server).await.unwrap();
+    socket.send(&query.to_vec().unwrap()).await.unwrap();
+    let mut buffer = vec![0; 65535];
+    let length = socket.recv(&mut buffer).await.unwrap();
+    let answer = Message::from_vec(&buffer[..length]).unwrap();
+    assert_eq!(answer.metadata.id, query.metadata.id);
+    answer
+}
+
+async fn ask_tcp(stream: &mut TcpStream, query: &Message) -> Message {
+    let bytes = query.to_vec().unwrap();
+    stream.write_u16(u16::try_from(bytes.len()).unwrap()).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = vec![0; stream.read_u16().await.unwrap().into()];
+    stream.read_exact(&mut answer).await.unwrap();
+    Message::from_vec(&answer).unwrap()
+}
+
+fn addresses(answer: &Message) -> Vec<String> {
+    answer.answers.iter().map(|record| record.data.to_string()).collect()
+}
+
+/// A resolver that knows every name.
+struct Upstream {
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+fn upstream_answer(request: &[u8], code: ResponseCode, truncate: bool) -> Vec<u8> {
+    let request = Message::from_vec(request).unwrap();
+    let mut answer = Message::response(request.metadata.id, request.metadata.op_code);
+    answer.metadata.response_code = code;
+    answer.add_query(request.queries[0].clone());
+    let data = RData::A(A(Ipv4Addr::new(192, 0, 2, 1)));
+    answer.add_answer(Record::from_rdata(request.queries[0].name().clone(), 60, data));
+    if truncate {
+        answer.truncate().to_vec().unwrap()
+    } else {
+        answer.to_vec().unwrap()
+    }
+}
+
+/// Over UDP it answers with `code`, truncated if asked for; over TCP whole.
+async fn upstream(code: ResponseCode, truncate: bool) -> Upstream {
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let udp = UdpSocket::bind(address).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut buffer = vec![0; 65535];
+        while let Ok((length, client)) = udp.recv_from(&mut buffer).await {
+            udp.send_to(&upstream_answer(&buffer[..length], code, truncate), client)
+                .await
+                .unwrap();
+        }
+    });
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            let mut request = vec![0; stream.read_u16().await.unwrap().into()];
+            stream.read_exact(&mut request).await.unwrap();
+            let answer = upstream_answer(&request, code, false);
+            stream.write_u16(u16::try_from(answer.len()).unwrap()).await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    Upstream { address, _tasks: tasks }
+}
+
+/// An address where nobody listens.
+async fn dead() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn mesh_names_over_udp_and_tcp() {
+    let dns = start(&[]).await;
+    set(&dns.table, "redis.mzsvc.mesh.local", &["243.0.0.1", "fd00::1"]);
+    let a = query("Redis.mzsvc.mesh.local.", RecordType::A);
+    assert_eq!(addresses(&ask_udp(dns.address, &a).await), ["243.0.0.1"]);
+    let mut stream = TcpStream::connect(dns.address).await.unwrap();
+    assert_eq!(addresses(&ask_tcp(&mut stream, &a).await), ["243.0.0.1"]);
+    let aaaa = query("redis.mzsvc.mesh.local.", RecordType::AAAA);
+    assert_eq!(
+        addresses(&ask_tcp(&mut stream, &aaaa).await),
+        ["fd00::1"],
+        "a second query on the connection"
+    );
+}
+
+#[tokio::test]
+async fn the_next_query_sees_an_update() {
+    let dns = start(&[]).await;
+    let a = query("redis.mzsvc.mesh.local.", RecordType::A);
+    for address in ["243.0.0.1", "243.0.0.2"] {
+        set(&dns.table, "redis.mzsvc.mesh.local", &[address]);
+        assert_eq!(addresses(&ask_udp(dns.address, &a).await), [address]);
+    }
+}
+
+#[tokio::test]
+async fn other_names_go_to_the_resolvers_in_order() {
+    let refusing = upstream(ResponseCode::Refused, false).await;
+    let good = upstream(ResponseCode::NoError, false).await;
+    let dns = start(&[dead().await, refusing.address, good.address]).await;
+    let a = query("example.org.", RecordType::A);
+    assert_eq!(addresses(&ask_udp(dns.address, &a).await), ["192.0.2.1"]);
+    let mut stream = TcpStream::connect(dns.address).await.unwrap();
+    assert_eq!(addresses(&ask_tcp(&mut stream, &a).await), ["192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn a_resolvers_no_is_an_answer() {
+    let first = upstream(ResponseCode::NXDomain, false).await;
+    let second = upstream(ResponseCode::NoError, false).await;
+    let dns = start(&[first.address, second.address]).await;
+    let answer = ask_udp(dns.address, &query("example.org.", RecordType::A)).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn a_truncated_answer_sends_the_client_to_tcp() {
+    let resolver = upstream(ResponseCode::NoError, true).await;
+    let dns = start(&[resolver.address]).await;
+    let a = query("example.org.", RecordType::A);
+    let answer = ask_udp(dns.address, &a).await;
+    assert!(answer.metadata.truncation && answer.answers.is_empty());
+    let mut stream = TcpStream::connect(dns.address).await.unwrap();
+    assert_eq!(addresses(&ask_tcp(&mut stream, &a).await), ["192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn without_a_working_resolver_the_client_hears_so() {
+    for resolvers in [vec![], vec![dead().await]] {
+        let dns = start(&resolvers).await;
+        let answer = ask_udp(dns.address, &query("example.org.", RecordType::A)).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        assert_eq!(answer.queries.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_names_the_remedy() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = DnsSettings {
+        listen: taken.local_addr().unwrap(),
+        resolv_conf: "/nonexistent".into(),
+        mark: SocketMark::default(),
+    };
+    let error = DnsServer::bind(&settings, Arc::new(Table::new()))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("--dns-proxy-port") && error.contains(&settings.listen.to_string()),
+        "{error}"
+    );
+}

@@ -1,0 +1,77 @@
+//! Envoy's admin interface.
+
+use crate::control_plane::Io;
+use crate::http_client;
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Where the admin interface listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AdminAddress {
+    Tcp(SocketAddr),
+    Pipe(PathBuf),
+}
+
+impl AdminAddress {
+    /// A listener on all addresses is reached through loopback.
+    pub(crate) fn from_listener(ip: IpAddr, port: u16) -> Self {
+        let ip = match ip {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        Self::Tcp(SocketAddr::new(ip, port))
+    }
+
+    /// `GET /ready`: the state that Envoy reports (`LIVE`, `PRE_INITIALIZING`, ...), or why there is none.
+    pub(crate) async fn server_state(&self) -> Result<String, String> {
+        let (_, body) = self.request(Method::GET, "/ready").await?;
+        Ok(String::from_utf8_lossy(&body).trim().to_owned())
+    }
+
+    /// `POST /healthcheck/fail`: Envoy answers health checks of others with failure from now on.
+    pub(crate) async fn fail_health_checks(&self) -> Result<(), String> {
+        self.post("/healthcheck/fail").await
+    }
+
+    /// `POST /drain_listeners?graceful`: connections are asked to finish, new ones are still taken during the drain time.
+    pub(crate) async fn drain_listeners(&self) -> Result<(), String> {
+        self.post("/drain_listeners?graceful").await
+    }
+
+    async fn post(&self, path: &'static str) -> Result<(), String> {
+        match self.request(Method::POST, path).await? {
+            (StatusCode::OK, _) => Ok(()),
+            (status, body) => Err(format!(
+                "POST {path}: {status}: {}",
+                String::from_utf8_lossy(&body).trim()
+            )),
+        }
+    }
+
+    async fn request(&self, method: Method, path: &'static str) -> Result<(StatusCode, Bytes), String> {
+        let failed = |error: &dyn std::fmt::Display| format!("Envoy admin {path}: {error}");
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "envoy-admin")
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| failed(&error))?;
+        let stream: Box<dyn Io> = match self {
+            Self::Tcp(address) => Box::new(TcpStream::connect(address).await.map_err(|error| failed(&error))?),
+            Self::Pipe(path) => Box::new(UnixStream::connect(path).await.map_err(|error| failed(&error))?),
+        };
+        http_client::send(stream, request, MAX_BODY_BYTES, TIMEOUT)
+            .await
+            .map_err(|error| failed(&error))
+    }
+}

@@ -1,0 +1,44 @@
+//! The data plane agent: the process that runs beside an application and owns its Envoy.
+//!
+//! It fetches Envoy's bootstrap from the control plane, starts and drains Envoy, answers DNS for mesh names, probes the
+//! local application and says when the proxy is ready. It configures nothing in Envoy itself (that is ADS, between
+//! Envoy and the control plane) and installs no interception rules (crate `meshspan-interception`).
+//!
+//! Start at [`run()`]: modules `run` and `startup` show the order in which the parts below come up and go down.
+//!
+//! * `args`: flags and `KUMA_*` variables; `proxy`, `template`, `token`: who this proxy is, from what the user gave.
+//! * `control_plane`, `tls`, `http_client`, `socket`: how connections are made, `SO_MARK` included.
+//! * `bootstrap`: `POST /bootstrap`; `envoy`: find, install, run, administrate.
+//! * `stream`: the agent's own gRPC stream, which feeds `dns` (records) and `health` (what to probe).
+//! * `readiness`: `GET /ready`.
+
+mod args;
+mod backoff;
+mod bootstrap;
+mod control_plane;
+mod dns;
+mod duration;
+mod envoy;
+#[cfg(test)]
+mod fake_control_plane;
+mod health;
+mod http_client;
+mod proxy;
+mod readiness;
+mod run;
+mod socket;
+mod startup;
+mod stream;
+mod template;
+mod tls;
+mod token;
+
+pub use args::{EnvoyInstallArgs, ProxyType, RunArgs, Secret};
+pub use bootstrap::BootstrapError;
+pub use control_plane::{ConnectError, ControlPlaneAddressError};
+pub use dns::DnsBindError;
+pub use envoy::{
+    ENVOY_VERSION, EnvoyExited, EnvoyNotFound, InstallError, find_envoy, install_envoy, managed_envoy_path,
+};
+pub use proxy::ProxyError;
+pub use run::run;

@@ -1,0 +1,258 @@
+//! Who this proxy is: from its document (Dataplane, ZoneIngress, ZoneEgress), or from `--name` and `--mesh`.
+
+use crate::args::{ProxyType, RunArgs};
+use crate::template::{self, TemplateError};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
+
+/// The proxy as the control plane is told about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proxy {
+    pub(crate) proxy_type: ProxyType,
+    /// Empty for zone proxies.
+    pub(crate) mesh: String,
+    pub(crate) name: String,
+    /// The document as JSON text; `None` when the control plane already has the resource.
+    pub(crate) resource: Option<String>,
+}
+
+/// Why the proxy's identity could not be established.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// Neither a document nor a name was given.
+    #[error("{what} is missing: give a document with --dataplane-file, or --name{also}")]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+        /// The other flags needed.
+        also: &'static str,
+    },
+    /// `--name` or `--mesh` together with a document.
+    #[error("{flag} cannot be combined with a dataplane document: the document's own value counts")]
+    Conflict {
+        /// The flag in question.
+        flag: &'static str,
+    },
+    /// The document cannot be read.
+    #[error("dataplane document {origin}: {reason}")]
+    Unreadable {
+        /// The file, or the flag.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
+    /// A variable without value, or a broken tag.
+    #[error("dataplane document {origin}, {source}")]
+    Template {
+        /// The file, or the flag.
+        origin: String,
+        /// Variable and line.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A field is missing or wrong.
+    #[error("dataplane document {origin}: {field}: {reason}")]
+    Field {
+        /// The file, or the flag.
+        origin: String,
+        /// Field path.
+        field: &'static str,
+        /// Reason and remedy.
+        reason: String,
+    },
+}
+
+impl Proxy {
+    /// Reads what the flags name. `pod` is `$POD_NAME.$POD_NAMESPACE` where they are set.
+    pub(crate) fn resolve(args: &RunArgs, pod: Option<String>) -> Result<Self, ProxyError> {
+        let (origin, text) = match (given(&args.dataplane), &args.dataplane_file) {
+            (Some(text), _) => ("of --dataplane".to_owned(), text.to_owned()),
+            (None, Some(path)) if !path.as_os_str().is_empty() => (path.display().to_string(), read_document(path)?),
+            (None, _) => return Self::from_name(args, pod),
+        };
+        for (flag, value) in [("--name", &args.name), ("--mesh", &args.mesh)] {
+            if given(value).is_some() {
+                return Err(ProxyError::Conflict { flag });
+            }
+        }
+        let variables: BTreeMap<String, String> = args.dataplane_var.iter().cloned().collect();
+        let text = template::render(&text, &variables).map_err(|source: TemplateError| ProxyError::Template {
+            origin: origin.clone(),
+            source: source.into(),
+        })?;
+        Self::from_document(args.proxy_type, &origin, &text)
+    }
+
+    fn from_name(args: &RunArgs, pod: Option<String>) -> Result<Self, ProxyError> {
+        let is_sidecar = args.proxy_type == ProxyType::Dataplane;
+        let also = if is_sidecar { " and --mesh" } else { "" };
+        let name = given(&args.name)
+            .map(str::to_owned)
+            .or(pod)
+            .ok_or(ProxyError::Missing {
+                what: "the name of the proxy",
+                also,
+            })?;
+        let mesh = match given(&args.mesh) {
+            Some(mesh) if is_sidecar => mesh.to_owned(),
+            _ if is_sidecar => "default".to_owned(),
+            _ => String::new(),
+        };
+        Ok(Self {
+            proxy_type: args.proxy_type,
+            mesh,
+            name,
+            resource: None,
+        })
+    }
+
+    fn from_document(proxy_type: ProxyType, origin: &str, text: &str) -> Result<Self, ProxyError> {
+        let field = |field, reason: String| ProxyError::Field {
+            origin: origin.to_owned(),
+            field,
+            reason,
+        };
+        let document: Value = serde_saphyr::from_str(text).map_err(|error| ProxyError::Unreadable {
+            origin: origin.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let string = |name: &str| {
+            document
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
+        let expected = proxy_type.resource_type();
+        match string("type") {
+            Some(found) if found == expected => {}
+            Some(found) => {
+                let reason = match proxy_type_of(found) {
+                    Some(fitting) => format!(
+                        "{found} needs --proxy-type {fitting}; --proxy-type {} needs {expected}",
+                        proxy_type.as_str()
+                    ),
+                    None => format!(
+                        "{found:?} is not a proxy; --proxy-type {} needs {expected}",
+                        proxy_type.as_str()
+                    ),
+                };
+                return Err(field("type", reason));
+            }
+            None => return Err(field("type", format!("is missing; write `type: {expected}`"))),
+        }
+        let name = string("name").ok_or_else(|| field("name", "is missing or not a text".to_owned()))?;
+        let mesh = match proxy_type {
+            ProxyType::Dataplane => string("mesh").unwrap_or("default"),
+            ProxyType::Ingress | ProxyType::Egress => "",
+        };
+        Ok(Self {
+            proxy_type,
+            mesh: mesh.to_owned(),
+            name: name.to_owned(),
+            resource: Some(document.to_string()),
+        })
+    }
+}
+
+/// An environment variable that is set but empty counts as not set.
+fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|text| !text.is_empty())
+}
+
+fn proxy_type_of(resource_type: &str) -> Option<&'static str> {
+    [ProxyType::Dataplane, ProxyType::Ingress, ProxyType::Egress]
+        .into_iter()
+        .find(|candidate| candidate.resource_type() == resource_type)
+        .map(ProxyType::as_str)
+}
+
+fn read_document(path: &Path) -> Result<String, ProxyError> {
+    let unreadable = |reason: String| ProxyError::Unreadable {
+        origin: path.display().to_string(),
+        reason,
+    };
+    let reader: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?)
+    };
+    let mut text = String::new();
+    reader
+        .take(MAX_DOCUMENT_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| unreadable(error.to_string()))?;
+    if text.len() as u64 > MAX_DOCUMENT_BYTES {
+        return Err(unreadable("is larger than 1 MiB".to_owned()));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::Parser;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn resolve(args: &[&str]) -> Result<Proxy, ProxyError> {
+        let args = Program::try_parse_from(std::iter::once(&"dp").chain(args)).unwrap().run;
+        Proxy::resolve(&args, None)
+    }
+
+    const DATAPLANE: &str = "type: Dataplane\nmesh: demo\nname: '{{ name }}'\nnetworking: {address: '{{ ip }}'}";
+
+    #[test]
+    fn a_document_is_rendered_and_sent_as_json() {
+        let proxy = resolve(&["--dataplane", DATAPLANE, "-v", "name=web-1", "-v", "ip=10.0.0.1"]).unwrap();
+        assert_eq!((proxy.mesh.as_str(), proxy.name.as_str()), ("demo", "web-1"));
+        assert_eq!(
+            proxy.resource.unwrap(),
+            r#"{"type":"Dataplane","mesh":"demo","name":"web-1","networking":{"address":"10.0.0.1"}}"#
+        );
+    }
+
+    #[test]
+    fn the_document_must_fit_the_proxy_type() {
+        let error = resolve(&["--proxy-type", "ingress", "--dataplane", "{type: Dataplane, name: a}"]).unwrap_err();
+        assert!(
+            error.to_string().contains("Dataplane needs --proxy-type dataplane"),
+            "{error}"
+        );
+        let error = resolve(&["--dataplane", "{type: Mesh, name: a}"]).unwrap_err();
+        assert!(error.to_string().contains("type: \"Mesh\" is not a proxy"), "{error}");
+        let error = resolve(&["--dataplane", "{type: Dataplane}"]).unwrap_err();
+        assert!(error.to_string().contains("name: is missing"), "{error}");
+    }
+
+    #[test]
+    fn flags_and_document_do_not_mix() {
+        let error = resolve(&["--name", "a", "--dataplane", "{type: Dataplane, name: a}"]).unwrap_err();
+        assert!(matches!(error, ProxyError::Conflict { flag: "--name" }));
+    }
+
+    #[test]
+    fn without_document_the_name_is_needed() {
+        assert!(resolve(&[]).unwrap_err().to_string().contains("--name and --mesh"));
+        let ingress = resolve(&["--proxy-type", "ingress", "--name", "i1"]).unwrap();
+        assert_eq!((ingress.mesh.as_str(), ingress.resource), ("", None));
+    }
+
+    #[test]
+    fn broken_documents_name_their_origin() {
+        let error = resolve(&["--dataplane-file", "/nonexistent/dp.yaml"]).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/dp.yaml"), "{error}");
+        let error = resolve(&["--dataplane", "type: [", "-v", "a=b"]).unwrap_err();
+        assert!(error.to_string().contains("of --dataplane"), "{error}");
+        let error = resolve(&["--dataplane", DATAPLANE]).unwrap_err();
+        assert!(error.to_string().contains("--dataplane-var name=<value>"), "{error}");
+    }
+}

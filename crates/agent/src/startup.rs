@@ -1,0 +1,249 @@
+//! Everything up to a running Envoy, in order: settings, DNS and readiness listeners, bootstrap, Envoy, agent stream.
+
+use crate::args::{ProxyType, RunArgs};
+use crate::bootstrap::{self, BootstrapRequest, MetricsResources, RetryPolicy};
+use crate::control_plane::ControlPlane;
+use crate::dns::{DnsServer, DnsSettings, Table};
+use crate::envoy::{self, AdminAddress, EnvoyCommand, EnvoyProcess};
+use crate::health::Prober;
+use crate::proxy::Proxy;
+use crate::readiness::{self, Phase, Readiness};
+use crate::socket::SocketMark;
+use crate::stream::AgentStream;
+use crate::tls::Trust;
+use crate::token::Token;
+use anyhow::{Context, bail};
+use meshspan_xds::proto::agent::Hello;
+use std::fs::DirBuilder;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::{NamedTempFile, TempDir};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const MAX_CA_BYTES: u64 = 1024 * 1024;
+/// Where distributions keep the CA bundle for TLS to external services.
+const SYSTEM_CA_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// A running data plane.
+pub(crate) struct Started {
+    pub(crate) envoy: EnvoyProcess,
+    pub(crate) admin: Option<AdminAddress>,
+    pub(crate) config_folder: ConfigFolder,
+}
+
+/// Where `bootstrap.yaml` is.
+pub(crate) enum ConfigFolder {
+    /// `--config-dir`.
+    Given(PathBuf),
+    /// Removed when dropped.
+    Temporary(TempDir),
+}
+
+/// Starts everything; the tasks that never end go to `background`. What can be wrong on this host is found first,
+/// before the control plane is asked. DNS is served from the beginning, because where DNS is redirected to the agent
+/// the control plane's own name is resolved through it.
+pub(crate) async fn start(
+    args: &RunArgs,
+    phase: watch::Receiver<Phase>,
+    background: &mut JoinSet<()>,
+) -> anyhow::Result<Started> {
+    let mark = SocketMark(args.socket_mark);
+    mark.check()?;
+    let proxy = Proxy::resolve(args, pod_name())?;
+    let token = token(args);
+    let token_text = token.read()?.unwrap_or_default();
+    let ca = ca_certificate(args)?;
+    let control_plane = ControlPlane::new(&args.cp_address, trust(args, ca.as_deref()), mark)?;
+    let binary = envoy::find_envoy(args.binary_path.as_deref().filter(|path| !path.as_os_str().is_empty()))?;
+    let envoy_version = envoy::ask_version(&binary).await?;
+
+    let serves_dns = args.dns_enabled && args.dns_proxy_port != 0 && args.proxy_type == ProxyType::Dataplane;
+    let dns = serves_dns.then(|| Arc::new(Table::new()));
+    if let Some(table) = &dns {
+        let settings = DnsSettings {
+            listen: SocketAddr::new(args.dns_proxy_address, args.dns_proxy_port),
+            resolv_conf: args.dns_resolv_conf.clone(),
+            mark,
+        };
+        background.spawn(DnsServer::bind(&settings, table.clone()).await?.serve());
+    }
+    if args.readiness_port != 0 {
+        let listener = readiness::bind(SocketAddr::new(args.readiness_address, args.readiness_port)).await?;
+        background.spawn(readiness::serve(
+            listener,
+            Readiness {
+                phase,
+                dns: dns.clone(),
+            },
+        ));
+    }
+
+    let config_folder = ConfigFolder::open(args.config_dir.as_deref())?;
+    let mut request = BootstrapRequest::new(&proxy, envoy_version);
+    request.dataplane_token = token_text;
+    request.dataplane_token_path = token.path().map(absolute).unwrap_or_default();
+    request.ca_cert = ca.unwrap_or_default();
+    request.readiness_port = args.readiness_port.into();
+    request.resources.max_heap_size_bytes = args.max_memory_bytes;
+    request.workdir = absolute(config_folder.path());
+    request.metrics_resources = MetricsResources {
+        cert_path: args.metrics_cert_path.clone().unwrap_or_default(),
+        key_path: args.metrics_key_path.clone().unwrap_or_default(),
+    };
+    request.system_ca_path = SYSTEM_CA_BUNDLES
+        .iter()
+        .find(|path| Path::new(path).exists())
+        .map_or_else(String::new, |path| (*path).to_owned());
+    request.ipv6_enabled = args.ipv6_enabled.unwrap_or_else(has_ipv6);
+    request.socket_mark = args.socket_mark;
+    let retry = RetryPolicy {
+        backoff: args.retry_backoff,
+        max_duration: args.retry_max_duration,
+    };
+    let bootstrap = bootstrap::fetch(&control_plane, &request, retry).await?;
+    tracing::info!(mesh = proxy.mesh, name = proxy.name, "bootstrap configuration received");
+
+    let command = EnvoyCommand {
+        config_path: config_folder.write_bootstrap(&bootstrap.yaml)?,
+        binary,
+        drain_time: args.drain_time,
+        log_level: args.envoy_log_level.clone(),
+        component_log_level: args.envoy_component_log_level.clone(),
+        concurrency: args.concurrency,
+    };
+    let envoy = EnvoyProcess::start(&command)
+        .await
+        .with_context(|| format!("Envoy ({}) cannot be started", command.binary.display()))?;
+
+    let (plans, plans_seen) = watch::channel(None);
+    let (reports, reports_seen) = watch::channel(None);
+    background.spawn(Prober::new(mark, reports).run(plans_seen));
+    let hello = Hello {
+        mesh: proxy.mesh,
+        name: proxy.name,
+        proxy_type: args.proxy_type.as_str().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        wants_dns: dns.is_some(),
+    };
+    background.spawn(
+        AgentStream {
+            control_plane,
+            token,
+            hello,
+            dns,
+            plans,
+            reports: reports_seen,
+        }
+        .run(),
+    );
+    Ok(Started {
+        envoy,
+        admin: bootstrap.admin,
+        config_folder,
+    })
+}
+
+impl ConfigFolder {
+    fn open(given: Option<&Path>) -> anyhow::Result<Self> {
+        match given.filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path)
+                    .with_context(|| format!("--config-dir {} cannot be created", path.display()))?;
+                Ok(Self::Given(path.to_owned()))
+            }
+            None => {
+                let folder = tempfile::Builder::new()
+                    .prefix("meshspan-dp-")
+                    .tempdir()
+                    .context("no temporary folder for bootstrap.yaml; give one with --config-dir")?;
+                Ok(Self::Temporary(folder))
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+
+    /// Writes the file readable by this user alone: it holds the proxy's token.
+    fn write_bootstrap(&self, yaml: &[u8]) -> anyhow::Result<PathBuf> {
+        let path = self.path().join("bootstrap.yaml");
+        let write = || -> std::io::Result<()> {
+            // Made with mode 0600.
+            let mut file = NamedTempFile::new_in(self.path())?;
+            file.write_all(yaml)?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("{} cannot be written", path.display()))?;
+        Ok(path)
+    }
+}
+
+fn pod_name() -> Option<String> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some(format!("{}.{}", variable("POD_NAME")?, variable("POD_NAMESPACE")?))
+}
+
+fn token(args: &RunArgs) -> Token {
+    match (&args.dataplane_token, &args.dataplane_token_file) {
+        (Some(text), _) if !text.expose().trim().is_empty() => Token::Text(text.clone()),
+        (_, Some(path)) if !path.as_os_str().is_empty() => Token::File(path.clone()),
+        _ => Token::None,
+    }
+}
+
+fn ca_certificate(args: &RunArgs) -> anyhow::Result<Option<String>> {
+    if let Some(text) = args.ca_cert.as_ref().filter(|text| !text.trim().is_empty()) {
+        return Ok(Some(text.clone()));
+    }
+    let Some(path) = args.ca_cert_file.as_ref().filter(|path| !path.as_os_str().is_empty()) else {
+        return Ok(None);
+    };
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_CA_BYTES + 1).read_to_string(&mut text))
+        .with_context(|| format!("--ca-cert-file {} cannot be read", path.display()))?;
+    if text.len() as u64 > MAX_CA_BYTES {
+        bail!(
+            "--ca-cert-file {} is larger than 1 MiB: not a CA certificate",
+            path.display()
+        );
+    }
+    Ok(Some(text))
+}
+
+fn trust(args: &RunArgs, ca: Option<&str>) -> Option<Trust> {
+    if args.skip_verify {
+        tracing::warn!("--skip-verify: the control plane's certificate is not verified");
+        return Some(Trust::Anything);
+    }
+    ca.map(|pem| Trust::Ca(pem.to_owned()))
+}
+
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path)
+        .unwrap_or_else(|_| path.to_owned())
+        .display()
+        .to_string()
+}
+
+/// The kernel lists the IPv6 addresses of this network namespace there; the file is missing where IPv6 is off.
+fn has_ipv6() -> bool {
+    std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.trim().is_empty())
+}

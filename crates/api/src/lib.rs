@@ -1,0 +1,45 @@
+//! The REST API of a control plane (`spec/http-api.md`), as an axum [`Router`](axum::Router).
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | what the API must be told about its control plane |
+//! | [`router`] | all paths; start here |
+//! | `resources` | one set of handlers for all kinds: list, get, put, delete |
+//! | `rules` | what particular kinds demand beyond their schema, one file a kind |
+//! | `insights` | overviews, counters and statuses, computed from the store on each read |
+//! | `system` | index, configuration, type descriptions, who-am-i, lookup by KRI |
+//! | [`tokens`] | issuing tokens, and the keys and revocations by which they are validated |
+//! | `authentication`, [`access`] | who is calling, and what they may do |
+//! | [`provisioning`] | the secrets of a mesh: CA and token signing key |
+//! | [`default_resources`] | what a control plane creates when it starts |
+//!
+//! What it does not do: open sockets, read configuration files or run anything in the background; the room `server`
+//! does. It keeps no state of its own: every answer comes from a [`Snapshot`](meshspan_store::Snapshot) of the store.
+
+pub mod access;
+mod authentication;
+mod body;
+pub mod caller;
+mod data_source;
+pub mod default_resources;
+mod error;
+mod insights;
+mod link;
+mod listing;
+mod negotiation;
+mod path;
+pub mod provisioning;
+mod query;
+mod resources;
+mod response;
+pub mod router;
+pub mod rules;
+pub mod settings;
+mod state;
+mod system;
+pub mod tokens;
+
+pub use link::ConnectionScheme;
+pub use router::router;
+pub use settings::{Environment, Mode, Settings};
+pub use state::ApiState;

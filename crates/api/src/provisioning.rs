@@ -1,0 +1,155 @@
+//! The secrets of a mesh: the builtin CA of each mTLS backend and the key that signs the tokens of its proxies.
+//!
+//! They are made where the Mesh is created (`spec/resources.md` §2.1) and in the same transaction, so that no mesh is
+//! ever seen without them.
+
+use meshspan_identity::{Ca, CertificateError, KeyError, SigningKey, SigningKeyFamily, secret_names};
+use meshspan_model::kinds::Spec;
+use meshspan_model::kinds::mesh::{CaBackend, Mesh};
+use meshspan_model::labels::{self, Role};
+use meshspan_model::{Kind, Resource, ResourceKey, Violations};
+use meshspan_store::{Snapshot, Store, StoreError, Write};
+use time::OffsetDateTime;
+
+use crate::data_source::secret;
+
+/// Why a mesh did not get its secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisioningError {
+    /// The configuration of a builtin backend.
+    #[error("mTLS backend \"{backend}\" of mesh \"{mesh}\" has an invalid configuration: {violations}")]
+    Backend {
+        /// The mesh.
+        mesh: String,
+        /// The backend.
+        backend: String,
+        /// What is wrong, below `conf`.
+        violations: Violations,
+    },
+    /// A CA could not be made.
+    #[error("the CA of mesh \"{mesh}\" could not be made: {source}")]
+    Ca {
+        /// The mesh.
+        mesh: String,
+        /// Why.
+        source: CertificateError,
+    },
+    /// A signing key could not be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread that makes keys was stopped.
+    #[error("making keys was interrupted because the control plane is stopping")]
+    Interrupted,
+}
+
+/// All secrets of a new mesh. Makes RSA keys, which takes from a tenth of a second to a minute for each.
+///
+/// # Errors
+/// What cannot be made.
+pub fn mesh_resources(mesh: &str, spec: &Mesh, now: OffsetDateTime) -> Result<Vec<Resource>, ProvisioningError> {
+    missing_secrets(mesh, spec, &Snapshot::default(), now)
+}
+
+/// The secrets that a mesh should have and that are not in `snapshot`. A signing key is missing only if the mesh has
+/// none at all: after a rotation the first one is gone for good. A CA of which one half is there is left alone: a new one
+/// would cut off every proxy that trusts it.
+///
+/// # Errors
+/// What cannot be made.
+pub fn missing_secrets(
+    mesh: &str,
+    spec: &Mesh,
+    snapshot: &Snapshot,
+    now: OffsetDateTime,
+) -> Result<Vec<Resource>, ProvisioningError> {
+    let mut secrets = Vec::new();
+    let family = SigningKeyFamily::Dataplane { mesh };
+    let names = snapshot.list(Kind::Secret, Some(mesh)).map(|stored| stored.resource.name.as_str());
+    if family.newest(names).is_none() {
+        secrets.push(secret(mesh, family.secret_name(1), SigningKey::generate()?.to_pem().as_bytes()));
+    }
+    let backends = spec.mtls.iter().flat_map(|mtls| &mtls.backends);
+    for backend in backends.filter(|backend| backend.backend_type == "builtin") {
+        let cert = secret_names::builtin_ca_cert(mesh, &backend.name);
+        let key = secret_names::builtin_ca_key(mesh, &backend.name);
+        let absent = |name: &str| snapshot.get(&ResourceKey::new(Kind::Secret, mesh, name)).is_none();
+        if absent(&cert) && absent(&key) {
+            let ca = make_ca(mesh, backend, now)?;
+            secrets.push(secret(mesh, cert, ca.cert_pem().as_bytes()));
+            secrets.push(secret(mesh, key, ca.key_pem().as_bytes()));
+        }
+    }
+    Ok(secrets)
+}
+
+fn make_ca(mesh: &str, backend: &CaBackend, now: OffsetDateTime) -> Result<Ca, ProvisioningError> {
+    let conf = backend.builtin().map_err(|violations| ProvisioningError::Backend {
+        mesh: mesh.to_owned(),
+        backend: backend.name.clone(),
+        violations,
+    })?;
+    Ca::generate_builtin(mesh, conf.rsa_bits, now, conf.lifetime)
+        .map_err(|source| ProvisioningError::Ca { mesh: mesh.to_owned(), source })
+}
+
+/// The writes that create what [`missing_secrets`] finds, made on a thread where nobody waits.
+pub(crate) async fn secret_writes(
+    mesh: &str,
+    spec: Mesh,
+    snapshot: Snapshot,
+    now: OffsetDateTime,
+) -> Result<Vec<Write>, ProvisioningError> {
+    let name = mesh.to_owned();
+    let secrets = tokio::task::spawn_blocking(move || missing_secrets(&name, &spec, &snapshot, now))
+        .await
+        .map_err(|_| ProvisioningError::Interrupted)??;
+    let owner = ResourceKey::new(Kind::Mesh, "", mesh);
+    Ok(secrets.into_iter().map(|resource| Write::Create { resource, owner: Some(owner.clone()) }).collect())
+}
+
+/// Creates a mesh with its secrets, in one transaction.
+///
+/// # Errors
+/// What cannot be made, or [`StoreError::AlreadyExists`].
+pub async fn create_mesh(
+    store: &dyn Store,
+    role: Role<'_>,
+    name: &str,
+    spec: &Mesh,
+    now: OffsetDateTime,
+) -> Result<(), ProvisioningError> {
+    let mut mesh = Resource::of("", name, spec);
+    labels::compute(Kind::Mesh, "", name, role, &mut mesh.labels);
+    let mut writes = vec![Write::create(mesh)];
+    writes.extend(secret_writes(name, spec.clone(), Snapshot::default(), now).await?);
+    store.apply(writes).await?;
+    Ok(())
+}
+
+/// Creates the secrets that an existing mesh lacks.
+///
+/// # Errors
+/// What cannot be made or stored; [`StoreError::AlreadyExists`] if somebody else made them at the same moment.
+pub async fn ensure_mesh_secrets(
+    store: &dyn Store,
+    name: &str,
+    spec: &Mesh,
+    now: OffsetDateTime,
+) -> Result<(), ProvisioningError> {
+    let writes = secret_writes(name, spec.clone(), store.snapshot(), now).await?;
+    if !writes.is_empty() {
+        store.apply(writes).await?;
+    }
+    Ok(())
+}
+
+/// The typed payload of a stored Mesh; the default where an older version stored something else.
+pub(crate) fn mesh_spec(resource: &Resource) -> Mesh {
+    Mesh::from_value(&resource.spec).unwrap_or_else(|violations| {
+        tracing::warn!(mesh = resource.name, %violations, "stored Mesh cannot be read");
+        Mesh::default()
+    })
+}

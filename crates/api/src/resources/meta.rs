@@ -1,0 +1,108 @@
+//! Header checks of a PUT: type, name, mesh and labels (`spec/http-api.md` §4.1, §4.2, in their newer form).
+
+use meshspan_model::kind::Shape;
+use meshspan_model::labels;
+use meshspan_model::{Kind, Resource, Violations, name};
+
+use crate::path::Target;
+use crate::settings::{Mode, Settings};
+
+/// Checks the header of a resource against the path and the rules of this control plane. Returns what the user should
+/// know about a name that is tolerated.
+///
+/// # Errors
+/// All violations.
+pub(super) fn check(
+    resource: &Resource,
+    existing: Option<&Resource>,
+    target: &Target,
+    settings: &Settings,
+) -> Result<Vec<String>, Violations> {
+    let kind = resource.kind;
+    let mut violations = Violations::new();
+    let mut warnings = Vec::new();
+    if resource.name != target.name {
+        violations.add("name", format!("is \"{}\", must be \"{}\" as in the URL", resource.name, target.name));
+    }
+    if kind.is_mesh_scoped() && resource.mesh != target.mesh {
+        violations.add("mesh", format!("is \"{}\", must be \"{}\" as in the URL", resource.mesh, target.mesh));
+    }
+    match (check_name(resource, &settings.mode), existing) {
+        (Ok(()), _) => {}
+        (Err(reason), None) => violations.add("name", reason),
+        (Err(reason), Some(_)) => warnings.push(format!("name: {reason}; new resources with such a name are refused")),
+    }
+    labels::validate(kind, &resource.mesh, settings.mode.role(), &resource.labels, &mut violations);
+    if requires_origin(kind, settings) && resource.label(labels::ORIGIN) != labels::ORIGIN_ZONE {
+        violations.add(
+            format!("labels[\"{}\"]", labels::ORIGIN),
+            format!("must be \"{}\" on what is created in a zone that has a global control plane", labels::ORIGIN_ZONE),
+        );
+    }
+    if let Some(existing) = existing {
+        check_owner(existing, settings, &mut violations);
+        check_zone(resource, existing, &mut violations);
+    }
+    violations.into_result().map(|()| warnings)
+}
+
+/// Refuses changes of copies that another control plane sent: they would be overwritten.
+pub(super) fn check_owner(existing: &Resource, settings: &Settings, violations: &mut Violations) {
+    let role = settings.mode.role();
+    let alone = matches!(settings.mode, Mode::Zone { federated: false, .. });
+    if alone || settings.disable_origin_label_validation || existing.is_local(role.origin()) {
+        return;
+    }
+    let owner = match existing.zone() {
+        "" => "the global control plane".to_owned(),
+        zone => format!("zone \"{zone}\""),
+    };
+    violations.add(format!("labels[\"{}\"]", labels::ORIGIN), format!("the resource belongs to {owner}; change it there"));
+}
+
+/// The zone is part of what identifies a resource everywhere.
+fn check_zone(resource: &Resource, existing: &Resource, violations: &mut Violations) {
+    let (before, after) = (existing.zone(), resource.zone());
+    if !before.is_empty() && !after.is_empty() && before != after {
+        violations.add(format!("labels[\"{}\"]", labels::ZONE), format!("is \"{after}\", cannot change from \"{before}\""));
+    }
+}
+
+fn requires_origin(kind: Kind, settings: &Settings) -> bool {
+    settings.mode.is_federated() && !settings.disable_origin_label_validation && kind.info().shape == Shape::Spec
+}
+
+fn check_name(resource: &Resource, mode: &Mode) -> Result<(), String> {
+    name::check_subdomain(&resource.name)?;
+    if let Mode::Zone { name: zone, federated: true } = mode
+        && zone.len() + 1 + resource.name.len() >= name::MAX_NAME
+    {
+        return Err(format!("is too long: with the zone in front it must have less than {} characters", name::MAX_NAME));
+    }
+    match resource.kind {
+        Kind::Mesh | Kind::Zone => name::check_label(&resource.name),
+        Kind::MeshService | Kind::MeshMultiZoneService => name::check_label(own_part(resource)),
+        _ => Ok(()),
+    }
+}
+
+/// The part of a core name that becomes part of a hostname: without the namespace that the Kubernetes form appends.
+fn own_part(resource: &Resource) -> &str {
+    match resource.name.strip_prefix(resource.display_name()) {
+        Some(rest) if rest.starts_with('.') => resource.display_name(),
+        _ => &resource.name,
+    }
+}
+
+/// Completes the labels: what identifies a resource survives an update that does not mention it, the rest is computed.
+pub(super) fn complete_labels(resource: &mut Resource, existing: Option<&Resource>, settings: &Settings) {
+    if let Some(existing) = existing {
+        for key in [labels::DISPLAY_NAME, labels::ZONE, labels::NAMESPACE, labels::ENV] {
+            if let Some(value) = existing.labels.get(key) {
+                resource.labels.entry(key.to_owned()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    let Resource { kind, mesh, name, labels, .. } = resource;
+    labels::compute(*kind, mesh, name, settings.mode.role(), labels);
+}

@@ -1,0 +1,118 @@
+//! PUT: creates or replaces one resource.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::StatusCode;
+use meshspan_model::kinds::mesh::Mesh;
+use meshspan_model::{Kind, Resource, Violations, document};
+use meshspan_store::{Snapshot, StoreError, Write};
+use serde_json::{Value, json};
+
+use super::{meta, permission, require_mesh};
+use crate::caller::Caller;
+use crate::error::{ApiError, COULD_NOT_PROCESS};
+use crate::path::Target;
+use crate::provisioning;
+use crate::rules::{self, Context};
+use crate::state::ApiState;
+use crate::{body, response};
+
+/// How often a write is planned anew because somebody else was faster.
+pub(super) const ATTEMPTS: usize = 10;
+
+pub(super) async fn put(
+    kind: Kind,
+    state: &ApiState,
+    caller: &Caller,
+    target: &Target,
+    body: Body,
+) -> Result<Response, ApiError> {
+    permission::require_writable(kind, &state.settings)?;
+    // Before anything else is looked at: who may not see secrets must not learn from errors which exist.
+    state.settings.access.require_kind(kind, caller)?;
+    if kind.is_mesh_scoped() {
+        require_mesh(state, target)?;
+    }
+    let document = read(kind, body).await?;
+    let mut attempts = 1;
+    loop {
+        let change = plan(state, target, &document).await?;
+        match state.store.apply(change.writes).await {
+            Ok(_) => return Ok(answer(change.created, &change.warnings)),
+            Err(StoreError::Conflict { .. } | StoreError::AlreadyExists { .. } | StoreError::NotFound { .. })
+                if attempts < ATTEMPTS =>
+            {
+                attempts += 1;
+            }
+            Err(error) => return Err(ApiError::store(COULD_NOT_PROCESS, error)),
+        }
+    }
+}
+
+/// Parses and checks the body, as far as that depends on nothing else.
+async fn read(kind: Kind, body: Body) -> Result<document::Parsed, ApiError> {
+    let bytes = body::read(body).await?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("invalid {kind} object: \"{error}\"")))?;
+    let invalid = |violations: &Violations| ApiError::invalid(COULD_NOT_PROCESS, violations);
+    match value.get("type").and_then(Value::as_str) {
+        Some(name) if name == kind.name() => {}
+        Some(other) => {
+            return Err(invalid(&Violations::one("type", format!("is \"{other}\", must be \"{kind}\" as in the URL"))));
+        }
+        None => return Err(invalid(&Violations::one("type", format!("must be \"{kind}\"")))),
+    }
+    document::read(&value).map_err(|violations| invalid(&violations))
+}
+
+/// What is to be done, seen from one state of the store.
+struct Change {
+    writes: Vec<Write>,
+    created: bool,
+    warnings: Vec<String>,
+}
+
+async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) -> Result<Change, ApiError> {
+    let snapshot = state.store.snapshot();
+    let settings = state.settings.as_ref();
+    let mut resource = document.resource.clone();
+    let stored = snapshot.get(&target.key(resource.kind));
+    let existing = stored.map(|stored| stored.resource.as_ref());
+    let invalid = |violations: Violations| ApiError::invalid(COULD_NOT_PROCESS, &violations);
+
+    let mut warnings = document.warnings.clone();
+    warnings.extend(meta::check(&resource, existing, target, settings).map_err(invalid)?);
+    meta::complete_labels(&mut resource, existing, settings);
+    let context = Context { settings, snapshot: &snapshot, now: state.now() };
+    rules::before_put(&context, &mut resource, existing).map_err(invalid)?;
+
+    let secrets = mesh_secrets(state, &resource, &snapshot).await?;
+    let write = match stored {
+        Some(stored) => Write::Update { resource, expected: Some(stored.spec_version) },
+        None => {
+            let owner = resource.kind.is_mesh_scoped().then(|| target.mesh_key());
+            Write::Create { resource, owner }
+        }
+    };
+    let writes = std::iter::once(write).chain(secrets).collect();
+    Ok(Change { writes, created: stored.is_none(), warnings })
+}
+
+/// A mesh is never seen without its secrets.
+async fn mesh_secrets(state: &ApiState, resource: &Resource, snapshot: &Snapshot) -> Result<Vec<Write>, ApiError> {
+    if resource.kind != Kind::Mesh {
+        return Ok(Vec::new());
+    }
+    let mesh: Mesh = resource.parse().map_err(|violations| ApiError::invalid(COULD_NOT_PROCESS, &violations))?;
+    provisioning::secret_writes(&resource.name, mesh, snapshot.clone(), state.now())
+        .await
+        .map_err(|error| ApiError::internal(COULD_NOT_PROCESS, &error))
+}
+
+fn answer(created: bool, warnings: &[String]) -> Response {
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    match warnings {
+        [] => response::json(status, &json!({})),
+        warnings => response::json(status, &json!({ "warnings": warnings })),
+    }
+}

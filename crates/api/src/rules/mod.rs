@@ -1,0 +1,55 @@
+//! What particular kinds demand beyond schema, names and labels (`spec/http-api.md` §4.4). One file a kind; kinds
+//! without a file have no such rules.
+
+use meshspan_model::{Kind, Resource, Violations};
+use meshspan_store::Snapshot;
+use time::OffsetDateTime;
+
+use crate::settings::{Mode, Settings};
+
+pub mod dataplane;
+mod mesh;
+mod secret;
+mod zone;
+
+/// What a rule may look at.
+pub(crate) struct Context<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) now: OffsetDateTime,
+}
+
+/// Completes and checks a resource that is about to be stored over `existing`.
+///
+/// # Errors
+/// All violations.
+pub(crate) fn before_put(
+    context: &Context<'_>,
+    resource: &mut Resource,
+    existing: Option<&Resource>,
+) -> Result<(), Violations> {
+    match resource.kind {
+        Kind::Mesh => mesh::before_put(context, resource, existing),
+        Kind::Dataplane => match &context.settings.mode {
+            Mode::Zone { name, .. } => dataplane::prepare(resource, existing, name, context.snapshot),
+            Mode::Global => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Checks whether a resource may be deleted.
+///
+/// # Errors
+/// What it is needed for.
+pub(crate) fn before_delete(context: &Context<'_>, resource: &Resource) -> Result<(), Violations> {
+    if context.settings.unsafe_delete {
+        return Ok(());
+    }
+    match resource.kind {
+        Kind::Mesh => mesh::before_delete(context.snapshot, resource),
+        Kind::Zone => zone::before_delete(context.snapshot, resource),
+        Kind::Secret => secret::before_delete(context.snapshot, resource),
+        _ => Ok(()),
+    }
+}

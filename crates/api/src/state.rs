@@ -1,0 +1,25 @@
+//! What every handler works with.
+
+use std::sync::Arc;
+
+use meshspan_store::{Clock, Store};
+use time::OffsetDateTime;
+
+use crate::settings::Settings;
+
+/// Store, settings and clock of the API; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Where all resources are.
+    pub store: Arc<dyn Store>,
+    /// Settings.
+    pub settings: Arc<Settings>,
+    /// Tells the time of tokens and certificates.
+    pub clock: Clock,
+}
+
+impl ApiState {
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        (self.clock)()
+    }
+}

@@ -1,0 +1,300 @@
+//! The file that Envoy starts with (`spec/dataplane.md` §1.2): who it is, and where its control plane is.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+/// Name of the cluster that leads to the control plane.
+const ADS_CLUSTER: &str = "ads_cluster";
+/// Name of the static secret by which the control plane is verified.
+const ADS_VALIDATION: &str = "cp_validation_ctx";
+
+/// What kind of proxy starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyType {
+    /// A sidecar or delegated gateway.
+    Dataplane,
+    /// A zone ingress.
+    Ingress,
+}
+
+impl ProxyType {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Dataplane => "dataplane",
+            Self::Ingress => "ingress",
+        }
+    }
+}
+
+/// What a bootstrap is made of, mostly the fields of the agent's request (`spec/dataplane.md` §1.1).
+#[derive(Clone)]
+pub struct BootstrapParams {
+    /// Kind of proxy.
+    pub proxy_type: ProxyType,
+    /// Mesh of a sidecar; "" for zone proxies.
+    pub mesh: String,
+    /// Name of the Dataplane or ZoneIngress.
+    pub name: String,
+    /// First `kuma.io/service` tag of a sidecar; zone proxies are called by their type instead.
+    pub service: String,
+    /// Zone of the control plane.
+    pub zone: String,
+    /// Port of Envoy's admin interface on 127.0.0.1.
+    pub admin_port: u32,
+    /// The resource as the agent rendered it, as JSON text; "" if it is in the store already.
+    pub resource: String,
+    /// `version` of the request.
+    pub version: Value,
+    /// `features` of the request.
+    pub features: Vec<String>,
+    /// `dynamicMetadata` of the request.
+    pub dynamic_metadata: BTreeMap<String, String>,
+    /// `workdir` of the request.
+    pub workdir: String,
+    /// `readinessPort` of the request; 0 for none.
+    pub readiness_port: u32,
+    /// `ipv6Enabled` of the request.
+    pub ipv6: bool,
+    /// Mark of all Envoy's upstream sockets (`SO_MARK`), by which interception excludes them where it cannot go by user; 0 for
+    /// none. Needs CAP_NET_ADMIN.
+    pub socket_mark: u32,
+    /// Host name or IP of the control plane, as in its certificate.
+    pub xds_host: String,
+    /// Port of its xDS server.
+    pub xds_port: u16,
+    /// PEM of the CA that signed the control plane's certificate.
+    pub ca_pem: String,
+    /// Token of the proxy, sent as is in `authorization`; "" for none. Secret.
+    pub token: String,
+}
+
+/// The bootstrap configuration as JSON, which is YAML too. Holds the token: store it with mode 0600.
+pub fn bootstrap(params: &BootstrapParams) -> Value {
+    let mut bootstrap = json!({
+        "node": {
+            "id": format!("{}.{}", params.mesh, params.name),
+            "cluster": match params.proxy_type {
+                ProxyType::Dataplane => params.service.as_str(),
+                ProxyType::Ingress => "ingress",
+            },
+            "locality": { "zone": params.zone },
+            "metadata": metadata(params),
+        },
+        "admin": { "address": socket_address("127.0.0.1", params.admin_port) },
+        "dynamic_resources": {
+            "lds_config": over_ads(),
+            "cds_config": over_ads(),
+            "ads_config": ads_config(params),
+        },
+        "static_resources": {
+            "clusters": [ads_cluster(params)],
+            "secrets": [control_plane_validation(params)],
+        },
+        "layered_runtime": {
+            "layers": [{
+                "name": "kuma",
+                "static_layer": {
+                    "re2.max_program_size.error_level": u32::MAX,
+                    "re2.max_program_size.warn_level": 1000,
+                },
+            }],
+        },
+        "stats_config": {
+            "stats_tags": [
+                { "tag_name": "name", "regex": "^grpc\\.((.+)\\.)" },
+                { "tag_name": "status", "regex": "^grpc.*streams_closed(_([0-9]+))" },
+                { "tag_name": "worker", "regex": "(worker_([0-9]+)\\.)" },
+                { "tag_name": "listener", "regex": "((.+?)\\.)rbac\\." },
+            ],
+        },
+        "default_regex_engine": {
+            "name": "envoy.regex_engines.google_re2",
+            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.regex_engines.v3.GoogleRE2" },
+        },
+    });
+    if params.socket_mark != 0 {
+        // Applies to all clusters without a binding of their own, `ads_cluster` among them.
+        bootstrap["cluster_manager"] = json!({ "upstream_bind_config": { "socket_options": [{
+            "description": "mark by which interception knows Envoy's own connections",
+            "level": 1, "name": 36, "int_value": params.socket_mark, "state": "STATE_PREBIND",
+        }] } });
+    }
+    bootstrap
+}
+
+/// What the control plane gets back on the first request of a stream. Ports are strings, as in Kuma.
+fn metadata(params: &BootstrapParams) -> Value {
+    let mut metadata = Map::new();
+    let mut set = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
+    set("dataplane.proxyType", json!(params.proxy_type.as_str()));
+    set("dataplane.admin.port", json!(params.admin_port.to_string()));
+    set("dataplane.admin.address", json!("127.0.0.1"));
+    if params.readiness_port != 0 {
+        set("dataplane.readinessReporter.port", json!(params.readiness_port.to_string()));
+    }
+    if !params.resource.is_empty() {
+        set("dataplane.resource", json!(params.resource));
+    }
+    set("dynamicMetadata", json!(params.dynamic_metadata));
+    set("version", params.version.clone());
+    set("features", json!(params.features));
+    set("workdir", json!(params.workdir));
+    set("ipv6Enabled", json!(params.ipv6));
+    if params.socket_mark != 0 {
+        set("socketMark", json!(params.socket_mark.to_string()));
+    }
+    Value::Object(metadata)
+}
+
+fn over_ads() -> Value {
+    // Wait for the first configuration however long it takes: an empty one would be served as if it were meant.
+    json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s" })
+}
+
+fn ads_config(params: &BootstrapParams) -> Value {
+    let token = match params.token.as_str() {
+        "" => Vec::new(),
+        token => vec![json!({ "key": "authorization", "value": token })],
+    };
+    json!({
+        "api_type": "DELTA_GRPC",
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": true,
+        "grpc_services": [{
+            "envoy_grpc": {
+                "cluster_name": ADS_CLUSTER,
+                // Envoy's default waits half a second and up to half a minute.
+                "retry_policy": { "retry_back_off": { "base_interval": "0.1s", "max_interval": "2s" } },
+            },
+            "initial_metadata": token,
+        }],
+    })
+}
+
+fn ads_cluster(params: &BootstrapParams) -> Value {
+    let ip = params.xds_host.parse::<IpAddr>().ok();
+    let mut tls = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {
+            "tls_params": { "tls_minimum_protocol_version": "TLSv1_2" },
+            "alpn_protocols": ["h2"],
+            "validation_context_sds_secret_config": { "name": ADS_VALIDATION },
+        },
+    });
+    if ip.is_none() {
+        tls["sni"] = json!(params.xds_host);
+    }
+    json!({
+        "name": ADS_CLUSTER,
+        "type": if ip.is_some() { "STATIC" } else { "STRICT_DNS" },
+        "connect_timeout": "1s",
+        "lb_policy": "ROUND_ROBIN",
+        "upstream_connection_options": {
+            "tcp_keepalive": { "keepalive_probes": 3, "keepalive_time": 10, "keepalive_interval": 10 },
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": { "http2_protocol_options": {
+                    // A control plane that vanished without a word is noticed by this, and a new connection is made.
+                    "connection_keepalive": { "interval": "5s", "timeout": "3s" },
+                } },
+            },
+        },
+        "transport_socket": { "name": "envoy.transport_sockets.tls", "typed_config": tls },
+        "load_assignment": {
+            "cluster_name": ADS_CLUSTER,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": {
+                "address": socket_address(&params.xds_host, u32::from(params.xds_port)),
+            } }] }],
+        },
+    })
+}
+
+fn control_plane_validation(params: &BootstrapParams) -> Value {
+    let san_type = if params.xds_host.parse::<IpAddr>().is_ok() { "IP_ADDRESS" } else { "DNS" };
+    json!({
+        "name": ADS_VALIDATION,
+        "validation_context": {
+            "trusted_ca": { "inline_string": params.ca_pem },
+            "match_typed_subject_alt_names": [{ "san_type": san_type, "matcher": { "exact": params.xds_host } }],
+        },
+    })
+}
+
+fn socket_address(address: &str, port: u32) -> Value {
+    json!({ "socket_address": { "address": address, "port_value": port } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params() -> BootstrapParams {
+        BootstrapParams {
+            proxy_type: ProxyType::Dataplane,
+            mesh: "default".to_owned(),
+            name: "web-1".to_owned(),
+            service: "web".to_owned(),
+            zone: "east".to_owned(),
+            admin_port: 9901,
+            resource: String::new(),
+            version: json!({}),
+            features: Vec::new(),
+            dynamic_metadata: BTreeMap::new(),
+            workdir: "/run/proxy".to_owned(),
+            readiness_port: 0,
+            ipv6: true,
+            socket_mark: 0,
+            xds_host: "cp.example".to_owned(),
+            xds_port: 5678,
+            ca_pem: "PEM".to_owned(),
+            token: "secret".to_owned(),
+        }
+    }
+
+    #[test]
+    fn identity_of_the_node() {
+        let sidecar = bootstrap(&params());
+        assert_eq!(sidecar["node"]["id"], "default.web-1");
+        assert_eq!(sidecar["node"]["cluster"], "web");
+        assert_eq!(sidecar["node"]["locality"]["zone"], "east");
+        assert_eq!(sidecar["node"]["metadata"]["dataplane.admin.port"], "9901");
+
+        let ingress = BootstrapParams { proxy_type: ProxyType::Ingress, mesh: String::new(), ..params() };
+        let ingress = bootstrap(&ingress);
+        assert_eq!(ingress["node"]["id"], ".web-1");
+        assert_eq!(ingress["node"]["cluster"], "ingress");
+        assert_eq!(ingress["node"]["metadata"]["dataplane.proxyType"], "ingress");
+    }
+
+    #[test]
+    fn the_token_is_sent_raw() {
+        let grpc = |params: &BootstrapParams| {
+            bootstrap(params)["dynamic_resources"]["ads_config"]["grpc_services"][0]["initial_metadata"].clone()
+        };
+        assert_eq!(grpc(&params()), json!([{ "key": "authorization", "value": "secret" }]));
+        assert_eq!(grpc(&BootstrapParams { token: String::new(), ..params() }), json!([]));
+    }
+
+    #[test]
+    fn the_control_plane_is_verified_by_name_or_address() {
+        let secret = |host: &str| {
+            let params = BootstrapParams { xds_host: host.to_owned(), ..params() };
+            let bootstrap = bootstrap(&params);
+            (bootstrap["static_resources"]["clusters"][0].clone(), bootstrap["static_resources"]["secrets"][0].clone())
+        };
+        let (cluster, validation) = secret("cp.example");
+        assert_eq!(cluster["type"], "STRICT_DNS");
+        assert_eq!(cluster["transport_socket"]["typed_config"]["sni"], "cp.example");
+        let san = &validation["validation_context"]["match_typed_subject_alt_names"][0];
+        assert_eq!((&san["san_type"], &san["matcher"]["exact"]), (&json!("DNS"), &json!("cp.example")));
+
+        let (cluster, validation) = secret("::1");
+        assert_eq!(cluster["type"], "STATIC");
+        assert_eq!(cluster["transport_socket"]["typed_config"]["sni"], Value::Null);
+        assert_eq!(validation["validation_context"]["match_typed_subject_alt_names"][0]["san_type"], "IP_ADDRESS");
+    }
+}

@@ -1,0 +1,58 @@
+//! Where a destination's traffic goes.
+
+use envoy_types::pb::envoy::config::core::v3::{HealthStatus, Locality as EnvoyLocality};
+use envoy_types::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
+};
+use meshspan_world::view::{Destination, Endpoint, Locality};
+
+use crate::defaults::outbound;
+use crate::encode::Encoded;
+use crate::names;
+use crate::network::address;
+use crate::wkt::uint;
+
+/// The endpoints of a destination in sidecars.
+///
+/// Every zone is one locality of weight 1, so that zones of a priority share equally however many endpoints they have.
+/// Unready endpoints stay in the list as unhealthy: only then does Envoy know how much of a zone is left.
+pub fn destination_endpoints(destination: &Destination) -> Encoded {
+    let name = names::destination(&destination.key);
+    Encoded::endpoints(&load_assignment(name, destination.localities.iter()))
+}
+
+/// An empty list is valid: requests get 503 and connections are reset, at once.
+pub(crate) fn load_assignment<'a>(cluster_name: String, localities: impl Iterator<Item = &'a Locality>) -> ClusterLoadAssignment {
+    ClusterLoadAssignment {
+        cluster_name,
+        endpoints: localities.filter(|locality| !locality.endpoints.is_empty()).map(locality_endpoints).collect(),
+        policy: Some(Policy {
+            overprovisioning_factor: uint(outbound::OVERPROVISIONING_FACTOR),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn locality_endpoints(locality: &Locality) -> LocalityLbEndpoints {
+    LocalityLbEndpoints {
+        locality: Some(EnvoyLocality { zone: locality.zone.clone(), ..Default::default() }),
+        priority: locality.priority,
+        load_balancing_weight: uint(1),
+        lb_endpoints: locality.endpoints.iter().map(lb_endpoint).collect(),
+        ..Default::default()
+    }
+}
+
+fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {
+    let health = if endpoint.ready { HealthStatus::Healthy } else { HealthStatus::Unhealthy };
+    LbEndpoint {
+        health_status: health.into(),
+        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(EnvoyEndpoint {
+            address: address(endpoint.address, endpoint.port),
+            ..Default::default()
+        })),
+        ..Default::default()
+    }
+}

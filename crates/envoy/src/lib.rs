@@ -1,0 +1,38 @@
+//! Projection: what the world derived, as the resources that Envoy understands.
+//!
+//! Pure functions from the values of [`meshspan_world::view`] to encoded Envoy v3 resources. Nothing here knows of
+//! streams, of the store, of time or of which proxy subscribed to what; whoever calls keeps the results and compares
+//! versions. Together with `xds` this is the only crate that names an Envoy type.
+//!
+//! Where to start:
+//!
+//! * [`destination`]: the half that proxies of a mesh share, one cluster, endpoint list and listener per service port.
+//! * [`sidecar`]: the half that belongs to one sidecar: inbound listeners, local clusters, interception.
+//! * [`ingress`]: a zone ingress.
+//! * [`secrets`]: certificates over SDS.
+//! * [`bootstrap`]: the static file that Envoy starts with.
+//! * [`encode`]: what comes out, and how versions are made. [`names`] and [`sni`]: the names that others rely on.
+//!
+//! Facts: `spec/dataplane.md` §2, §3, §5 and the measurements in §11. `tests/` runs what is made here through a real Envoy.
+
+pub mod bootstrap;
+mod defaults;
+pub mod destination;
+pub mod encode;
+mod http;
+pub mod ingress;
+pub mod names;
+mod network;
+mod outlier;
+mod rbac;
+pub mod secrets;
+pub mod sidecar;
+pub mod sni;
+mod tls;
+mod wkt;
+
+pub use bootstrap::{BootstrapParams, bootstrap};
+pub use destination::{destination_cluster, destination_endpoints, outbound_listener};
+pub use encode::{Encoded, ResourceType};
+pub use ingress::{ingress, ingress_cluster, ingress_endpoints, ingress_listener};
+pub use sidecar::{ProxyOptions, sidecar, sidecar_problems};

@@ -1,0 +1,109 @@
+//! Addresses, sockets and network filters: what listeners and clusters of every kind are made of.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::listener::v3::{Filter, ListenerFilter, filter, listener_filter};
+use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3::Config as DirectResponse;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use envoy_types::util::pack_any;
+use prost::{Message, Name};
+
+use crate::defaults::outbound;
+use crate::names;
+use crate::wkt::{time, uint};
+
+/// `SOL_SOCKET` and `SO_MARK` of Linux, the only system that has marks.
+const SOL_SOCKET: i64 = 1;
+const SO_MARK: i64 = 36;
+
+pub(crate) fn socket_address(ip: IpAddr, port: u32) -> core::SocketAddress {
+    core::SocketAddress {
+        address: ip.to_string(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port)),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn address(ip: IpAddr, port: u32) -> Option<core::Address> {
+    Some(core::Address { address: Some(core::address::Address::SocketAddress(socket_address(ip, port))) })
+}
+
+/// How a cluster's sockets are bound when it cannot use the binding of all clusters in the bootstrap: from `source`, and
+/// still with the mark (0 for none).
+pub(crate) fn bind_from(source: IpAddr, socket_mark: u32) -> Option<core::BindConfig> {
+    let mark = core::SocketOption {
+        description: "mark by which interception knows Envoy's own connections".to_owned(),
+        level: SOL_SOCKET,
+        name: SO_MARK,
+        state: core::socket_option::SocketState::StatePrebind.into(),
+        value: Some(core::socket_option::Value::IntValue(i64::from(socket_mark))),
+        ..Default::default()
+    };
+    Some(core::BindConfig {
+        source_address: Some(socket_address(source, 0)),
+        socket_options: if socket_mark == 0 { Vec::new() } else { vec![mark] },
+        ..Default::default()
+    })
+}
+
+/// Resources that come over the stream that delivered the resource which names them.
+pub(crate) fn ads() -> Option<core::ConfigSource> {
+    Some(core::ConfigSource {
+        resource_api_version: core::ApiVersion::V3.into(),
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {})),
+        ..Default::default()
+    })
+}
+
+pub(crate) fn network_filter(name: &str, config: impl Message + Name) -> Filter {
+    Filter { name: name.to_owned(), config_type: Some(filter::ConfigType::TypedConfig(pack_any(config))) }
+}
+
+/// Finds out whether a client speaks TLS, and with which server name and protocols.
+pub(crate) fn tls_inspector() -> ListenerFilter {
+    ListenerFilter {
+        name: "envoy.filters.listener.tls_inspector".to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(pack_any(TlsInspector::default()))),
+        ..Default::default()
+    }
+}
+
+/// Bytes to the application, on one attempt.
+pub(crate) fn tcp_proxy(listener: &str, cluster: &str, idle_timeout: Duration) -> Filter {
+    network_filter("envoy.filters.network.tcp_proxy", tcp_config(listener, cluster, idle_timeout))
+}
+
+/// Bytes to a service. A failed attempt ejects its endpoint, so that the next one, a moment later, goes elsewhere.
+pub(crate) fn tcp_proxy_with_retries(listener: &str, cluster: &str) -> Filter {
+    let config = TcpProxy {
+        max_connect_attempts: uint(outbound::TCP_CONNECT_ATTEMPTS),
+        // Without a pause all attempts would be over before the ejection reaches the thread that makes them.
+        backoff_options: Some(core::BackoffStrategy {
+            base_interval: time(outbound::RETRY_BACK_OFF),
+            max_interval: time(outbound::RETRY_BACK_OFF_MAX),
+        }),
+        ..tcp_config(listener, cluster, outbound::IDLE_TIMEOUT)
+    };
+    network_filter("envoy.filters.network.tcp_proxy", config)
+}
+
+fn tcp_config(listener: &str, cluster: &str, idle_timeout: Duration) -> TcpProxy {
+    TcpProxy {
+        stat_prefix: names::stat_prefix(listener),
+        cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
+        idle_timeout: time(idle_timeout),
+        ..Default::default()
+    }
+}
+
+/// Sends `text` and closes.
+pub(crate) fn direct_response(text: String) -> Filter {
+    let response = core::DataSource {
+        specifier: Some(core::data_source::Specifier::InlineString(text)),
+        ..Default::default()
+    };
+    network_filter("envoy.filters.network.direct_response", DirectResponse { response: Some(response) })
+}

@@ -1,0 +1,41 @@
+//! When an endpoint that fails is left alone for a while (`spec/dataplane.md` §11).
+//!
+//! What counts is a gateway failure: 502, 503, 504, a failed connection or a timeout, the same as what is retried. A plain
+//! 500 is an answer of the application, which another zone would give as well; counting it would let one bad URL take a
+//! whole service out.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3::OutlierDetection;
+
+use crate::wkt::{time, uint};
+
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Requests fail for many reasons, and a failed one is retried elsewhere in any case: five in a row.
+pub(crate) fn of_requests() -> Option<OutlierDetection> {
+    Some(OutlierDetection { base_ejection_time: time(Duration::from_secs(20)), ..after_failures(5) })
+}
+
+/// All that is known of bytes is whether the connection came about, and a connection has five attempts only, which may all
+/// meet dead endpoints: the first failure counts. The price is small because the endpoint is soon tried again.
+pub(crate) fn of_connections() -> Option<OutlierDetection> {
+    Some(OutlierDetection {
+        base_ejection_time: time(Duration::from_secs(5)),
+        max_ejection_time: time(Duration::from_secs(30)),
+        ..after_failures(1)
+    })
+}
+
+fn after_failures(count: u32) -> OutlierDetection {
+    OutlierDetection {
+        consecutive_gateway_failure: uint(count),
+        enforcing_consecutive_gateway_failure: uint(100),
+        enforcing_consecutive_5xx: uint(0),
+        enforcing_success_rate: uint(0),
+        interval: time(INTERVAL),
+        // The default of 10 ejects nothing in a cluster of fewer than ten endpoints.
+        max_ejection_percent: uint(100),
+        ..Default::default()
+    }
+}

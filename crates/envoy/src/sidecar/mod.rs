@@ -1,0 +1,51 @@
+//! The half of a sidecar's configuration that is its own: inbounds, local clusters, interception, explicit outbounds.
+//!
+//! Certificates are its own too, but change for other reasons: see [`crate::secrets`].
+
+mod inbound;
+mod passthrough;
+mod ports;
+
+use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_world::view::Sidecar;
+
+use crate::destination::outbound_listener;
+use crate::encode::Encoded;
+use ports::ports;
+
+/// What a proxy's host makes necessary; known from its bootstrap request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyOptions {
+    /// `SO_MARK` of Envoy's upstream sockets, by which interception excludes them; 0 for none. Must equal
+    /// [`BootstrapParams::socket_mark`](crate::BootstrapParams::socket_mark), which covers the clusters that are not made here.
+    pub socket_mark: u32,
+    /// False if the host has no IPv6: Envoy would refuse a listener there.
+    pub ipv6: bool,
+}
+
+/// Everything that one sidecar needs beside the destinations it shares and its secrets; names are unique by type.
+///
+/// An inbound that Envoy could not take is left out and keeps the others working; [`sidecar_problems`] says which.
+pub fn sidecar(sidecar: &Sidecar, options: &ProxyOptions) -> Vec<Encoded> {
+    let (ports, _) = ports(&sidecar.dataplane);
+    let mut resources = Vec::new();
+    for port in &ports {
+        resources.push(inbound::listener(sidecar, port));
+        resources.push(inbound::cluster(&sidecar.dataplane, port, options));
+    }
+    if let Some(settings) = &sidecar.dataplane.networking.transparent_proxying {
+        resources.extend(passthrough::resources(settings, sidecar.passthrough, options));
+    }
+    for outbound in &sidecar.outbounds {
+        let listener = outbound_listener(outbound);
+        if !resources.iter().any(|other| other.resource_type == listener.resource_type && other.name == listener.name) {
+            resources.push(listener);
+        }
+    }
+    resources
+}
+
+/// Why inbounds of a Dataplane are not served, with field, value and remedy.
+pub fn sidecar_problems(dataplane: &Dataplane) -> Vec<String> {
+    ports(dataplane).1
+}

@@ -1,0 +1,82 @@
+//! The listeners to which interception redirects, and what becomes of traffic that no other listener takes
+//! (`spec/dataplane.md` §2.6).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
+use envoy_types::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
+use meshspan_model::kinds::dataplane::{IpFamilyMode, TransparentProxying};
+
+use super::ProxyOptions;
+use super::inbound::local_source;
+use crate::defaults::{inbound, outbound};
+use crate::encode::Encoded;
+use crate::names::{self, Direction, NO_CLUSTER};
+use crate::network::{address, bind_from, tcp_proxy};
+use crate::wkt::{flag, time, uint};
+
+/// Listeners and clusters of both directions and families. Without `outbound_allowed` the outbound cluster is missing, so
+/// that Envoy closes connections to unknown destinations.
+pub(super) fn resources(settings: &TransparentProxying, outbound_allowed: bool, options: &ProxyOptions) -> Vec<Encoded> {
+    let mut resources = Vec::new();
+    for ipv6 in [false, true] {
+        if ipv6 && (settings.ip_family_mode == IpFamilyMode::IPv4 || !options.ipv6) {
+            continue;
+        }
+        if settings.redirect_port_outbound != 0 {
+            resources.push(listener(Direction::Outbound, ipv6, settings.redirect_port_outbound));
+            if outbound_allowed {
+                resources.push(cluster(Direction::Outbound, ipv6, options));
+            }
+        }
+        if settings.redirect_port_inbound != 0 {
+            resources.push(listener(Direction::Inbound, ipv6, settings.redirect_port_inbound));
+            resources.push(cluster(Direction::Inbound, ipv6, options));
+        }
+    }
+    resources
+}
+
+fn listener(direction: Direction, ipv6: bool, port: u32) -> Encoded {
+    let name = names::passthrough(direction, ipv6);
+    let any: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let (traffic_direction, idle_timeout) = match direction {
+        Direction::Outbound => (TrafficDirection::Outbound, outbound::IDLE_TIMEOUT),
+        Direction::Inbound => (TrafficDirection::Inbound, inbound::IDLE_TIMEOUT),
+    };
+    // Who dials the port itself, without redirection, would be connected to it again and again.
+    let itself = FilterChain {
+        filter_chain_match: Some(FilterChainMatch { destination_port: uint(port), ..Default::default() }),
+        filters: vec![tcp_proxy(&name, NO_CLUSTER, idle_timeout)],
+        ..Default::default()
+    };
+    let others = FilterChain { filters: vec![tcp_proxy(&name, &name, idle_timeout)], ..Default::default() };
+    Encoded::listener(&Listener {
+        name,
+        address: address(any, port),
+        traffic_direction: traffic_direction.into(),
+        enable_reuse_port: flag(true),
+        use_original_dst: flag(true),
+        filter_chains: vec![itself, others],
+        ..Default::default()
+    })
+}
+
+fn cluster(direction: Direction, ipv6: bool, options: &ProxyOptions) -> Encoded {
+    let name = names::passthrough(direction, ipv6);
+    let (connect_timeout, bind) = match direction {
+        Direction::Outbound => (outbound::CONNECT_TIMEOUT, None),
+        Direction::Inbound => (inbound::CONNECT_TIMEOUT, bind_from(local_source(ipv6), options.socket_mark)),
+    };
+    Encoded::cluster(&Cluster {
+        alt_stat_name: names::stat_prefix(&name),
+        name,
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into())),
+        lb_policy: LbPolicy::ClusterProvided.into(),
+        connect_timeout: time(connect_timeout),
+        upstream_bind_config: bind,
+        ..Default::default()
+    })
+}

@@ -1,0 +1,286 @@
+//! Settings after validation: everything that a rule needs, in types that cannot be wrong.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::error::Error;
+use crate::exclusion::{PortRange, UidExclusion, VirtualNetwork, parse_network};
+use crate::rule::Family;
+use crate::settings::{Settings, TrafficSettings};
+
+/// How Envoy's own sockets are told from the application's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// They belong to this user.
+    Uid(u32),
+    /// They carry this `SO_MARK`.
+    Mark(u32),
+}
+
+/// IP versions that are intercepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpFamilyMode {
+    /// Both.
+    DualStack,
+    /// IPv4 alone.
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+}
+
+impl IpFamilyMode {
+    /// The families, IPv4 first.
+    pub fn families(self) -> &'static [Family] {
+        match self {
+            Self::DualStack => &[Family::Ipv4, Family::Ipv6],
+            Self::Ipv4 => &[Family::Ipv4],
+            Self::Ipv6 => &[Family::Ipv6],
+        }
+    }
+}
+
+/// One direction of the application's traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traffic {
+    /// Whether it is intercepted.
+    pub enabled: bool,
+    /// Envoy's port.
+    pub port: u16,
+    /// Only these ports, if any.
+    pub include_ports: Vec<PortRange>,
+    /// Not these ports; ignored with `include_ports`.
+    pub exclude_ports: Vec<PortRange>,
+    /// Not these sources (inbound) or destinations (outbound).
+    pub exclude_networks: Vec<IpNet>,
+    /// Jump at the head of the built-in chain rather than at its end.
+    pub insert: bool,
+}
+
+/// Traffic that the application sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    /// What both directions have.
+    pub traffic: Traffic,
+    /// Traffic of other users that is left alone.
+    pub exclude_uids: Vec<UidExclusion>,
+}
+
+/// Interception of the application's queries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dns {
+    /// The agent's port.
+    pub port: u16,
+    /// Servers whose queries are intercepted; `None` means any.
+    pub servers: Option<Vec<IpAddr>>,
+    /// Keep the application's and the agent's own queries apart in conntrack.
+    pub conntrack_zone_split: bool,
+}
+
+/// Everything that rules are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Envoy's sockets.
+    pub owner: Owner,
+    /// IP versions.
+    pub ip_family_mode: IpFamilyMode,
+    /// Traffic to the application.
+    pub inbound: Traffic,
+    /// Traffic of the application.
+    pub outbound: Outbound,
+    /// Queries of the application.
+    pub dns: Option<Dns>,
+    /// Bridges whose traffic is intercepted as well.
+    pub virtual_networks: Vec<VirtualNetwork>,
+    /// syslog level if packets are logged.
+    pub log_level: Option<u8>,
+    /// Drop packets that conntrack finds invalid.
+    pub drop_invalid_packets: bool,
+    /// Whether rules carry comments.
+    pub comments: bool,
+}
+
+impl Config {
+    /// Validates `settings`. `owner` and `name_servers` are facts of the host, see [`crate::host`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the path and the value of the first setting that is wrong.
+    pub fn new(settings: &Settings, owner: Owner, name_servers: &[IpAddr]) -> Result<Self, Error> {
+        if settings.store_firewalld {
+            return Err(Error::invalid(
+                "storeFirewalld",
+                true,
+                "is not supported: install the rules at boot instead, for example from a systemd unit",
+            ));
+        }
+        let redirect = &settings.redirect;
+        if !redirect.inbound.exclude_ports_for_uids.is_empty() {
+            return Err(Error::invalid(
+                "redirect.inbound.excludePortsForUIDs",
+                redirect.inbound.exclude_ports_for_uids.join(";"),
+                "cannot work: the kernel does not know the user that sent an incoming packet",
+            ));
+        }
+        let mut exclude_uids = Vec::new();
+        for text in &redirect.outbound.exclude_ports_for_uids {
+            exclude_uids.extend(UidExclusion::parse("redirect.outbound.excludePortsForUIDs", text)?);
+        }
+        let config = Self {
+            owner,
+            ip_family_mode: ip_family_mode(&settings.ip_family_mode)?,
+            inbound: traffic("redirect.inbound", &redirect.inbound)?,
+            outbound: Outbound {
+                traffic: traffic("redirect.outbound", &redirect.outbound)?,
+                exclude_uids,
+            },
+            dns: dns(settings, name_servers)?,
+            virtual_networks: redirect
+                .vnet
+                .networks
+                .iter()
+                .map(|text| VirtualNetwork::parse("redirect.vnet.networks", text))
+                .collect::<Result<_, _>>()?,
+            log_level: log_level(settings)?,
+            drop_invalid_packets: settings.drop_invalid_packets,
+            comments: !settings.comments.disabled,
+        };
+        config.check_ports_differ()?;
+        Ok(config)
+    }
+
+    fn check_ports_differ(&self) -> Result<(), Error> {
+        if self.inbound.port == self.outbound.traffic.port {
+            return Err(Error::invalid(
+                "redirect.inbound.port",
+                self.inbound.port,
+                "is also redirect.outbound.port: Envoy needs two different ports",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn ip_family_mode(text: &str) -> Result<IpFamilyMode, Error> {
+    match text {
+        "dualstack" => Ok(IpFamilyMode::DualStack),
+        "ipv4" => Ok(IpFamilyMode::Ipv4),
+        "ipv6" => Ok(IpFamilyMode::Ipv6),
+        _ => Err(Error::invalid("ipFamilyMode", text, "is not dualstack, ipv4 or ipv6")),
+    }
+}
+
+fn port(field: &str, value: u32) -> Result<u16, Error> {
+    u16::try_from(value)
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| Error::invalid(field, value, "is out of range, a port is 1-65535"))
+}
+
+fn traffic(path: &str, settings: &TrafficSettings) -> Result<Traffic, Error> {
+    let networks_field = format!("{path}.excludePortsForIPs");
+    Ok(Traffic {
+        enabled: settings.enabled,
+        port: port(&format!("{path}.port"), settings.port)?,
+        include_ports: PortRange::parse_all(&format!("{path}.includePorts"), &settings.include_ports.0)?,
+        exclude_ports: PortRange::parse_all(&format!("{path}.excludePorts"), &settings.exclude_ports.0)?,
+        exclude_networks: settings
+            .exclude_ports_for_ips
+            .iter()
+            .map(|text| parse_network(&networks_field, text))
+            .collect::<Result<_, _>>()?,
+        insert: settings.insert_redirect_instead_of_append,
+    })
+}
+
+fn dns(settings: &Settings, name_servers: &[IpAddr]) -> Result<Option<Dns>, Error> {
+    let dns = &settings.redirect.dns;
+    if !dns.enabled && !dns.capture_all {
+        return Ok(None);
+    }
+    if !dns.capture_all && name_servers.is_empty() {
+        return Err(Error::invalid(
+            "redirect.dns.resolvConfigPath",
+            &dns.resolv_config_path,
+            "names no name server: correct it or capture all queries with --redirect-all-dns-traffic",
+        ));
+    }
+    Ok(Some(Dns {
+        port: port("redirect.dns.port", dns.port)?,
+        servers: (!dns.capture_all).then(|| name_servers.to_vec()),
+        conntrack_zone_split: !dns.skip_conntrack_zone_split,
+    }))
+}
+
+fn log_level(settings: &Settings) -> Result<Option<u8>, Error> {
+    if settings.log.level > 7 {
+        return Err(Error::invalid(
+            "log.level",
+            settings.log.level,
+            "is not a syslog level (0-7)",
+        ));
+    }
+    Ok(settings.log.enabled.then_some(settings.log.level))
+}
+
+/// Reads `2s`, `500ms`, `1m`.
+pub fn parse_duration(field: &str, text: &str) -> Result<Duration, Error> {
+    let wrong = || Error::invalid(field, text, "is not a duration such as 500ms, 2s or 1m");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    let unit = match unit {
+        "ms" => Duration::from_millis(1),
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        _ => return Err(wrong()),
+    };
+    Ok(unit * number)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+    use super::*;
+
+    fn error(change: impl FnOnce(&mut Settings)) -> String {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Config::new(&settings, Owner::Uid(5678), &[]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        let config = Config::new(&Settings::default(), Owner::Uid(5678), &[]).unwrap();
+        assert_eq!((config.inbound.port, config.outbound.traffic.port), (15006, 15001));
+        assert_eq!(config.dns, None);
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        assert_eq!(
+            error(|s| s.redirect.inbound.port = 70000),
+            "redirect.inbound.port: \"70000\" is out of range, a port is 1-65535"
+        );
+        assert!(error(|s| s.redirect.outbound.port = 0).starts_with("redirect.outbound.port: \"0\""));
+        assert!(error(|s| s.redirect.outbound.port = 15006).contains("two different ports"));
+        assert!(error(|s| s.ip_family_mode = "ipv5".into()).starts_with("ipFamilyMode: \"ipv5\""));
+        assert!(error(|s| s.redirect.dns.enabled = true).contains("names no name server"));
+        assert!(error(|s| s.redirect.inbound.exclude_ports_for_uids = vec!["1".into()]).contains("incoming"));
+        assert!(
+            error(|s| s.redirect.outbound.exclude_ports_for_ips = vec!["x".into()])
+                .starts_with("redirect.outbound.excludePortsForIPs: \"x\"")
+        );
+        assert!(error(|s| s.store_firewalld = true).starts_with("storeFirewalld"));
+        assert!(error(|s| s.log.level = 8).starts_with("log.level"));
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("f", "2s").unwrap(), Duration::from_secs(2));
+        assert_eq!(parse_duration("f", "500ms").unwrap(), Duration::from_millis(500));
+        for bad in ["", "2", "s", "-1s", "1h", "99999999999s"] {
+            assert!(parse_duration("f", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What can go wrong, one variant per thing a caller or a user can act on.
+
+use std::path::PathBuf;
+
+/// Why rules could not be planned, installed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process may not change the packet filter.
+    #[error("changing iptables rules needs root or CAP_NET_ADMIN, run with sudo")]
+    NoPermission,
+    /// No usable iptables program was found.
+    #[error("{program} was not found or does not work on this host: install the package `iptables`{detail}")]
+    NoIptables {
+        /// The program that was looked for.
+        program: &'static str,
+        /// What the programs that were found said, empty if there were none.
+        detail: String,
+    },
+    /// A setting has a value that cannot be used.
+    #[error("{field}: {value:?} {reason}")]
+    Invalid {
+        /// Path of the setting in the configuration file, for example `redirect.inbound.port`.
+        field: String,
+        /// The value as given.
+        value: String,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// The settings as a whole do not have the expected form.
+    #[error("{origin}: {reason}")]
+    Settings {
+        /// Where they came from: a file name, `--config`, or the environment.
+        origin: String,
+        /// The parser's words.
+        reason: String,
+    },
+    /// The user that runs Envoy does not exist.
+    #[error(
+        "kumaDPUser: user {user:?} does not exist on this host: create it (`useradd --system --uid 5678 kuma-dp`), \
+         name another with --kuma-dp-user, or exclude Envoy by socket mark with --kuma-dp-mark"
+    )]
+    UnknownUser {
+        /// Name or id that was looked up.
+        user: String,
+    },
+    /// The user id has no meaning in the user namespace of this process.
+    #[error(
+        "kumaDPUser: user id {uid} is not mapped into this user namespace, so iptables cannot match it: \
+         map it (newuidmap, package `uidmap`) or exclude Envoy by socket mark with --kuma-dp-mark"
+    )]
+    UnmappedUser {
+        /// The id.
+        uid: u32,
+    },
+    /// A file could not be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Its name.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program could not be started.
+    #[error("cannot run {program}")]
+    Run {
+        /// Its name.
+        program: String,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// iptables refused the rules. Nothing of the refused table was changed.
+    #[error("{program} refused the {table} rules: {stderr}")]
+    Refused {
+        /// The program that was run.
+        program: String,
+        /// The table.
+        table: &'static str,
+        /// Its error output.
+        stderr: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Invalid`] for `field`.
+    pub(crate) fn invalid(field: impl Into<String>, value: impl ToString, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            value: value.to_string(),
+            reason: reason.into(),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Installation on a real kernel, each test in a network namespace of its own.
+//!
+//! Each test runs its own program again inside `unshare`, as root directly, otherwise in a user namespace. Where neither is possible
+//! the tests fail and say so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use meshspan_interception::{Error, InstallArgs, UninstallArgs, install, uninstall};
+
+const MARKER: &str = "MESHSPAN_TEST_IN_NETWORK_NAMESPACE";
+
+/// Runs `body` as root of a network namespace that nothing else uses; `test` is the name of the calling test.
+fn in_own_network(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(MARKER).is_some() {
+        run("ip", &["link", "set", "lo", "up"]);
+        run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]);
+        run("ip", &["address", "add", "10.0.0.2/24", "dev", "eth0"]);
+        run("ip", &["link", "set", "eth0", "up"]);
+        run("ip", &["link", "set", "eth1", "up"]);
+        run("ip", &["route", "add", "default", "dev", "eth0"]);
+        // iptables-legacy keeps its lock in /run, where a plain user may not write.
+        run("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
+        return body();
+    }
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let output = command
+        .args(["--net", "--mount", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(MARKER, "1")
+        .output()
+        .expect("needs the program `unshare` (package util-linux)");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success(),
+        "in a network namespace (needs root or user namespaces): {text}"
+    );
+    assert!(text.contains("1 passed"), "the test did not run: {text}");
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("needs the program `{program}`: {error}"));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The rules on the host without counters and dates.
+fn rules(variant: &str) -> String {
+    ["iptables", "ip6tables"]
+        .iter()
+        .map(|program| run(&format!("{program}-{variant}-save"), &[]))
+        .collect::<String>()
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(" [").next().unwrap().to_owned() + "\n")
+        .collect()
+}
+
+/// Rules of somebody else in every table that we touch.
+fn foreign_rules(variant: &str) {
+    for program in ["iptables", "ip6tables"] {
+        let program = format!("{program}-{variant}");
+        run(&program, &["-t", "nat", "-N", "FOREIGN"]);
+        run(&program, &["-t", "nat", "-A", "FOREIGN", "-j", "RETURN"]);
+        run(&program, &["-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-j", "FOREIGN"]);
+        run(
+            &program,
+            &["-t", "nat", "-A", "PREROUTING", "-p", "udp", "-j", "FOREIGN"],
+        );
+        run(&program, &["-t", "raw", "-A", "OUTPUT", "-p", "udp", "-j", "ACCEPT"]);
+        run(
+            &program,
+            &["-t", "mangle", "-A", "PREROUTING", "-p", "icmp", "-j", "ACCEPT"],
+        );
+    }
+}
+
+fn args() -> InstallArgs {
+    InstallArgs {
+        // A plain user has nothing but id 0 in a user namespace.
+        kuma_dp_user: Some("0".to_owned()),
+        redirect_all_dns_traffic: Some(true),
+        drop_invalid_packets: true,
+        ..InstallArgs::default()
+    }
+}
+
+fn installed(args: &InstallArgs) {
+    let report = install(args, &mut Vec::new()).unwrap();
+    assert_eq!(report.warnings, Vec::<String>::new());
+    assert!(!report.actions.is_empty());
+}
+
+fn uninstalled(args: &InstallArgs) {
+    let install = args.clone();
+    uninstall(&UninstallArgs { install }, &mut Vec::new()).unwrap();
+}
+
+/// Installs, again, with other settings, and removes.
+fn lifecycle(variant: &str, args: &InstallArgs) {
+    foreign_rules(variant);
+    let before = rules(variant);
+
+    installed(args);
+    let once = rules(variant);
+    assert!(
+        once.contains("-A OUTPUT -p tcp -m comment --comment \"kuma/mesh/transparent/proxy/") || args.disable_comments
+    );
+    assert!(once.contains("-A KUMA_MESH_OUTBOUND_REDIRECT -p tcp"), "{once}");
+    assert!(once.contains("-j CT --zone 2"), "{once}");
+
+    installed(args);
+    assert_eq!(rules(variant), once, "a second installation changed the rules");
+
+    let other = InstallArgs {
+        kuma_dp_mark: Some(77),
+        redirect_outbound_port: Some(25001),
+        drop_invalid_packets: false,
+        ..args.clone()
+    };
+    if !args.disable_comments {
+        installed(&other);
+        let changed = rules(variant);
+        assert!(
+            changed.contains("--to-ports 25001") && !changed.contains("--to-ports 15001"),
+            "{changed}"
+        );
+        assert!(!changed.contains("owner"), "{changed}");
+        assert!(!changed.contains("INVALID"), "{changed}");
+    }
+
+    uninstalled(args);
+    assert_eq!(rules(variant), before, "something else than before is left");
+    uninstalled(args);
+    assert_eq!(rules(variant), before);
+}
+
+#[test]
+fn lifecycle_with_nft() {
+    in_own_network("lifecycle_with_nft", || lifecycle("nft", &args()));
+}
+
+#[test]
+fn lifecycle_with_legacy() {
+    // /proc/net/ip_tables_names is readable for the root of the machine alone, so in a user namespace iptables-legacy cannot list rules.
+    if std::env::var_os(MARKER).is_none() && !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: iptables-legacy needs the root of the machine");
+        return;
+    }
+    in_own_network("lifecycle_with_legacy", || lifecycle("legacy", &args()));
+}
+
+#[test]
+fn lifecycle_without_comments() {
+    let args = InstallArgs {
+        disable_comments: true,
+        ..args()
+    };
+    in_own_network("lifecycle_without_comments", || lifecycle("nft", &args));
+}
+
+#[test]
+fn every_golden_configuration_is_accepted_by_the_kernel() {
+    in_own_network("every_golden_configuration_is_accepted_by_the_kernel", || {
+        foreign_rules("nft");
+        let before = rules("nft");
+        for entry in std::fs::read_dir("tests/golden").unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let args = InstallArgs {
+                config_file: Some(path.clone()),
+                kuma_dp_mark: Some(77),
+                // Ids of the exclusions are not mapped where the test runs as a plain user.
+                exclude_outbound_ports_for_uids: vec!["tcp:22,8000-8010:0".to_owned()],
+                ..InstallArgs::default()
+            };
+            installed(&args);
+            assert_ne!(rules("nft"), before, "{}", path.display());
+            uninstalled(&args);
+            assert_eq!(rules("nft"), before, "{}", path.display());
+        }
+    });
+}
+
+#[test]
+fn traffic_is_redirected() {
+    in_own_network("traffic_is_redirected", || {
+        installed(&InstallArgs {
+            kuma_dp_mark: Some(77),
+            ..args()
+        });
+        let outbound = answering(15001, "outbound");
+        let inbound = answering(15006, "inbound");
+        let _dns = dns_echo();
+
+        let any = (Ipv4Addr::new(243, 1, 2, 3), 6379).into();
+        assert_eq!(ask(any), "outbound");
+        assert_eq!(
+            ask(([127, 0, 0, 1], 15006).into()),
+            "inbound",
+            "localhost is left alone"
+        );
+
+        // A query to a server that does not exist is answered, from the address that was asked.
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.connect("10.9.9.9:53").unwrap();
+        socket.send(b"query").unwrap();
+        let mut answer = [0; 16];
+        let length = socket.recv(&mut answer).unwrap();
+        assert_eq!(&answer[..length], b"query");
+        drop((outbound, inbound));
+    });
+}
+
+/// Listens on a port of localhost and greets with a word.
+fn answering(port: u16, word: &'static str) -> std::thread::JoinHandle<()> {
+    let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().write_all(word.as_bytes());
+        }
+    })
+}
+
+fn dns_echo() -> std::thread::JoinHandle<()> {
+    let socket = UdpSocket::bind("127.0.0.1:15053").unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..length], from);
+        }
+    })
+}
+
+fn ask(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_refused_installation_leaves_nothing() {
+    in_own_network("a_refused_installation_leaves_nothing", || {
+        foreign_rules("nft");
+        // A chain with a name of ours that somebody else uses cannot be removed: the nat transaction, the last one, fails.
+        run("iptables-nft", &["-t", "nat", "-N", "KUMA_MESH_OLD"]);
+        run("iptables-nft", &["-t", "nat", "-A", "FOREIGN", "-g", "KUMA_MESH_OLD"]);
+        let before = rules("nft");
+        let error = install(&args(), &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, Error::Refused { table: "nat", .. }), "{error}");
+        assert_eq!(rules("nft"), before);
+    });
+}
+
+#[test]
+fn missing_privilege_is_said() {
+    // As root the capability is there, so drop it by running as another user.
+    let exe = std::env::current_exe().unwrap();
+    if std::env::var_os(MARKER).is_some() {
+        let error = install(&args(), &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, Error::NoPermission), "{error}");
+        return;
+    }
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--bounding-set",
+            "-all",
+            "--inh-caps",
+            "-all",
+            "--no-new-privs",
+            "--reuid",
+            "0",
+            "--",
+        ]);
+        command.arg(exe);
+        command
+    } else {
+        Command::new(exe)
+    };
+    let status = command
+        .args(["missing_privilege_is_said", "--exact"])
+        .env(MARKER, "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn an_unmapped_user_is_said() {
+    if std::env::var_os(MARKER).is_some() {
+        let args = InstallArgs {
+            kuma_dp_user: Some("5678".to_owned()),
+            ..args()
+        };
+        let error = install(&args, &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, Error::UnmappedUser { uid: 5678 }), "{error}");
+        return;
+    }
+    let status = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["an_unmapped_user_is_said", "--exact"])
+        .env(MARKER, "1")
+        .status()
+        .expect("needs the program `unshare` (package util-linux)");
+    assert!(status.success(), "needs user namespaces");
+}

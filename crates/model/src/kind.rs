@@ -1,0 +1,243 @@
+//! The table of kinds: each kind once, with everything that the rest of the system asks about it.
+//!
+//! REST routes, CLI arguments, sync directions and store columns iterate over [`Kind::ALL`]; adding a kind is one
+//! row here and one file in `kinds/`.
+
+use serde_json::Value;
+
+use crate::kinds::{self, Checked};
+use crate::violation::Violations;
+
+/// Whether a kind lives in a mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Belongs to the control plane as a whole; its `mesh` is empty.
+    Global,
+    /// Belongs to one mesh.
+    Mesh,
+}
+
+/// How the Universal form is written (`spec/resources.md` §1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Payload under `spec`, status under `status`.
+    Spec,
+    /// Payload fields beside the header.
+    Flat,
+}
+
+/// Which way a kind travels between global and zones (`spec/resources.md` §1.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncDirections {
+    /// Zones send what they own to the global.
+    pub zone_to_global: bool,
+    /// The global sends what it owns to all zones.
+    pub global_to_zones: bool,
+    /// The global passes what a zone owns on to the other zones.
+    pub zone_to_zones: bool,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct KindInfo {
+    /// The name as in `type:`.
+    pub name: &'static str,
+    /// Plural path of the REST API.
+    pub path: &'static str,
+    /// Other paths that clients use for it.
+    pub path_aliases: &'static [&'static str],
+    /// Name in `meshspan get <singular>`.
+    pub singular: &'static str,
+    /// KRI short name (`spec/resources.md` §1.6); empty for kinds without one.
+    pub short_name: &'static str,
+    /// Global or in a mesh.
+    pub scope: Scope,
+    /// Spec or flat document.
+    pub shape: Shape,
+    /// Sync directions.
+    pub sync: SyncDirections,
+    /// Written by the control plane only: the API answers 405 to writes.
+    pub read_only: bool,
+    /// Has a `status`, owned by the local control plane.
+    pub has_status: bool,
+    /// Visible to administrators only (secrets).
+    pub admin_only: bool,
+    /// Offered by the REST API at all.
+    pub in_api: bool,
+    /// True for kinds written by the control plane as a consequence of others (insights): their change never
+    /// changes what is sent to proxies except through what derivation takes from them.
+    pub is_insight: bool,
+    pub(crate) check: fn(&Value) -> Result<Checked, Violations>,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident => $spec:ty, $path:literal, $singular:literal, $short:literal, $scope:ident, $shape:ident, [$($flag:ident),*] $(, aliases $aliases:expr)?;)*) => {
+        /// A kind of resource; everything known about it is in [`Kind::info`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($(#[$doc])* $variant,)* }
+
+        impl Kind {
+            /// All kinds, in the order of the table.
+            pub const ALL: &'static [Kind] = &[$(Kind::$variant,)*];
+
+            /// The row of the table.
+            pub fn info(self) -> &'static KindInfo {
+                match self {
+                    $(Kind::$variant => {
+                        const FLAGS: &[Flag] = &[$(Flag::$flag),*];
+                        static INFO: KindInfo = KindInfo {
+                            name: stringify!($variant),
+                            path: $path,
+                            path_aliases: kinds!(@aliases $($aliases)?),
+                            singular: $singular,
+                            short_name: $short,
+                            scope: Scope::$scope,
+                            shape: Shape::$shape,
+                            sync: SyncDirections {
+                                zone_to_global: has(FLAGS, Flag::ZoneToGlobal),
+                                global_to_zones: has(FLAGS, Flag::GlobalToZones),
+                                zone_to_zones: has(FLAGS, Flag::ZoneToZones),
+                            },
+                            read_only: has(FLAGS, Flag::ReadOnly),
+                            has_status: has(FLAGS, Flag::Status),
+                            admin_only: has(FLAGS, Flag::AdminOnly),
+                            in_api: !has(FLAGS, Flag::Internal),
+                            is_insight: has(FLAGS, Flag::Insight),
+                            check: kinds::check::<$spec>,
+                        };
+                        &INFO
+                    })*
+                }
+            }
+        }
+    };
+    (@aliases) => { &[] };
+    (@aliases $aliases:expr) => { $aliases };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flag {
+    ZoneToGlobal,
+    GlobalToZones,
+    ZoneToZones,
+    ReadOnly,
+    Status,
+    AdminOnly,
+    Internal,
+    Insight,
+}
+
+const fn has(flags: &[Flag], wanted: Flag) -> bool {
+    let mut rest = flags;
+    while let [first, tail @ ..] = rest {
+        if *first as u8 == wanted as u8 {
+            return true;
+        }
+        rest = tail;
+    }
+    false
+}
+
+kinds! {
+    /// A mesh: mTLS, defaults, constraints.
+    Mesh => kinds::mesh::Mesh, "meshes", "mesh", "m", Global, Flat, [GlobalToZones];
+    /// A data plane proxy.
+    Dataplane => kinds::dataplane::Dataplane, "dataplanes", "dataplane", "dp", Mesh, Flat, [ZoneToGlobal];
+    /// What the control plane knows of a connected proxy.
+    DataplaneInsight => kinds::dataplane_insight::DataplaneInsight, "dataplane-insights", "dataplane-insight", "", Mesh, Flat, [ZoneToGlobal, ReadOnly, Insight];
+    /// A zone.
+    Zone => kinds::zone::Zone, "zones", "zone", "z", Global, Flat, [];
+    /// What the global knows of a connected zone.
+    ZoneInsight => kinds::zone_insight::ZoneInsight, "zone-insights", "zone-insight", "", Global, Flat, [ReadOnly, Insight];
+    /// The proxy through which other zones enter a zone.
+    ZoneIngress => kinds::zone_ingress::ZoneIngress, "zone-ingresses", "zone-ingress", "zi", Global, Flat, [ZoneToGlobal, ZoneToZones], aliases &["zoneingresses"];
+    /// What the control plane knows of a connected zone ingress.
+    ZoneIngressInsight => kinds::dataplane_insight::ZoneIngressInsight, "zone-ingress-insights", "zone-ingress-insight", "", Global, Flat, [ZoneToGlobal, ReadOnly, Insight];
+    /// A service of one zone.
+    MeshService => kinds::mesh_service::MeshService, "meshservices", "meshservice", "msvc", Mesh, Spec, [ZoneToGlobal, ZoneToZones, Status];
+    /// A service that spans zones.
+    MeshMultiZoneService => kinds::mesh_multi_zone_service::MeshMultiZoneService, "meshmultizoneservices", "meshmultizoneservice", "mzsvc", Mesh, Spec, [GlobalToZones, Status];
+    /// Gives hostnames to services.
+    HostnameGenerator => kinds::hostname_generator::HostnameGenerator, "hostnamegenerators", "hostnamegenerator", "hg", Global, Spec, [GlobalToZones, ZoneToGlobal];
+    /// Who may call whom.
+    MeshTrafficPermission => kinds::mesh_traffic_permission::MeshTrafficPermission, "meshtrafficpermissions", "meshtrafficpermission", "mtp", Mesh, Spec, [GlobalToZones, ZoneToGlobal];
+    /// A secret of a mesh: CA keys, token signing keys.
+    Secret => kinds::secret::Secret, "secrets", "secret", "", Mesh, Flat, [GlobalToZones, AdminOnly];
+    /// A secret of the control plane.
+    GlobalSecret => kinds::secret::GlobalSecret, "global-secrets", "global-secret", "", Global, Flat, [GlobalToZones, AdminOnly];
+    /// Internal configuration such as the cluster id.
+    Config => kinds::config::Config, "configs", "config", "", Global, Flat, [GlobalToZones, Internal];
+}
+
+impl Kind {
+    /// The name as in `type:`.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// The kind with that `type:`, case-sensitive.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// The kind with that REST path, aliases included.
+    pub fn from_path(path: &str) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| {
+            let info = kind.info();
+            info.path == path || info.path_aliases.contains(&path)
+        })
+    }
+
+    /// The kind that a user means on a command line: singular, plural, type or short name, any case.
+    pub fn from_argument(argument: &str) -> Option<Kind> {
+        let wanted = argument.to_ascii_lowercase();
+        Kind::ALL.iter().copied().filter(|kind| kind.info().in_api).find(|kind| {
+            let info = kind.info();
+            info.singular == wanted
+                || info.path == wanted
+                || info.path_aliases.contains(&wanted.as_str())
+                || info.name.to_ascii_lowercase() == wanted
+                || (!info.short_name.is_empty() && info.short_name == wanted)
+        })
+    }
+
+    /// True for kinds that live in a mesh.
+    pub fn is_mesh_scoped(self) -> bool {
+        self.info().scope == Scope::Mesh
+    }
+
+    /// Parses a payload of this kind, fills in schema defaults and checks it.
+    ///
+    /// # Errors
+    /// All violations, with paths as users know them (`spec.…` for [`Shape::Spec`], the payload for [`Shape::Flat`]).
+    pub fn check(self, payload: &Value) -> Result<Checked, Violations> {
+        (self.info().check)(payload)
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_paths_and_arguments_are_unique() {
+        let names: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let paths: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.info().path).collect();
+        assert_eq!(names.len(), Kind::ALL.len());
+        assert_eq!(paths.len(), Kind::ALL.len());
+        for kind in Kind::ALL.iter().copied().filter(|kind| kind.info().in_api) {
+            assert_eq!(Kind::from_argument(kind.info().singular), Some(kind));
+            assert_eq!(Kind::from_path(kind.info().path), Some(kind));
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
+        }
+        assert_eq!(Kind::from_path("zoneingresses"), Some(Kind::ZoneIngress));
+    }
+}

@@ -1,0 +1,20 @@
+//! The resource model: kinds, envelope, labels, names, validation and the documents that users write.
+//!
+//! Pure: no socket, file, clock or random number. Start at [`kind`] for the table of kinds, [`resource`] for the
+//! envelope that store, sync and API share, and `kinds/` for the payload of each kind. Facts: `spec/resources.md`.
+
+pub mod document;
+pub mod duration;
+pub mod kind;
+pub mod kinds;
+pub mod kri;
+pub mod labels;
+pub mod name;
+pub mod resource;
+pub mod template;
+pub mod violation;
+
+pub use kind::{Kind, Scope, Shape};
+pub use kinds::Spec;
+pub use resource::{Resource, ResourceKey, ServiceIdentity};
+pub use violation::{Violation, Violations};

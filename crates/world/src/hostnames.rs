@@ -1,0 +1,186 @@
+//! Which service holds which hostname (`spec/resources.md` §6).
+//!
+//! Every service claims the hostnames that the generators make for it; the first claim in generator order, then
+//! resource order, holds the name. Claims are kept per hostname, so that one change touches only those who share it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use meshspan_model::kinds::hostname_generator::HostnameGenerator;
+use meshspan_model::kinds::mesh_service::{Address, Condition, CoreNameRef, HostnameGeneratorStatus};
+use meshspan_model::labels;
+use meshspan_model::template::{Template, Values};
+use meshspan_model::{Kind, Resource};
+use time::OffsetDateTime;
+
+/// A service by kind and core name.
+pub(crate) type ServiceName = (Kind, String);
+
+/// A generator, ready to use.
+#[derive(Clone, Debug)]
+pub(crate) struct Generator {
+    rank: GeneratorRank,
+    spec: HostnameGenerator,
+    template: Template,
+}
+
+/// Origin `zone` first, then age, then name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct GeneratorRank {
+    of_global: bool,
+    created: OffsetDateTime,
+    name: String,
+}
+
+impl Generator {
+    /// A generator; `None` where its template no longer parses.
+    pub(crate) fn new(resource: &Resource, spec: HostnameGenerator) -> Option<Arc<Self>> {
+        let template = Template::parse(&spec.template).ok()?;
+        let of_global = !resource.is_local(labels::ORIGIN_ZONE);
+        let rank = GeneratorRank { of_global, created: resource.creation_time, name: resource.name.clone() };
+        Some(Arc::new(Self { rank, spec, template }))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    generator: GeneratorRank,
+    created: OffsetDateTime,
+    kind: Kind,
+    name: String,
+    /// For messages.
+    display_name: String,
+}
+
+#[derive(Clone, Debug)]
+enum Outcome {
+    Hostname(String),
+    Failed(String),
+}
+
+/// The claims of one mesh.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hostnames {
+    claims: BTreeMap<String, BTreeSet<Claim>>,
+    by_service: BTreeMap<ServiceName, Vec<(GeneratorRank, Outcome)>>,
+}
+
+impl Hostnames {
+    /// Renews the claims of one service; `resource` is `None` when it is gone. Returns other services whose hostnames
+    /// changed by that.
+    pub(crate) fn update<'a>(
+        &mut self,
+        service: &ServiceName,
+        resource: Option<&Resource>,
+        own_zone: &str,
+        generators: impl Iterator<Item = &'a Arc<Generator>>,
+    ) -> BTreeSet<ServiceName> {
+        let mut affected = self.withdraw(service);
+        let Some(resource) = resource else {
+            affected.remove(service);
+            return affected;
+        };
+        let mut outcomes = Vec::new();
+        for generator in generators {
+            let Some(wanted) = generator.spec.selector.for_kind(service.0).filter(|wanted| wanted.matches(&resource.labels)) else {
+                continue;
+            };
+            let _ = wanted;
+            let zone = match resource.zone() {
+                "" => own_zone,
+                zone => zone,
+            };
+            let values = Values {
+                display_name: resource.display_name(),
+                name: &resource.name,
+                namespace: resource.namespace(),
+                zone,
+                mesh: &resource.mesh,
+                labels: &resource.labels,
+            };
+            match generator.template.render(values) {
+                Ok(hostname) if hostname.is_empty() => {}
+                Ok(hostname) => outcomes.push((generator.rank.clone(), Outcome::Hostname(hostname))),
+                Err(error) => outcomes.push((generator.rank.clone(), Outcome::Failed(error.to_string()))),
+            }
+        }
+        for (rank, outcome) in &outcomes {
+            if let Outcome::Hostname(hostname) = outcome {
+                let claims = self.claims.entry(hostname.clone()).or_default();
+                let before = claims.first().map(|claim| (claim.kind, claim.name.clone()));
+                claims.insert(Claim {
+                    generator: rank.clone(),
+                    created: resource.creation_time,
+                    kind: service.0,
+                    name: service.1.clone(),
+                    display_name: resource.display_name().to_owned(),
+                });
+                affected.extend(before);
+            }
+        }
+        self.by_service.insert(service.clone(), outcomes);
+        affected.remove(service);
+        affected
+    }
+
+    /// Takes a service's claims back and names those who may inherit.
+    fn withdraw(&mut self, service: &ServiceName) -> BTreeSet<ServiceName> {
+        let mut heirs = BTreeSet::new();
+        for (_, outcome) in self.by_service.remove(service).unwrap_or_default() {
+            let Outcome::Hostname(hostname) = outcome else { continue };
+            if let Some(claims) = self.claims.get_mut(&hostname) {
+                claims.retain(|claim| (claim.kind, &claim.name) != (service.0, &service.1));
+                heirs.extend(claims.first().map(|claim| (claim.kind, claim.name.clone())));
+                if claims.is_empty() {
+                    self.claims.remove(&hostname);
+                }
+            }
+        }
+        heirs
+    }
+
+    /// All services with claims.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ServiceName> {
+        self.by_service.keys()
+    }
+
+    /// The hostnames that a service holds, and what each generator did, ordered by generator name.
+    pub(crate) fn of(&self, service: &ServiceName) -> (Vec<Address>, Vec<HostnameGeneratorStatus>) {
+        let (mut addresses, mut statuses) = (Vec::new(), Vec::new());
+        let mut outcomes: Vec<_> = self.by_service.get(service).into_iter().flatten().collect();
+        outcomes.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        let mut held = BTreeSet::new();
+        for (rank, outcome) in outcomes {
+            let reference = CoreNameRef { core_name: rank.name.clone() };
+            let (reason, message) = match outcome {
+                Outcome::Failed(message) => ("TemplateError", message.clone()),
+                Outcome::Hostname(hostname) => match self.claims.get(hostname).and_then(BTreeSet::first) {
+                    Some(holder) if (holder.kind, &holder.name) != (service.0, &service.1) => {
+                        ("Collision", format!("hostname {hostname} is held by {} {}", holder.kind, holder.display_name))
+                    }
+                    _ => {
+                        if held.insert(hostname) {
+                            addresses.push(Address {
+                                hostname: hostname.clone(),
+                                origin: "HostnameGenerator".to_owned(),
+                                hostname_generator_ref: reference.clone(),
+                            });
+                        }
+                        ("Generated", String::new())
+                    }
+                },
+            };
+            let status = if reason == "Generated" { "True" } else { "False" };
+            statuses.push(HostnameGeneratorStatus {
+                hostname_generator_ref: reference,
+                conditions: vec![Condition {
+                    condition_type: "Generated".to_owned(),
+                    status: status.to_owned(),
+                    reason: reason.to_owned(),
+                    message,
+                }],
+            });
+        }
+        (addresses, statuses)
+    }
+}

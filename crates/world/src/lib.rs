@@ -1,0 +1,33 @@
+//! The world of one control plane: what its resources mean together.
+//!
+//! [`World`] takes changes of stored resources and derives, incrementally: MeshServices from Dataplanes, matches of
+//! MeshMultiZoneServices, virtual IPs, hostnames, health, and the [`view`] that projection reads. It never touches a
+//! socket, file, clock or random number: time comes in, writes and view changes come out.
+//!
+//! ```text
+//! Dataplane ─▶ generate ─▶ MeshService ─▶ match ─▶ MeshMultiZoneService ─▶ Destination ─▶ projection
+//!    │                        ▲   │                        │
+//!    └── health ──────────────┘   └──── vips, hostnames ◀──┘ ─▶ DNS table
+//! ```
+//!
+//! Start at [`World::apply`] and [`World::derive`]. A node is recomputed when one of its inputs changed, and the wave
+//! stops where the result is equal.
+
+mod conditions;
+mod destination;
+mod dirty;
+mod generate;
+mod hostnames;
+mod mesh_state;
+mod multi_zone;
+mod service;
+mod settings;
+mod sidecar;
+pub mod sni;
+pub mod view;
+mod vips;
+mod world;
+
+pub use settings::Settings;
+pub use vips::{CidrError, VipRange};
+pub use world::{Changes, Problem, World, Write};

@@ -1,0 +1,151 @@
+//! What the world keeps of one mesh: its resources, typed, and the indexes that find who depends on whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use meshspan_model::Resource;
+use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, is_online};
+use meshspan_model::kinds::mesh::Mesh;
+use meshspan_model::kinds::mesh_multi_zone_service::{MeshMultiZoneService, MeshMultiZoneServiceStatus};
+use meshspan_model::kinds::mesh_service::{MeshService, MeshServiceStatus};
+use meshspan_model::kinds::mesh_traffic_permission::MeshTrafficPermission;
+
+use crate::dirty::Dirty;
+use crate::hostnames::{Hostnames, ServiceName};
+use crate::service::Derived;
+use crate::view::{Destination, DestinationKey, SidecarView};
+
+/// One mesh. Resources may arrive before their Mesh does; nothing is derived until it is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MeshState {
+    pub(crate) mesh: Option<Arc<Mesh>>,
+    pub(crate) dataplanes: BTreeMap<String, DataplaneEntry>,
+    pub(crate) proxies: BTreeMap<String, ProxyState>,
+    pub(crate) services: BTreeMap<String, ServiceEntry>,
+    pub(crate) multi_zone: BTreeMap<String, MultiZoneEntry>,
+    pub(crate) permissions: BTreeMap<String, (Arc<Resource>, MeshTrafficPermission)>,
+    pub(crate) hostnames: Hostnames,
+    pub(crate) index: Index,
+    pub(crate) dirty: Dirty,
+    /// What was handed out, to compare with and to find what is gone.
+    pub(crate) sidecars: BTreeMap<String, Arc<SidecarView>>,
+    pub(crate) destinations: BTreeMap<ServiceName, BTreeMap<DestinationKey, Arc<Destination>>>,
+    pub(crate) dns: Arc<BTreeMap<String, Vec<IpAddr>>>,
+}
+
+/// Who depends on whom, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    /// Dataplanes by the `kuma.io/service` of an inbound.
+    pub(crate) dataplanes_by_service: BTreeMap<String, BTreeSet<String>>,
+    /// Local MeshServices that select by `kuma.io/service`.
+    pub(crate) services_by_tag: BTreeMap<String, BTreeSet<String>>,
+    /// Local MeshServices that select otherwise.
+    pub(crate) services_otherwise: BTreeSet<String>,
+    /// MeshServices by zone.
+    pub(crate) services_by_zone: BTreeMap<String, BTreeSet<String>>,
+    /// MeshMultiZoneServices by the first pair of their matchLabels.
+    pub(crate) multi_zone_by_label: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Dataplanes with explicit outbounds or a limited set of reachable backends.
+    pub(crate) explicit_outbounds: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct DataplaneEntry {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) spec: Arc<Dataplane>,
+}
+
+/// What the insight of a proxy says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProxyState {
+    /// Connected now.
+    pub(crate) online: bool,
+    /// Was connected, and a control plane saw it go.
+    pub(crate) disconnected: bool,
+    /// Has a certificate.
+    pub(crate) has_certificate: bool,
+}
+
+impl ProxyState {
+    pub(crate) fn of(insight: &DataplaneInsight) -> Self {
+        let online = is_online(&insight.subscriptions);
+        Self {
+            online,
+            disconnected: !online && !insight.subscriptions.is_empty(),
+            has_certificate: insight.mtls.as_ref().is_some_and(|mtls| !mtls.issued_backend.is_empty()),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceEntry {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) spec: Arc<MeshService>,
+    pub(crate) status: MeshServiceStatus,
+    /// Owned by this zone.
+    pub(crate) local: bool,
+    /// Its zone; the own one for local services.
+    pub(crate) zone: String,
+    /// Names of the Dataplanes that it selects; empty for remote services.
+    pub(crate) matched: BTreeSet<String>,
+    pub(crate) derived: Derived,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct MultiZoneEntry {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) spec: Arc<MeshMultiZoneService>,
+    pub(crate) status: MeshMultiZoneServiceStatus,
+    /// Core names of the MeshServices that match.
+    pub(crate) matched: BTreeSet<String>,
+    pub(crate) vip: Option<IpAddr>,
+}
+
+impl MeshState {
+    /// Whether traffic may go to an inbound of this Dataplane: its proxy was not seen leaving.
+    pub(crate) fn is_reachable(&self, dataplane: &str) -> bool {
+        self.proxies.get(dataplane).is_none_or(|proxy| !proxy.disconnected)
+    }
+
+    /// Names of the MeshMultiZoneServices whose selector fits these labels.
+    pub(crate) fn multi_zone_matching(&self, labels: &BTreeMap<String, String>) -> BTreeSet<String> {
+        let candidates = labels.iter().filter_map(|(key, value)| self.index.multi_zone_by_label.get(&(key.clone(), value.clone())));
+        let fits = |name: &&String| self.multi_zone.get(*name).is_some_and(|entry| entry.spec.selector.mesh_service.matches(labels));
+        candidates.flatten().filter(fits).cloned().collect()
+    }
+
+    /// Marks the MeshMultiZoneServices that a MeshService with these labels belongs to, after `edit` put it into or
+    /// took it out of what they match.
+    pub(crate) fn mark_multi_zone_of(&mut self, labels: &BTreeMap<String, String>, edit: impl Fn(&mut BTreeSet<String>)) {
+        for name in self.multi_zone_matching(labels) {
+            if let Some(entry) = self.multi_zone.get_mut(&name) {
+                edit(&mut entry.matched);
+            }
+            self.dirty.multi_zone.insert(name);
+        }
+    }
+
+    /// Local MeshServices whose selector may fit a Dataplane with these `kuma.io/service` values.
+    pub(crate) fn services_that_may_select(&self, tags: &BTreeSet<String>) -> Vec<String> {
+        let by_tag = tags.iter().filter_map(|tag| self.index.services_by_tag.get(tag)).flatten();
+        by_tag.chain(&self.index.services_otherwise).cloned().collect()
+    }
+}
+
+/// Adds to an index of sets.
+pub(crate) fn insert<K: Ord>(index: &mut BTreeMap<K, BTreeSet<String>>, key: K, name: &str) {
+    index.entry(key).or_default().insert(name.to_owned());
+}
+
+/// Removes from an index of sets, leaving no empty set behind.
+pub(crate) fn remove<K: Ord>(index: &mut BTreeMap<K, BTreeSet<String>>, key: &K, name: &str) {
+    if let Some(names) = index.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(key);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What the world needs to know about its control plane.
+
+use crate::vips::VipRange;
+
+/// Settings of a zone control plane, as far as derivation depends on them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of the own zone (`multizone.zone.name`).
+    pub zone: String,
+    /// Range of MeshService VIPs (`ipam.meshService.cidr`).
+    pub mesh_service_vips: VipRange,
+    /// Range of MeshMultiZoneService VIPs (`ipam.meshMultiZoneService.cidr`).
+    pub mesh_multi_zone_service_vips: VipRange,
+    /// How long a generated MeshService without Dataplanes stays (`meshService.deletionGracePeriod`).
+    pub deletion_grace_period: time::Duration,
+}

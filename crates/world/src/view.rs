@@ -1,0 +1,191 @@
+//! What projection reads: values that say where traffic goes, without a word about Envoy.
+//!
+//! One [`Destination`] is one port of one service as seen from this zone; it is shared by all proxies of the mesh.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use meshspan_model::ServiceIdentity;
+use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::zone_ingress::ZoneIngress;
+
+/// How traffic of a port is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Bytes; also `tls`, `kafka` and anything unknown.
+    Tcp,
+    /// HTTP/1.1 to the application.
+    Http,
+    /// HTTP/2 to the application.
+    Http2,
+    /// gRPC.
+    Grpc,
+}
+
+impl Protocol {
+    /// The protocol that `appProtocol` or `kuma.io/protocol` names (`spec/dataplane.md` §2.4).
+    pub fn parse(name: &str) -> Self {
+        match name {
+            "http" => Protocol::Http,
+            "http2" => Protocol::Http2,
+            "grpc" => Protocol::Grpc,
+            _ => Protocol::Tcp,
+        }
+    }
+
+    /// True if requests are understood, not just bytes.
+    pub fn is_http(self) -> bool {
+        self != Protocol::Tcp
+    }
+}
+
+/// Names one port of one service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DestinationKey {
+    /// The service.
+    pub service: ServiceIdentity,
+    /// The port's name, else its number.
+    pub section: String,
+}
+
+/// One port of one service as seen from this zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Which port of which service.
+    pub key: DestinationKey,
+    /// The number that clients use.
+    pub port: u32,
+    /// The service's virtual IP in this zone.
+    pub vip: Option<IpAddr>,
+    /// How its traffic is treated.
+    pub protocol: Protocol,
+    /// mTLS with these peers; `None` where traffic is plain.
+    pub tls: Option<PeerTls>,
+    /// Where it goes, by zone; the own zone first, then by name.
+    pub localities: Vec<Locality>,
+}
+
+/// How the peers of a destination prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTls {
+    /// Exact SPIFFE ids; the union over all zones.
+    pub spiffe_ids: BTreeSet<String>,
+    /// SNI by which zone ingresses route (`spec/dataplane.md` §3.3).
+    pub sni: String,
+}
+
+/// The endpoints of one zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locality {
+    /// The zone.
+    pub zone: String,
+    /// 0 for the own zone, 1 for others.
+    pub priority: u32,
+    /// True if the endpoints are zone ingresses, behind which Envoy balances per connection.
+    pub through_ingress: bool,
+    /// The endpoints, ordered by address and port.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address that Envoy dials.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Its IP.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u32,
+    /// False keeps it in the configuration as unhealthy, so that priorities see the true state of the zone.
+    pub ready: bool,
+}
+
+/// What a mesh demands of inbound connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboundTls {
+    /// Plaintext.
+    Off,
+    /// mTLS only.
+    Strict,
+    /// mTLS and plaintext.
+    Permissive,
+}
+
+/// What MeshTrafficPermissions decide for a whole mesh; without any that match, mTLS denies everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Every client of the mesh passes.
+    AllowAll,
+    /// No client passes.
+    DenyAll,
+}
+
+/// One listener for the application's outgoing traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    /// Where the application connects to: a VIP, or the address of an explicit outbound.
+    pub address: IpAddr,
+    /// Port that the application connects to.
+    pub port: u32,
+    /// True if Envoy binds the address; false if traffic is redirected to it.
+    pub bind: bool,
+    /// Where the traffic goes.
+    pub destination: Arc<Destination>,
+}
+
+/// What is particular to one sidecar: all but the destinations that it shares with its mesh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sidecar {
+    /// Its mesh.
+    pub mesh: String,
+    /// Its name.
+    pub name: String,
+    /// Its resource.
+    pub dataplane: Arc<Dataplane>,
+    /// Its zone.
+    pub zone: String,
+    /// What inbound connections must show.
+    pub inbound_tls: InboundTls,
+    /// Who may connect.
+    pub permission: Permission,
+    /// Whether traffic to unknown destinations passes.
+    pub passthrough: bool,
+    /// Explicit outbounds; empty with transparent proxying.
+    pub outbounds: Vec<Outbound>,
+}
+
+/// A sidecar and where its application may go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SidecarView {
+    /// What is particular to it; `outbounds` is left for projection to fill from `outbounds` here.
+    pub sidecar: Sidecar,
+    /// True if it reaches every destination of its mesh by VIP; then it shares its outbound half with all such proxies.
+    pub all_destinations: bool,
+    /// The destinations of one that does not.
+    pub outbounds: Vec<OutboundRef>,
+}
+
+/// One destination of a proxy that does not reach them all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundRef {
+    /// Where the application connects to; the destination's VIP if absent.
+    pub address: Option<IpAddr>,
+    /// Port that the application connects to.
+    pub port: u32,
+    /// True if Envoy binds the address.
+    pub bind: bool,
+    /// Where the traffic goes.
+    pub destination: DestinationKey,
+}
+
+/// A zone ingress and what lies behind it: destinations of all meshes, with the endpoints of this zone only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ingress {
+    /// Its name.
+    pub name: String,
+    /// Its zone.
+    pub zone: String,
+    /// Its resource.
+    pub ingress: Arc<ZoneIngress>,
+    /// Destinations with mTLS that have a locality in this zone, or none where the service has no instance here.
+    pub destinations: Vec<Arc<Destination>>,
+}

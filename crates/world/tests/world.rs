@@ -1,0 +1,399 @@
+//! The world against a small store of its own: writes are applied until nothing changes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use meshspan_model::document;
+use meshspan_model::{Kind, Resource, ResourceKey, labels};
+use meshspan_world::view::{Destination, DestinationKey, SidecarView};
+use meshspan_world::{Changes, Settings, VipRange, World, Write};
+use proptest::prelude::*;
+use serde_json::json;
+use time::{Duration, OffsetDateTime};
+
+fn settings() -> Settings {
+    Settings {
+        zone: "east".into(),
+        mesh_service_vips: VipRange::parse("241.0.0.0/8").unwrap(),
+        mesh_multi_zone_service_vips: VipRange::parse("243.0.0.0/8").unwrap(),
+        deletion_grace_period: Duration::hours(1),
+    }
+}
+
+#[derive(Default, PartialEq, Debug)]
+struct View {
+    destinations: BTreeMap<DestinationKey, Arc<Destination>>,
+    sidecars: BTreeMap<(String, String), Arc<SidecarView>>,
+    dns: BTreeMap<String, Arc<BTreeMap<String, Vec<IpAddr>>>>,
+}
+
+impl View {
+    fn take(&mut self, changes: Changes) -> Vec<Write> {
+        for (key, value) in changes.destinations {
+            match value {
+                Some(value) => self.destinations.insert(key, value),
+                None => self.destinations.remove(&key),
+            };
+        }
+        for (key, value) in changes.sidecars {
+            match value {
+                Some(value) => self.sidecars.insert(key, value),
+                None => self.sidecars.remove(&key),
+            };
+        }
+        self.dns.extend(changes.dns);
+        self.dns.retain(|_, table| !table.is_empty());
+        changes.writes
+    }
+}
+
+struct Sim {
+    world: World,
+    store: BTreeMap<ResourceKey, Arc<Resource>>,
+    view: View,
+    now: OffsetDateTime,
+    rounds: usize,
+}
+
+impl Sim {
+    fn new() -> Self {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        Self { world: World::new(settings()), store: BTreeMap::new(), view: View::default(), now, rounds: 0 }
+    }
+
+    fn put(&mut self, mut resource: Resource) {
+        let key = resource.key();
+        // Age is a function of identity here, so that the order of events cannot matter through it.
+        resource.creation_time = OffsetDateTime::UNIX_EPOCH + Duration::seconds(key.name.bytes().map(i64::from).sum());
+        resource.status = self.store.get(&key).and_then(|old| old.status.clone());
+        self.write(key, Some(resource));
+    }
+
+    fn delete(&mut self, kind: Kind, mesh: &str, name: &str) {
+        self.write(ResourceKey::new(kind, mesh, name), None);
+    }
+
+    fn write(&mut self, key: ResourceKey, resource: Option<Resource>) {
+        let resource = resource.map(Arc::new);
+        match &resource {
+            Some(resource) => self.store.insert(key.clone(), resource.clone()),
+            None => self.store.remove(&key),
+        };
+        self.world.apply(&key, resource.as_ref());
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..20 {
+            self.rounds += 1;
+            let changes = self.world.derive(self.now);
+            let writes = self.view.take(changes);
+            if writes.is_empty() {
+                return;
+            }
+            for write in writes {
+                match write {
+                    Write::Put(resource) => self.put(resource),
+                    Write::Delete(key) => self.write(key, None),
+                    Write::Status(key, status) => {
+                        let mut resource = (**self.store.get(&key).expect("status of a stored resource")).clone();
+                        assert_ne!(resource.status.as_ref(), Some(&status), "an equal status is written again");
+                        resource.status = Some(status);
+                        self.write(key, Some(resource));
+                    }
+                }
+            }
+        }
+        panic!("derivation does not come to rest");
+    }
+
+    fn get(&self, kind: Kind, mesh: &str, name: &str) -> &Resource {
+        self.store.get(&ResourceKey::new(kind, mesh, name)).unwrap_or_else(|| panic!("no {kind} {name}"))
+    }
+
+    fn destination(&self, kind: Kind, name: &str, section: &str) -> &Destination {
+        let found = self.view.destinations.iter().find(|(key, _)| key.service.kind == kind && key.service.name == name && key.section == section);
+        found.unwrap_or_else(|| panic!("no destination {name} {section}")).1
+    }
+}
+
+fn doc(yaml: &str) -> Resource {
+    document::read(&document::split(yaml).unwrap()[0]).unwrap().resource
+}
+
+fn mesh(mtls: bool) -> Resource {
+    let mtls = if mtls { "mtls: {enabledBackend: ca-1, backends: [{name: ca-1, type: builtin}]}" } else { "{}" };
+    doc(&format!("type: Mesh\nname: default\n{}", mtls.trim_matches(|c| c == '{' || c == '}').to_owned() + if mtls == "{}" { "" } else { "}" }))
+}
+
+fn dataplane(name: &str, service: &str, address: &str, state: &str) -> Resource {
+    doc(&format!(
+        "{{type: Dataplane, mesh: default, name: {name}, networking: {{address: {address}, transparentProxying: {{redirectPortInbound: 15006, redirectPortOutbound: 15001}}, inbound: [{{port: 6379, state: {state}, tags: {{kuma.io/service: {service}}}}}]}}}}"
+    ))
+}
+
+fn remote_service(zone: &str, name: &str, state: &str) -> Resource {
+    let mut resource = doc(&format!(
+        "{{type: MeshService, mesh: default, name: {name}-{zone}, spec: {{state: {state}, ports: [{{port: 6379, name: '6379'}}], identities: [{{type: ServiceTag, value: {name}}}]}}}}"
+    ));
+    for (key, value) in [(labels::ORIGIN, "global"), (labels::ZONE, zone), (labels::DISPLAY_NAME, name), (labels::ENV, "universal")] {
+        resource.labels.insert(key.into(), value.into());
+    }
+    resource
+}
+
+fn multi_zone(name: &str, port: u32) -> Resource {
+    doc(&format!(
+        "{{type: MeshMultiZoneService, mesh: default, name: {name}, labels: {{kuma.io/origin: global, kuma.io/display-name: {name}}}, spec: {{selector: {{meshService: {{matchLabels: {{kuma.io/display-name: {name}}}}}}}, ports: [{{port: {port}}}]}}}}"
+    ))
+}
+
+fn ingress(zone: &str, number: u32) -> Resource {
+    let mut resource = doc(&format!(
+        "{{type: ZoneIngress, name: ingress-{zone}-{number}, zone: {zone}, networking: {{address: 10.0.0.9, port: 10001, advertisedAddress: 192.168.{number}.1, advertisedPort: 10001}}}}"
+    ));
+    resource.labels = BTreeMap::from([(labels::ORIGIN.into(), "global".into()), (labels::ZONE.into(), zone.into())]);
+    resource
+}
+
+fn generator(name: &str, kind: &str, template: &str) -> Resource {
+    doc(&format!("{{type: HostnameGenerator, name: {name}, labels: {{kuma.io/origin: global}}, spec: {{selector: {{{kind}: {{matchLabels: {{}}}}}}, template: '{template}'}}}}"))
+}
+
+fn two_zones() -> Sim {
+    let mut sim = Sim::new();
+    sim.put(mesh(true));
+    sim.put(generator("mzsvc", "meshMultiZoneService", "{{ .DisplayName }}.mzsvc.mesh.local"));
+    sim.put(dataplane("redis-1", "redis", "10.1.0.1", "Ready"));
+    sim.put(remote_service("west", "redis", "Available"));
+    sim.put(ingress("west", 1));
+    sim.put(multi_zone("redis", 6379));
+    sim.settle();
+    sim
+}
+
+fn shape(destination: &Destination) -> Vec<(String, u32, Vec<(String, bool)>)> {
+    let endpoints = |locality: &meshspan_world::view::Locality| {
+        locality.endpoints.iter().map(|endpoint| (endpoint.address.to_string(), endpoint.ready)).collect()
+    };
+    destination.localities.iter().map(|locality| (locality.zone.clone(), locality.priority, endpoints(locality))).collect()
+}
+
+#[test]
+fn a_service_of_two_zones_gets_one_name_and_one_address() {
+    let sim = two_zones();
+    let status = sim.get(Kind::MeshMultiZoneService, "default", "redis").status.clone().unwrap();
+    assert_eq!(status["addresses"][0]["hostname"], "redis.mzsvc.mesh.local");
+    assert!(status["vips"][0]["ip"].as_str().unwrap().starts_with("243."), "{status}");
+    assert_eq!(
+        status["meshServices"],
+        json!([{"name": "redis", "namespace": "", "zone": "east", "mesh": "default"}, {"name": "redis", "namespace": "", "zone": "west", "mesh": "default"}])
+    );
+    let conditions: BTreeMap<_, _> =
+        status["conditions"].as_array().unwrap().iter().map(|c| (c["type"].as_str().unwrap(), c["status"].as_str().unwrap())).collect();
+    assert!(conditions.values().all(|status| *status == "True"), "{conditions:?}");
+    let destination = sim.destination(Kind::MeshMultiZoneService, "redis", "6379");
+    assert_eq!(
+        shape(destination),
+        [("east".into(), 0, vec![("10.1.0.1".into(), true)]), ("west".into(), 1, vec![("192.168.1.1".into(), true)])]
+    );
+    assert_eq!(destination.tls.as_ref().unwrap().spiffe_ids.iter().collect::<Vec<_>>(), ["spiffe://default/redis"]);
+    let table = &sim.view.dns["default"];
+    assert_eq!(table["redis.mzsvc.mesh.local"], [destination.vip.unwrap()]);
+}
+
+#[test]
+fn a_generated_service_carries_state_identity_and_labels() {
+    let mut sim = two_zones();
+    let mut labelled = dataplane("redis-2", "redis", "10.1.0.2", "NotReady");
+    labelled.labels.insert("team".into(), "core".into());
+    sim.put(labelled);
+    sim.settle();
+    let service = sim.get(Kind::MeshService, "default", "redis");
+    assert_eq!(service.spec["state"], "Available");
+    assert_eq!(service.spec["identities"], json!([{"type": "ServiceTag", "value": "redis"}]));
+    assert_eq!(service.zone(), "east");
+    assert_eq!(service.label("team"), "core");
+    assert_eq!(service.status.as_ref().unwrap()["dataplaneProxies"], json!({"healthy": 1, "total": 2}));
+}
+
+#[test]
+fn a_readiness_flip_touches_nothing_but_its_destinations() {
+    let mut sim = two_zones();
+    let mut key = Vec::new();
+    sim.put(dataplane("redis-1", "redis", "10.1.0.1", "NotReady"));
+    let changes = sim.world.derive(sim.now);
+    key.extend(changes.destinations.keys().map(|key| key.service.kind));
+    assert_eq!(key, [Kind::MeshService, Kind::MeshMultiZoneService], "the two services that contain it");
+    assert_eq!(changes.sidecars.len(), 1, "its own resource changed");
+    assert!(changes.dns.is_empty() && changes.meshes.is_empty());
+    for write in sim.view.take(changes) {
+        match write {
+            Write::Put(resource) => sim.put(resource),
+            Write::Status(key, status) => {
+                let mut resource = (**sim.store.get(&key).unwrap()).clone();
+                resource.status = Some(status);
+                sim.write(key, Some(resource));
+            }
+            Write::Delete(key) => sim.write(key, None),
+        }
+    }
+    sim.settle();
+    assert_eq!(sim.get(Kind::MeshService, "default", "redis").spec["state"], "Unavailable");
+    let destination = sim.destination(Kind::MeshMultiZoneService, "redis", "6379");
+    assert_eq!(shape(destination)[0], ("east".into(), 0, vec![("10.1.0.1".into(), false)]), "kept, as unready");
+}
+
+#[test]
+fn conditions_name_what_is_wrong() {
+    let mut sim = two_zones();
+    sim.delete(Kind::ZoneIngress, "", "ingress-west-1");
+    sim.settle();
+    let reasons = |sim: &Sim| -> Vec<String> {
+        let status = sim.get(Kind::MeshMultiZoneService, "default", "redis").status.clone().unwrap();
+        let bad = status["conditions"].as_array().unwrap().iter().filter(|c| c["status"] == "False").map(|c| c["reason"].as_str().unwrap().to_owned());
+        bad.collect()
+    };
+    assert_eq!(reasons(&sim), ["NoZoneIngress"]);
+    sim.put(ingress("west", 1));
+    sim.put(multi_zone("redis", 7000));
+    sim.settle();
+    assert_eq!(reasons(&sim), ["PortNotFound"]);
+    sim.put(multi_zone("redis", 6379));
+    sim.put(remote_service("west", "redis", "Unavailable"));
+    sim.settle();
+    assert_eq!(reasons(&sim), ["SomeUnavailable"]);
+    sim.put(mesh(false));
+    sim.settle();
+    assert_eq!(reasons(&sim), ["SomeUnavailable", "MtlsDisabled"]);
+    sim.delete(Kind::Dataplane, "default", "redis-1");
+    sim.delete(Kind::MeshService, "default", "redis-west");
+    sim.delete(Kind::MeshService, "default", "redis");
+    sim.settle();
+    assert_eq!(reasons(&sim), ["NoMatchesFound"]);
+}
+
+#[test]
+fn the_address_stays_through_everything() {
+    let mut sim = two_zones();
+    let vip = |sim: &Sim| sim.destination(Kind::MeshMultiZoneService, "redis", "6379").vip.unwrap();
+    let first = vip(&sim);
+    sim.delete(Kind::MeshMultiZoneService, "default", "redis");
+    sim.settle();
+    assert!(sim.view.dns.get("default").is_none_or(|table| !table.contains_key("redis.mzsvc.mesh.local")));
+    sim.put(multi_zone("redis", 6379));
+    sim.settle();
+    assert_eq!(vip(&sim), first, "deleted and created again");
+    let mut other = two_zones();
+    other.settle();
+    assert_eq!(vip(&other), first, "another control plane");
+}
+
+#[test]
+fn hostnames_collide_in_the_open() {
+    let mut sim = two_zones();
+    sim.put(generator("same", "meshMultiZoneService", "one.mesh.local"));
+    sim.put(multi_zone("zzz", 6379));
+    sim.settle();
+    let status = sim.get(Kind::MeshMultiZoneService, "default", "redis").status.clone().unwrap();
+    let other = sim.get(Kind::MeshMultiZoneService, "default", "zzz").status.clone().unwrap();
+    let of = |status: &serde_json::Value| status["hostnameGenerators"].as_array().unwrap().iter().find(|g| g["hostnameGeneratorRef"]["coreName"] == "same").unwrap()["conditions"][0].clone();
+    let mut outcomes = [of(&status), of(&other)];
+    outcomes.sort_by_key(|condition| condition["reason"].as_str().unwrap().to_owned());
+    assert_eq!(outcomes[0]["reason"], "Collision");
+    assert!(outcomes[0]["message"].as_str().unwrap().contains("is held by MeshMultiZoneService"));
+    assert_eq!(outcomes[1]["reason"], "Generated");
+}
+
+#[test]
+fn a_service_without_dataplanes_leaves_after_its_grace_period() {
+    let mut sim = two_zones();
+    sim.delete(Kind::Dataplane, "default", "redis-1");
+    sim.settle();
+    let service = sim.get(Kind::MeshService, "default", "redis");
+    assert!(service.labels.contains_key(labels::DELETION_GRACE_PERIOD_STARTED_AT));
+    assert_eq!(service.spec["state"], "Unavailable");
+    assert_eq!(service.spec["identities"][0]["value"], "redis", "clients keep trusting what comes back");
+    let deadline = sim.world.derive(sim.now).deadline.unwrap();
+    assert_eq!(deadline, sim.now + Duration::hours(1));
+    sim.now = deadline;
+    sim.settle();
+    assert!(!sim.store.contains_key(&ResourceKey::new(Kind::MeshService, "default", "redis")));
+}
+
+#[test]
+fn explicit_outbounds_resolve_and_follow() {
+    let mut sim = two_zones();
+    sim.put(doc("{type: Dataplane, mesh: default, name: client, networking: {address: 10.1.0.5, inbound: [{port: 1, tags: {kuma.io/service: client}}], outbound: [{port: 10, backendRef: {kind: MeshMultiZoneService, name: redis, port: 6379}}, {port: 11, backendRef: {kind: MeshMultiZoneService, name: later, port: 1}}]}}"));
+    sim.settle();
+    let ports = |sim: &Sim| sim.view.sidecars[&("default".into(), "client".into())].outbounds.iter().map(|o| o.port).collect::<Vec<_>>();
+    assert_eq!(ports(&sim), [10]);
+    sim.put(multi_zone("later", 1));
+    sim.settle();
+    assert_eq!(ports(&sim), [10, 11]);
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Put(Resource),
+    Delete(ResourceKey),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let state = prop_oneof![Just("Ready"), Just("NotReady")];
+    let service = prop_oneof![Just("redis"), Just("echo")];
+    let zone = prop_oneof![Just("west"), Just("north")];
+    let available = prop_oneof![Just("Available"), Just("Unavailable")];
+    let put = prop_oneof![
+        4 => (1..4_u8, service.clone(), state).prop_map(|(n, service, state)| dataplane(&format!("dp-{n}"), service, &format!("10.1.0.{n}"), state)),
+        2 => (zone.clone(), service.clone(), available).prop_map(|(zone, service, state)| remote_service(zone, service, state)),
+        1 => (zone, 1..3_u32).prop_map(|(zone, number)| ingress(zone, number)),
+        2 => (service, prop_oneof![Just(6379_u32), Just(80)]).prop_map(|(service, port)| multi_zone(service, port)),
+        1 => any::<bool>().prop_map(mesh),
+        1 => prop_oneof![Just("a.mesh"), Just("{{ .DisplayName }}.mzsvc.mesh.local")].prop_map(|template| generator("g1", "meshMultiZoneService", template)),
+        1 => Just(generator("g2", "meshService", "{{ .DisplayName }}.svc.{{ .Zone }}.mesh.local")),
+    ];
+    (put, 0..4_u8).prop_map(|(resource, dice)| if dice == 0 { Event::Delete(resource.key()) } else { Event::Put(resource) })
+}
+
+fn canonical(sim: &mut Sim) -> (View, BTreeMap<ResourceKey, (BTreeMap<String, String>, serde_json::Value, Option<serde_json::Value>)>) {
+    sim.settle();
+    let store = sim.store.iter().map(|(key, r)| (key.clone(), (r.labels.clone(), r.spec.clone(), r.status.clone()))).collect();
+    (std::mem::take(&mut sim.view), store)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// However the changes came, and in however many steps, the result is what a fresh start with the same resources gives.
+    #[test]
+    fn incremental_equals_from_scratch(events in proptest::collection::vec((event(), any::<bool>()), 1..40)) {
+        let mut sim = Sim::new();
+        sim.put(mesh(true));
+        for (event, settle) in events {
+            match event {
+                Event::Put(resource) => sim.put(resource),
+                Event::Delete(key) => sim.write(key, None),
+            }
+            if settle {
+                sim.settle();
+            }
+        }
+        let (view, store) = canonical(&mut sim);
+        for reversed in [false, true] {
+            let mut fresh = Sim::new();
+            let mut resources: Vec<_> = sim.store.values().cloned().collect();
+            if reversed {
+                resources.reverse();
+            }
+            for resource in resources {
+                let key = resource.key();
+                fresh.write(key, Some((*resource).clone()));
+            }
+            let (fresh_view, fresh_store) = canonical(&mut fresh);
+            prop_assert_eq!(&view, &fresh_view);
+            prop_assert_eq!(&store, &fresh_store);
+        }
+    }
+}
