@@ -13,7 +13,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_file("all.rs")
         .bytes(".google.protobuf.Any")
         .btree_map(".")
-        .extern_path(".envoy.config.core.v3.Node", "::envoy_types::pb::envoy::config::core::v3::Node")
+        .extern_path(
+            ".envoy.config.core.v3.Node",
+            "::envoy_types::pb::envoy::config::core::v3::Node",
+        )
         .extern_path(".google.rpc.Status", "::envoy_types::pb::google::rpc::Status")
         .compile_fds(services)?;
     let payloads = [

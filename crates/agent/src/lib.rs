@@ -10,7 +10,7 @@
 //! * `control_plane`, `tls`, `http_client`, `socket`: how connections are made, `SO_MARK` included.
 //! * `bootstrap`: `POST /bootstrap`; `envoy`: find, install, run, administrate.
 //! * `stream`: the agent's own gRPC stream, which feeds `dns` (records) and `health` (what to probe).
-//! * `readiness`: `GET /ready`.
+//! * `phase`, `readiness`: where the agent is in its life, and `GET /ready`.
 
 mod args;
 mod backoff;
@@ -23,6 +23,7 @@ mod envoy;
 mod fake_control_plane;
 mod health;
 mod http_client;
+mod phase;
 mod proxy;
 mod readiness;
 mod run;

@@ -16,6 +16,8 @@ pub(crate) struct Proxy {
     /// Empty for zone proxies.
     pub(crate) mesh: String,
     pub(crate) name: String,
+    /// Listener ports of the document's inbounds.
+    pub(crate) inbound_ports: Vec<u32>,
     /// The document as JSON text; `None` when the control plane already has the resource.
     pub(crate) resource: Option<String>,
 }
@@ -106,6 +108,7 @@ impl Proxy {
             proxy_type: args.proxy_type,
             mesh,
             name,
+            inbound_ports: Vec::new(),
             resource: None,
         })
     }
@@ -153,9 +156,20 @@ impl Proxy {
             proxy_type,
             mesh: mesh.to_owned(),
             name: name.to_owned(),
+            inbound_ports: inbound_ports(&document),
             resource: Some(document.to_string()),
         })
     }
+}
+
+/// What is not a port is left to the control plane's validation.
+fn inbound_ports(document: &Value) -> Vec<u32> {
+    let inbounds = document.pointer("/networking/inbound").and_then(Value::as_array);
+    let ports = inbounds
+        .into_iter()
+        .flatten()
+        .filter_map(|inbound| inbound.get("port")?.as_u64());
+    ports.filter_map(|port| u32::try_from(port).ok()).collect()
 }
 
 /// An environment variable that is set but empty counts as not set.

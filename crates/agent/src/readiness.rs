@@ -1,7 +1,7 @@
 //! `GET /ready`: may this proxy get traffic?
 
 use crate::dns::Table;
-use crate::envoy::AdminAddress;
+use crate::phase::Phase;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -20,17 +20,6 @@ const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the agent is in its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Until Envoy has been started.
-    Starting,
-    /// Envoy runs; `None` if its configuration has no admin interface to ask.
-    Running(Option<AdminAddress>),
-    /// Stop was asked for.
-    Terminating,
-}
-
 /// What readiness depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Readiness {
@@ -45,7 +34,7 @@ impl Readiness {
         let phase = self.phase.borrow().clone();
         let admin = match phase {
             Phase::Starting => return Err("waiting for the bootstrap configuration from the control plane".to_owned()),
-            Phase::Terminating => return Err("TERMINATING".to_owned()),
+            Phase::Draining | Phase::Stopped => return Err("TERMINATING".to_owned()),
             Phase::Running(admin) => admin,
         };
         if self.dns.as_ref().is_some_and(|table| !table.is_synced()) {

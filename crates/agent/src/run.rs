@@ -2,20 +2,22 @@
 
 use crate::args::RunArgs;
 use crate::envoy::{AdminAddress, EnvoyProcess};
-use crate::readiness::Phase;
+use crate::phase::Phase;
 use crate::startup::{self, Started};
 use anyhow::{Context, anyhow};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// How long Envoy may take to end after SIGTERM; it has nothing left to finish then.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long the control plane may take to close its side of the agent stream.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Runs the agent until SIGTERM or SIGINT, or until Envoy ends.
 ///
-/// The first signal starts draining: readiness fails, Envoy fails health checks and drains its listeners, and after the
+/// The first signal starts draining: readiness fails, the control plane hears that no inbound is ready, Envoy fails health checks and drains its listeners, and after the
 /// drain time all stops. A second signal ends the wait. If Envoy ends by itself with an error, the returned error holds
 /// an [`EnvoyExited`](crate::EnvoyExited) (`downcast_ref`) with the exit code to end with.
 ///
@@ -52,6 +54,7 @@ pub(crate) async fn run_until(args: RunArgs, mut stops: mpsc::Receiver<()>) -> a
     };
     let Started {
         mut envoy,
+        mut stream,
         admin,
         config_folder,
     } = started;
@@ -60,22 +63,29 @@ pub(crate) async fn run_until(args: RunArgs, mut stops: mpsc::Receiver<()>) -> a
         exited = envoy.exited() => {
             return if exited.status.success() { Ok(()) } else { Err(exited.into()) };
         }
-        ended = background.join_next() => {
-            envoy.stop(STOP_GRACE).await;
-            let how = match ended {
-                Some(Err(error)) => error.to_string(),
-                Some(Ok(())) | None => "it returned".to_owned(),
-            };
-            return Err(anyhow!("a part of the agent ended ({how}); this is a defect of Meshspan"));
-        }
+        ended = background.join_next() => return Err(defect(envoy, ended).await),
+        ended = stream.join_next() => return Err(defect(envoy, ended).await),
         _ = stops.recv() => {}
     }
-    phase.send_replace(Phase::Terminating);
+    phase.send_replace(Phase::Draining);
     drain(&mut envoy, admin.as_ref(), args.drain_time, &mut stops).await;
     envoy.stop(STOP_GRACE).await;
+    phase.send_replace(Phase::Stopped);
+    // Closed on purpose, the control plane need not wait whether this proxy comes back.
+    let _ = tokio::time::timeout(GOODBYE, stream.join_next()).await;
     drop(config_folder);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// None of the agent's tasks ends before the agent does.
+async fn defect(envoy: EnvoyProcess, ended: Option<Result<(), JoinError>>) -> anyhow::Error {
+    envoy.stop(STOP_GRACE).await;
+    let how = match ended {
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(())) | None => "it returned".to_owned(),
+    };
+    anyhow!("a part of the agent ended ({how}); this is a defect of Meshspan")
 }
 
 /// Lets connections finish: until the drain time is over, Envoy has ended, or another stop signal comes.

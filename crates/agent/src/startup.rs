@@ -6,8 +6,9 @@ use crate::control_plane::ControlPlane;
 use crate::dns::{DnsServer, DnsSettings, Table};
 use crate::envoy::{self, AdminAddress, EnvoyCommand, EnvoyProcess};
 use crate::health::Prober;
+use crate::phase::Phase;
 use crate::proxy::Proxy;
-use crate::readiness::{self, Phase, Readiness};
+use crate::readiness::{self, Readiness};
 use crate::socket::SocketMark;
 use crate::stream::AgentStream;
 use crate::tls::Trust;
@@ -36,6 +37,8 @@ const SYSTEM_CA_BUNDLES: &[&str] = &[
 /// A running data plane.
 pub(crate) struct Started {
     pub(crate) envoy: EnvoyProcess,
+    /// The agent stream's task; ends after `Phase::Stopped`.
+    pub(crate) stream: JoinSet<()>,
     pub(crate) admin: Option<AdminAddress>,
     pub(crate) config_folder: ConfigFolder,
 }
@@ -81,7 +84,7 @@ pub(crate) async fn start(
         background.spawn(readiness::serve(
             listener,
             Readiness {
-                phase,
+                phase: phase.clone(),
                 dns: dns.clone(),
             },
         ));
@@ -126,7 +129,7 @@ pub(crate) async fn start(
 
     let (plans, plans_seen) = watch::channel(None);
     let (reports, reports_seen) = watch::channel(None);
-    background.spawn(Prober::new(mark, reports).run(plans_seen));
+    background.spawn(Prober::new(mark, proxy.inbound_ports, reports).run(plans_seen, phase.clone()));
     let hello = Hello {
         mesh: proxy.mesh,
         name: proxy.name,
@@ -134,7 +137,8 @@ pub(crate) async fn start(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wants_dns: dns.is_some(),
     };
-    background.spawn(
+    let mut stream = JoinSet::new();
+    stream.spawn(
         AgentStream {
             control_plane,
             token,
@@ -142,11 +146,13 @@ pub(crate) async fn start(
             dns,
             plans,
             reports: reports_seen,
+            phase,
         }
         .run(),
     );
     Ok(Started {
         envoy,
+        stream,
         admin: bootstrap.admin,
         config_folder,
     })

@@ -4,6 +4,7 @@
 use crate::backoff::Backoff;
 use crate::control_plane::{ControlPlane, Protocol};
 use crate::dns::Table;
+use crate::phase::{self, Phase};
 use crate::token::Token;
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
@@ -37,6 +38,7 @@ pub(crate) struct AgentStream {
     pub(crate) dns: Option<Arc<Table>>,
     pub(crate) plans: watch::Sender<Option<Vec<HealthCheck>>>,
     pub(crate) reports: watch::Receiver<Option<HealthReport>>,
+    pub(crate) phase: watch::Receiver<Phase>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +74,7 @@ impl From<tonic::Status> for StreamError {
 }
 
 impl AgentStream {
-    /// Keeps the stream open until the future is dropped.
+    /// Keeps the stream open until the agent has stopped; then ends it in good order.
     pub(crate) async fn run(self) {
         let fresh = || Backoff::immediate(FIRST_PAUSE, LONGEST_PAUSE);
         let mut backoff = fresh();
@@ -83,6 +85,9 @@ impl AgentStream {
             if opened.is_some_and(|since: Instant| since.elapsed() >= SOUND_AFTER) {
                 backoff = fresh();
                 reported.clear();
+            }
+            if self.phase.borrow().is_stopped() {
+                return;
             }
             let text = error.to_string();
             if text != reported {
@@ -96,7 +101,11 @@ impl AgentStream {
                 }
                 reported = text;
             }
-            tokio::time::sleep(backoff.next_pause(fastrand::f64())).await;
+            let mut phase = self.phase.clone();
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_pause(fastrand::f64())) => {}
+                () = phase::until(&mut phase, Phase::is_stopped) => return,
+            }
         }
     }
 
@@ -110,9 +119,11 @@ impl AgentStream {
         let channel = self.connect().await?;
         let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let mut incoming = client.stream_agent(request).await?.into_inner();
+        *opened = Some(Instant::now());
+        // A refusal may still come: only a message shows that the control plane has let us in.
+        let mut admitted = false;
         while let Some(message) = incoming.message().await? {
-            if opened.is_none() {
-                *opened = Some(Instant::now());
+            if !std::mem::replace(&mut admitted, true) {
                 tracing::info!(control_plane = %self.control_plane.authority(), "agent stream is open");
             }
             self.receive(message);
@@ -138,18 +149,24 @@ impl AgentStream {
             .map_err(|error| StreamError::Connect(innermost(&error)))
     }
 
-    /// Hello, then every report that is published while the stream is open. The first follows the plan with which the
-    /// control plane opens its side.
+    /// Hello, then every report that is published while the stream is open, until the agent has stopped. The first
+    /// report follows the plan with which the control plane opens its side.
     fn outgoing(&self) -> impl futures::Stream<Item = AgentMessage> + Send + 'static {
         let mut reports = self.reports.clone();
         reports.mark_unchanged();
         let hello = agent_message::Message::Hello(self.hello.clone());
-        let reports = futures::stream::unfold(reports, async |mut reports| {
+        let state = (reports, self.phase.clone());
+        let reports = futures::stream::unfold(state, async |(mut reports, mut phase)| {
             loop {
-                reports.changed().await.ok()?;
+                tokio::select! {
+                    // A report that is there goes out before the end.
+                    biased;
+                    changed = reports.changed() => changed.ok()?,
+                    () = phase::until(&mut phase, Phase::is_stopped) => return None,
+                }
                 let report = reports.borrow_and_update().clone();
                 if let Some(report) = report {
-                    return Some((agent_message::Message::Health(report), reports));
+                    return Some((agent_message::Message::Health(report), (reports, phase)));
                 }
             }
         });

@@ -18,12 +18,18 @@ pub struct Grant {
 impl Grant {
     /// The built-in administrator alone.
     pub fn admin() -> Self {
-        Self { users: vec![ADMIN_USER.to_owned()], groups: vec![ADMIN_USER.to_owned()] }
+        Self {
+            users: vec![ADMIN_USER.to_owned()],
+            groups: vec![ADMIN_USER.to_owned()],
+        }
     }
 
     /// Everybody, token or not.
     pub fn everybody() -> Self {
-        Self { users: Vec::new(), groups: vec![UNAUTHENTICATED.to_owned(), AUTHENTICATED.to_owned()] }
+        Self {
+            users: Vec::new(),
+            groups: vec![UNAUTHENTICATED.to_owned(), AUTHENTICATED.to_owned()],
+        }
     }
 
     fn allows(&self, caller: &Caller) -> bool {
@@ -60,7 +66,11 @@ impl Default for AccessRights {
 
 /// Refuses a caller without the right; `action` completes "user … cannot".
 pub(crate) fn require(grant: &Grant, caller: &Caller, action: &str) -> Result<(), ApiError> {
-    if grant.allows(caller) { Ok(()) } else { Err(ApiError::access_denied(caller, action)) }
+    if grant.allows(caller) {
+        Ok(())
+    } else {
+        Err(ApiError::access_denied(caller, action))
+    }
 }
 
 impl AccessRights {
@@ -69,6 +79,10 @@ impl AccessRights {
         if !kind.info().admin_only {
             return Ok(());
         }
-        require(&self.admin_resources, caller, &format!("access resources of type \"{kind}\""))
+        require(
+            &self.admin_resources,
+            caller,
+            &format!("access resources of type \"{kind}\""),
+        )
     }
 }

@@ -21,7 +21,10 @@ pub(crate) async fn authenticate(State(state): State<ApiState>, mut request: Req
     if path.strip_prefix(base).unwrap_or(path).trim_matches('/').is_empty() {
         return next.run(request).await;
     }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip());
     match identify(&state, peer, request.uri(), request.headers()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -33,10 +36,8 @@ pub(crate) async fn authenticate(State(state): State<ApiState>, mut request: Req
 
 fn identify(state: &ApiState, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<Caller, ApiError> {
     if let Some(token) = bearer_token(headers) {
-        let trust = trust::user(&state.store.snapshot()).map_err(|error| {
-            tracing::error!(%error, "user tokens cannot be checked");
-            ApiError::unauthenticated()
-        })?;
+        let trust = trust::user(&state.store.snapshot())
+            .map_err(|error| ApiError::internal("Could not check authentication data", &error))?;
         return match validate_user_token(token, &trust, state.now()) {
             Ok(token) => Ok(Caller::authenticated(token.claims)),
             Err(error) => {
@@ -59,14 +60,20 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 /// True only for a program or page of this machine. A proxy on this machine speaks for others, and a web page of others
 /// speaks through a browser on this machine: neither passes.
 fn is_local_user(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> bool {
-    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
-    let Some(host) = host_of(uri, headers) else { return false };
+    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    let Some(host) = host_of(uri, headers) else {
+        return false;
+    };
     let fetched_here = headers
         .get("sec-fetch-site")
         .is_none_or(|site| matches!(site.as_bytes(), b"same-origin" | b"none"));
     let origin_here = headers.get(header::ORIGIN).is_none_or(|origin| {
         let origin = origin.to_str().unwrap_or_default();
-        origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        origin
+            .split_once("://")
+            .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
     });
     peer.is_some_and(|ip| ip.to_canonical().is_loopback())
         && !forwarded
@@ -100,23 +107,45 @@ mod tests {
 
     #[test]
     fn only_programs_of_this_machine_are_admin() {
-        for host in ["localhost", "localhost:5681", "127.0.0.1:5681", "[::1]:5681", "[::1]", "LOCALHOST:1"] {
+        for host in [
+            "localhost",
+            "localhost:5681",
+            "127.0.0.1:5681",
+            "[::1]:5681",
+            "[::1]",
+            "LOCALHOST:1",
+        ] {
             assert!(check("127.0.0.1", &[("host", host)]), "{host}");
         }
         assert!(check("::1", &[("host", "localhost")]));
         assert!(check("::ffff:127.0.0.1", &[("host", "localhost")]));
-        assert!(check("127.0.0.1", &[("host", "localhost"), ("sec-fetch-site", "same-origin")]));
-        assert!(check("127.0.0.1", &[("host", "localhost:80"), ("origin", "http://localhost:80")]));
+        assert!(check(
+            "127.0.0.1",
+            &[("host", "localhost"), ("sec-fetch-site", "same-origin")]
+        ));
+        assert!(check(
+            "127.0.0.1",
+            &[("host", "localhost:80"), ("origin", "http://localhost:80")]
+        ));
         for (peer, headers) in [
             ("10.0.0.1", vec![("host", "localhost")]),
             ("127.0.0.1", vec![]),
             ("127.0.0.1", vec![("host", "evil.example")]),
             ("127.0.0.1", vec![("host", "localhost.evil.example")]),
-            ("127.0.0.1", vec![("host", "localhost"), ("x-forwarded-for", "127.0.0.1")]),
+            (
+                "127.0.0.1",
+                vec![("host", "localhost"), ("x-forwarded-for", "127.0.0.1")],
+            ),
             ("127.0.0.1", vec![("host", "localhost"), ("forwarded", "for=1")]),
             ("127.0.0.1", vec![("host", "localhost"), ("x-real-ip", "127.0.0.1")]),
-            ("127.0.0.1", vec![("host", "localhost"), ("sec-fetch-site", "cross-site")]),
-            ("127.0.0.1", vec![("host", "localhost"), ("origin", "http://evil.example")]),
+            (
+                "127.0.0.1",
+                vec![("host", "localhost"), ("sec-fetch-site", "cross-site")],
+            ),
+            (
+                "127.0.0.1",
+                vec![("host", "localhost"), ("origin", "http://evil.example")],
+            ),
             ("127.0.0.1", vec![("host", "localhost"), ("origin", "null")]),
         ] {
             assert!(!check(peer, &headers), "{peer} {headers:?}");

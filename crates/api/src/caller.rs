@@ -5,7 +5,7 @@ use std::fmt;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use meshspan_identity::token::{ADMIN_USER, UserClaims};
+use meshspan_identity::token::UserClaims;
 
 /// Group of everybody who proved who they are.
 pub const AUTHENTICATED: &str = "mesh-system:authenticated";
@@ -26,7 +26,10 @@ pub struct Caller {
 impl Caller {
     /// Somebody without a token.
     pub fn anonymous() -> Self {
-        Self { name: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()] }
+        Self {
+            name: ANONYMOUS.to_owned(),
+            groups: vec![UNAUTHENTICATED.to_owned()],
+        }
     }
 
     /// The administrator.
@@ -42,11 +45,6 @@ impl Caller {
         }
         Self { name, groups }
     }
-
-    /// True for the built-in administrator.
-    pub fn is_admin(&self) -> bool {
-        self.name == ADMIN_USER
-    }
 }
 
 impl fmt::Display for Caller {
@@ -59,6 +57,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous))
+        Ok(parts
+            .extensions
+            .get::<Caller>()
+            .cloned()
+            .unwrap_or_else(Caller::anonymous))
     }
 }

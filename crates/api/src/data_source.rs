@@ -30,13 +30,24 @@ pub(crate) fn read(source: &Value, mesh: &str, snapshot: &Snapshot) -> Result<Da
     match given.as_slice() {
         [("file", _)] => Ok(Data::File),
         [("inlineString", text)] => Ok(Data::Bytes(text.as_bytes().to_vec())),
-        [("inline", text)] => STANDARD.decode(text).map(Data::Bytes).map_err(|_| ("inline", "must be base64".to_owned())),
+        [("inline", text)] => STANDARD
+            .decode(text)
+            .map(Data::Bytes)
+            .map_err(|_| ("inline", "must be base64".to_owned())),
         [("secret", name)] => snapshot
             .get(&ResourceKey::new(Kind::Secret, mesh, *name))
             .and_then(|stored| secret_bytes(&stored.resource))
             .map(Data::Bytes)
-            .ok_or_else(|| ("secret", format!("there is no usable Secret \"{name}\" in mesh \"{mesh}\"; create it first"))),
-        _ => Err(("", "must have exactly one of secret, file, inline, inlineString".to_owned())),
+            .ok_or_else(|| {
+                (
+                    "secret",
+                    format!("there is no usable Secret \"{name}\" in mesh \"{mesh}\"; create it first"),
+                )
+            }),
+        _ => Err((
+            "",
+            "must have exactly one of secret, file, inline, inlineString".to_owned(),
+        )),
     }
 }
 
@@ -47,12 +58,16 @@ pub(crate) fn secret_bytes(resource: &Resource) -> Option<Vec<u8>> {
 
 /// A Secret that holds `bytes`.
 pub(crate) fn secret(mesh: &str, name: impl Into<String>, bytes: &[u8]) -> Resource {
-    let spec = Secret { data: STANDARD.encode(bytes) };
+    let spec = Secret {
+        data: STANDARD.encode(bytes),
+    };
     Resource::new(Kind::Secret, mesh, name, spec.to_value())
 }
 
 /// A GlobalSecret that holds `bytes`.
 pub(crate) fn global_secret(name: impl Into<String>, bytes: &[u8]) -> Resource {
-    let spec = GlobalSecret { data: STANDARD.encode(bytes) };
+    let spec = GlobalSecret {
+        data: STANDARD.encode(bytes),
+    };
     Resource::new(Kind::GlobalSecret, "", name, spec.to_value())
 }

@@ -39,7 +39,12 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, title, detail: detail.into(), parameters: Vec::new() }
+        Self {
+            status,
+            title,
+            detail: detail.into(),
+            parameters: Vec::new(),
+        }
     }
 
     /// 400 with everything that is wrong in the body.
@@ -54,7 +59,9 @@ impl ApiError {
 
     fn violations(title: &'static str, detail: &str, violations: &Violations) -> Self {
         let mut error = Self::new(StatusCode::BAD_REQUEST, title, detail);
-        let all = violations.iter().map(|found| (found.field.clone(), found.message.clone(), Source::Body));
+        let all = violations
+            .iter()
+            .map(|found| (found.field.clone(), found.message.clone(), Source::Body));
         error.parameters.extend(all);
         error
     }
@@ -79,12 +86,20 @@ impl ApiError {
 
     /// 401.
     pub(crate) fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "Invalid authentication data", "Unauthenticated")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "Invalid authentication data",
+            "Unauthenticated",
+        )
     }
 
     /// 403; `action` completes "user … cannot".
     pub(crate) fn access_denied(caller: &Caller, action: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "Access Denied", format!("user \"{caller}\" cannot {action}"))
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Access Denied",
+            format!("user \"{caller}\" cannot {action}"),
+        )
     }
 
     /// 404.
@@ -121,16 +136,22 @@ impl ApiError {
                 Self::new(StatusCode::CONFLICT, "Conflict", error.to_string())
             }
             StoreError::NotFound { .. } => Self::not_found(title),
-            StoreError::MissingOwner { owner, .. } => {
-                Self::violations(title, "Mesh is not found", &Violations::one("mesh", format!("{owner} does not exist")))
-            }
+            StoreError::MissingOwner { owner, .. } => Self::violations(
+                title,
+                "Mesh is not found",
+                &Violations::one("mesh", format!("{owner} does not exist")),
+            ),
             StoreError::Closed
             | StoreError::Full { .. }
             | StoreError::ReadOnly { .. }
             | StoreError::InUse { .. }
             | StoreError::Backend { .. } => {
                 tracing::error!(%error, "{title}");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "the store does not take writes")
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Service unavailable",
+                    "the store does not take writes",
+                )
             }
             StoreError::CannotOpen { .. } | StoreError::Corrupt { .. } | StoreError::Newer { .. } => {
                 Self::internal(title, &error)
@@ -151,7 +172,10 @@ impl ApiError {
             };
             json!({"field": field, "reason": reason, "source": source})
         });
-        let causes = self.parameters.iter().map(|(field, reason, _)| json!({"field": field, "message": reason}));
+        let causes = self
+            .parameters
+            .iter()
+            .map(|(field, reason, _)| json!({"field": field, "message": reason}));
         if self.parameters.is_empty() {
             object.insert("details".into(), self.detail.as_str().into());
         } else {

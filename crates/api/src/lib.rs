@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`settings`] | what the API must be told about its control plane |
-//! | [`router`] | all paths; start here |
+//! | [`mod@router`] | all paths; start here |
 //! | `resources` | one set of handlers for all kinds: list, get, put, delete |
 //! | `rules` | what particular kinds demand beyond their schema, one file a kind |
 //! | `insights` | overviews, counters and statuses, computed from the store on each read |
@@ -19,7 +19,7 @@
 pub mod access;
 mod authentication;
 mod body;
-pub mod caller;
+mod caller;
 mod data_source;
 pub mod default_resources;
 mod error;

@@ -50,7 +50,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Link {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+        let uri = parts
+            .extensions
+            .get::<OriginalUri>()
+            .map_or(&parts.uri, |original| &original.0);
         Ok(Self {
             scheme: parts.extensions.get::<ConnectionScheme>().copied().unwrap_or_default(),
             host: host_of(uri, &parts.headers).unwrap_or("localhost").to_owned(),

@@ -28,7 +28,10 @@ impl Listing {
     /// True if a resource passes the filters that every list has.
     pub(crate) fn matches(&self, resource: &Resource) -> bool {
         self.matches_name(&resource.name)
-            && self.labels.iter().all(|(key, value)| resource.labels.get(key) == Some(value))
+            && self
+                .labels
+                .iter()
+                .all(|(key, value)| resource.labels.get(key) == Some(value))
     }
 
     /// True if a name passes the filter `name`.
@@ -40,7 +43,12 @@ impl Listing {
     pub(crate) fn respond<T>(&self, items: Vec<T>, render: impl FnMut(T) -> Value) -> Response {
         let total = items.len();
         let end = self.offset.saturating_add(self.size);
-        let page: Vec<Value> = items.into_iter().skip(self.offset).take(self.size).map(render).collect();
+        let page: Vec<Value> = items
+            .into_iter()
+            .skip(self.offset)
+            .take(self.size)
+            .map(render)
+            .collect();
         let next = (end < total).then(|| self.link.page(end, self.size));
         response::ok(&json!({"total": total, "items": page, "next": next}))
     }
@@ -54,23 +62,50 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
         let Ok(link) = Link::from_request_parts(parts, state).await;
         let size = match query.first("size") {
             None => DEFAULT_SIZE,
-            Some(text) => text.parse().ok().filter(|size| (1..=MAX_SIZE).contains(size)).ok_or_else(|| {
-                ApiError::bad_query("Invalid page size", "size", format!("is \"{text}\", must be from 1 to {MAX_SIZE}"))
-            })?,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|size| (1..=MAX_SIZE).contains(size))
+                .ok_or_else(|| {
+                    ApiError::bad_query(
+                        "Invalid page size",
+                        "size",
+                        format!("is \"{text}\", must be from 1 to {MAX_SIZE}"),
+                    )
+                })?,
         };
         let offset = match query.first("offset") {
             None => 0,
             Some(text) => text.parse().map_err(|_| {
-                ApiError::bad_query("Invalid offset", "offset", format!("is \"{text}\", take it from \"next\""))
+                ApiError::bad_query(
+                    "Invalid offset",
+                    "offset",
+                    format!("is \"{text}\", take it from \"next\""),
+                )
             })?,
         };
         let mut labels = Vec::new();
         for (key, value) in query.iter().filter(|(key, _)| key.starts_with("filter[")) {
-            match key.strip_prefix("filter[labels.").and_then(|rest| rest.strip_suffix(']')) {
+            match key
+                .strip_prefix("filter[labels.")
+                .and_then(|rest| rest.strip_suffix(']'))
+            {
                 Some(label) if !label.is_empty() => labels.push((label.to_owned(), value.to_owned())),
-                _ => return Err(ApiError::bad_query("Invalid filter", key, "must be filter[labels.<key>]=<value>")),
+                _ => {
+                    return Err(ApiError::bad_query(
+                        "Invalid filter",
+                        key,
+                        "must be filter[labels.<key>]=<value>",
+                    ));
+                }
             }
         }
-        Ok(Self { query, size, offset, labels, link })
+        Ok(Self {
+            query,
+            size,
+            offset,
+            labels,
+            link,
+        })
     }
 }

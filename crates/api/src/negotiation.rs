@@ -32,7 +32,10 @@ pub(crate) async fn no_such_verb() -> Response {
 }
 
 fn has_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     media_type(value).eq_ignore_ascii_case("application/json")
 }
 

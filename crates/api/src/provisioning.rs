@@ -6,7 +6,6 @@
 use meshspan_identity::{Ca, CertificateError, KeyError, SigningKey, SigningKeyFamily, secret_names};
 use meshspan_model::kinds::Spec;
 use meshspan_model::kinds::mesh::{CaBackend, Mesh};
-use meshspan_model::labels::{self, Role};
 use meshspan_model::{Kind, Resource, ResourceKey, Violations};
 use meshspan_store::{Snapshot, Store, StoreError, Write};
 use time::OffsetDateTime;
@@ -45,17 +44,11 @@ pub enum ProvisioningError {
     Interrupted,
 }
 
-/// All secrets of a new mesh. Makes RSA keys, which takes from a tenth of a second to a minute for each.
-///
-/// # Errors
-/// What cannot be made.
-pub fn mesh_resources(mesh: &str, spec: &Mesh, now: OffsetDateTime) -> Result<Vec<Resource>, ProvisioningError> {
-    missing_secrets(mesh, spec, &Snapshot::default(), now)
-}
-
 /// The secrets that a mesh should have and that are not in `snapshot`. A signing key is missing only if the mesh has
 /// none at all: after a rotation the first one is gone for good. A CA of which one half is there is left alone: a new one
 /// would cut off every proxy that trusts it.
+///
+/// Makes RSA keys, which takes from a tenth of a second to a minute for each: keep it off threads that others wait for.
 ///
 /// # Errors
 /// What cannot be made.
@@ -67,9 +60,15 @@ pub fn missing_secrets(
 ) -> Result<Vec<Resource>, ProvisioningError> {
     let mut secrets = Vec::new();
     let family = SigningKeyFamily::Dataplane { mesh };
-    let names = snapshot.list(Kind::Secret, Some(mesh)).map(|stored| stored.resource.name.as_str());
+    let names = snapshot
+        .list(Kind::Secret, Some(mesh))
+        .map(|stored| stored.resource.name.as_str());
     if family.newest(names).is_none() {
-        secrets.push(secret(mesh, family.secret_name(1), SigningKey::generate()?.to_pem().as_bytes()));
+        secrets.push(secret(
+            mesh,
+            family.secret_name(1),
+            SigningKey::generate()?.to_pem().as_bytes(),
+        ));
     }
     let backends = spec.mtls.iter().flat_map(|mtls| &mtls.backends);
     for backend in backends.filter(|backend| backend.backend_type == "builtin") {
@@ -91,8 +90,10 @@ fn make_ca(mesh: &str, backend: &CaBackend, now: OffsetDateTime) -> Result<Ca, P
         backend: backend.name.clone(),
         violations,
     })?;
-    Ca::generate_builtin(mesh, conf.rsa_bits, now, conf.lifetime)
-        .map_err(|source| ProvisioningError::Ca { mesh: mesh.to_owned(), source })
+    Ca::generate_builtin(mesh, conf.rsa_bits, now, conf.lifetime).map_err(|source| ProvisioningError::Ca {
+        mesh: mesh.to_owned(),
+        source,
+    })
 }
 
 /// The writes that create what [`missing_secrets`] finds, made on a thread where nobody waits.
@@ -107,7 +108,13 @@ pub(crate) async fn secret_writes(
         .await
         .map_err(|_| ProvisioningError::Interrupted)??;
     let owner = ResourceKey::new(Kind::Mesh, "", mesh);
-    Ok(secrets.into_iter().map(|resource| Write::Create { resource, owner: Some(owner.clone()) }).collect())
+    Ok(secrets
+        .into_iter()
+        .map(|resource| Write::Create {
+            resource,
+            owner: Some(owner.clone()),
+        })
+        .collect())
 }
 
 /// Creates a mesh with its secrets, in one transaction.
@@ -116,15 +123,12 @@ pub(crate) async fn secret_writes(
 /// What cannot be made, or [`StoreError::AlreadyExists`].
 pub async fn create_mesh(
     store: &dyn Store,
-    role: Role<'_>,
     name: &str,
     spec: &Mesh,
     now: OffsetDateTime,
 ) -> Result<(), ProvisioningError> {
-    let mut mesh = Resource::of("", name, spec);
-    labels::compute(Kind::Mesh, "", name, role, &mut mesh.labels);
-    let mut writes = vec![Write::create(mesh)];
-    writes.extend(secret_writes(name, spec.clone(), Snapshot::default(), now).await?);
+    let mut writes = vec![Write::create(Resource::of("", name, spec))];
+    writes.extend(secret_writes(name, spec.clone(), store.snapshot(), now).await?);
     store.apply(writes).await?;
     Ok(())
 }

@@ -12,11 +12,14 @@ pub(crate) struct Query(Vec<(String, String)>);
 impl Query {
     /// The first value of a parameter, if it is not empty.
     pub(crate) fn first(&self, name: &str) -> Option<&str> {
-        self.all(name).next().filter(|value| !value.is_empty())
+        self.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_empty())
     }
 
     /// All values of a parameter.
-    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
     }
 

@@ -25,7 +25,10 @@ impl Mode {
     pub fn role(&self) -> Role<'_> {
         match self {
             Mode::Global => Role::Global,
-            Mode::Zone { name, federated } => Role::Zone { name, federated: *federated },
+            Mode::Zone { name, federated } => Role::Zone {
+                name,
+                federated: *federated,
+            },
         }
     }
 
@@ -123,7 +126,11 @@ impl Settings {
             base_path: "/".to_owned(),
             read_only: false,
             localhost_is_admin: true,
-            issuers: Issuers { user: true, dataplane: true, zone: true },
+            issuers: Issuers {
+                user: true,
+                dataplane: true,
+                zone: true,
+            },
             access: AccessRights::default(),
             unsafe_delete: false,
             disable_origin_label_validation: false,

@@ -21,7 +21,15 @@ pub enum Format {
 }
 
 /// The fields that come first in YAML, so that a reader sees at once what it is.
-const META: [&str; 7] = ["type", "mesh", "name", "creationTime", "modificationTime", "labels", "kri"];
+const META: [&str; 7] = [
+    "type",
+    "mesh",
+    "name",
+    "creationTime",
+    "modificationTime",
+    "labels",
+    "kri",
+];
 
 /// Writes a document as JSON or YAML; false if the format is a table, which the caller has to write.
 ///

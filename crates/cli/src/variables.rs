@@ -50,7 +50,9 @@ pub fn render(text: &str, variables: &BTreeMap<String, String>) -> Result<String
 
 fn is_plain_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
 #[cfg(test)]
@@ -65,7 +67,10 @@ mod tests {
 
     #[test]
     fn replaces_names_and_leaves_go_templates_alone() {
-        assert_eq!(with("a {{ name }}/{{{name}}}/{{&name}} b").unwrap(), "a redis/redis/redis b");
+        assert_eq!(
+            with("a {{ name }}/{{{name}}}/{{&name}} b").unwrap(),
+            "a redis/redis/redis b"
+        );
         assert_eq!(with("{{a.b}}").unwrap(), "x{{ y }}", "values are not rendered again");
         let go = "'{{ .DisplayName }}.{{ label \"kuma.io/zone\" }}.mesh.local' {{ open";
         assert_eq!(with(go).unwrap(), go);

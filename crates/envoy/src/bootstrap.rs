@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
+use crate::network::{SO_MARK, SOCKET_MARK_DESCRIPTION, SOL_SOCKET};
+
 /// Name of the cluster that leads to the control plane.
 const ADS_CLUSTER: &str = "ads_cluster";
 /// Name of the static secret by which the control plane is verified.
@@ -72,7 +74,7 @@ pub struct BootstrapParams {
 
 /// The bootstrap configuration as JSON, which is YAML too. Holds the token: store it with mode 0600.
 pub fn bootstrap(params: &BootstrapParams) -> Value {
-    let mut bootstrap = json!({
+    json!({
         "node": {
             "id": format!("{}.{}", params.mesh, params.name),
             "cluster": match params.proxy_type {
@@ -109,19 +111,26 @@ pub fn bootstrap(params: &BootstrapParams) -> Value {
                 { "tag_name": "listener", "regex": "((.+?)\\.)rbac\\." },
             ],
         },
+        "cluster_manager": { "upstream_bind_config": upstream_binding(params.socket_mark) },
         "default_regex_engine": {
             "name": "envoy.regex_engines.google_re2",
             "typed_config": { "@type": "type.googleapis.com/envoy.extensions.regex_engines.v3.GoogleRE2" },
         },
-    });
-    if params.socket_mark != 0 {
-        // Applies to all clusters without a binding of their own, `ads_cluster` among them.
-        bootstrap["cluster_manager"] = json!({ "upstream_bind_config": { "socket_options": [{
-            "description": "mark by which interception knows Envoy's own connections",
-            "level": 1, "name": 36, "int_value": params.socket_mark, "state": "STATE_PREBIND",
-        }] } });
+    })
+}
+
+/// How sockets are bound for all clusters without a binding of their own, `ads_cluster` among them.
+fn upstream_binding(socket_mark: u32) -> Value {
+    if socket_mark == 0 {
+        return Value::Null;
     }
-    bootstrap
+    json!({ "socket_options": [{
+        "description": SOCKET_MARK_DESCRIPTION,
+        "level": SOL_SOCKET,
+        "name": SO_MARK,
+        "int_value": socket_mark,
+        "state": "STATE_PREBIND",
+    }] })
 }
 
 /// What the control plane gets back on the first request of a stream. Ports are strings, as in Kuma.
@@ -132,7 +141,10 @@ fn metadata(params: &BootstrapParams) -> Value {
     set("dataplane.admin.port", json!(params.admin_port.to_string()));
     set("dataplane.admin.address", json!("127.0.0.1"));
     if params.readiness_port != 0 {
-        set("dataplane.readinessReporter.port", json!(params.readiness_port.to_string()));
+        set(
+            "dataplane.readinessReporter.port",
+            json!(params.readiness_port.to_string()),
+        );
     }
     if !params.resource.is_empty() {
         set("dataplane.resource", json!(params.resource));
@@ -175,17 +187,17 @@ fn ads_config(params: &BootstrapParams) -> Value {
 
 fn ads_cluster(params: &BootstrapParams) -> Value {
     let ip = params.xds_host.parse::<IpAddr>().ok();
-    let mut tls = json!({
+    // An address is no server name (RFC 6066); an empty one is not sent.
+    let sni = if ip.is_some() { "" } else { params.xds_host.as_str() };
+    let tls = json!({
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         "common_tls_context": {
             "tls_params": { "tls_minimum_protocol_version": "TLSv1_2" },
             "alpn_protocols": ["h2"],
             "validation_context_sds_secret_config": { "name": ADS_VALIDATION },
         },
+        "sni": sni,
     });
-    if ip.is_none() {
-        tls["sni"] = json!(params.xds_host);
-    }
     json!({
         "name": ADS_CLUSTER,
         "type": if ip.is_some() { "STATIC" } else { "STRICT_DNS" },
@@ -214,7 +226,11 @@ fn ads_cluster(params: &BootstrapParams) -> Value {
 }
 
 fn control_plane_validation(params: &BootstrapParams) -> Value {
-    let san_type = if params.xds_host.parse::<IpAddr>().is_ok() { "IP_ADDRESS" } else { "DNS" };
+    let san_type = if params.xds_host.parse::<IpAddr>().is_ok() {
+        "IP_ADDRESS"
+    } else {
+        "DNS"
+    };
     json!({
         "name": ADS_VALIDATION,
         "validation_context": {
@@ -230,6 +246,7 @@ fn socket_address(address: &str, port: u32) -> Value {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use super::*;
 
     fn params() -> BootstrapParams {
@@ -263,7 +280,11 @@ mod tests {
         assert_eq!(sidecar["node"]["locality"]["zone"], "east");
         assert_eq!(sidecar["node"]["metadata"]["dataplane.admin.port"], "9901");
 
-        let ingress = BootstrapParams { proxy_type: ProxyType::Ingress, mesh: String::new(), ..params() };
+        let ingress = BootstrapParams {
+            proxy_type: ProxyType::Ingress,
+            mesh: String::new(),
+            ..params()
+        };
         let ingress = bootstrap(&ingress);
         assert_eq!(ingress["node"]["id"], ".web-1");
         assert_eq!(ingress["node"]["cluster"], "ingress");
@@ -276,25 +297,43 @@ mod tests {
             bootstrap(params)["dynamic_resources"]["ads_config"]["grpc_services"][0]["initial_metadata"].clone()
         };
         assert_eq!(grpc(&params()), json!([{ "key": "authorization", "value": "secret" }]));
-        assert_eq!(grpc(&BootstrapParams { token: String::new(), ..params() }), json!([]));
+        assert_eq!(
+            grpc(&BootstrapParams {
+                token: String::new(),
+                ..params()
+            }),
+            json!([])
+        );
     }
 
     #[test]
     fn the_control_plane_is_verified_by_name_or_address() {
         let secret = |host: &str| {
-            let params = BootstrapParams { xds_host: host.to_owned(), ..params() };
+            let params = BootstrapParams {
+                xds_host: host.to_owned(),
+                ..params()
+            };
             let bootstrap = bootstrap(&params);
-            (bootstrap["static_resources"]["clusters"][0].clone(), bootstrap["static_resources"]["secrets"][0].clone())
+            (
+                bootstrap["static_resources"]["clusters"][0].clone(),
+                bootstrap["static_resources"]["secrets"][0].clone(),
+            )
         };
         let (cluster, validation) = secret("cp.example");
         assert_eq!(cluster["type"], "STRICT_DNS");
         assert_eq!(cluster["transport_socket"]["typed_config"]["sni"], "cp.example");
         let san = &validation["validation_context"]["match_typed_subject_alt_names"][0];
-        assert_eq!((&san["san_type"], &san["matcher"]["exact"]), (&json!("DNS"), &json!("cp.example")));
+        assert_eq!(
+            (&san["san_type"], &san["matcher"]["exact"]),
+            (&json!("DNS"), &json!("cp.example"))
+        );
 
         let (cluster, validation) = secret("::1");
         assert_eq!(cluster["type"], "STATIC");
-        assert_eq!(cluster["transport_socket"]["typed_config"]["sni"], Value::Null);
-        assert_eq!(validation["validation_context"]["match_typed_subject_alt_names"][0]["san_type"], "IP_ADDRESS");
+        assert_eq!(cluster["transport_socket"]["typed_config"]["sni"], "");
+        assert_eq!(
+            validation["validation_context"]["match_typed_subject_alt_names"][0]["san_type"],
+            "IP_ADDRESS"
+        );
     }
 }

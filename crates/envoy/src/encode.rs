@@ -73,13 +73,25 @@ impl Encoded {
     fn new(resource_type: ResourceType, name: &str, message: &impl Message) -> Self {
         let body = Bytes::from(message.encode_to_vec());
         let version = format!("{:032x}", xxh3_128(&body));
-        Self { resource_type, name: name.into(), version: version.into(), body }
+        Self {
+            resource_type,
+            name: name.into(),
+            version: version.into(),
+            body,
+        }
     }
 }
 
 /// Without the body, which may be a private key.
 impl fmt::Debug for Encoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}@{} ({} bytes)", self.resource_type, self.name, self.version, self.body.len())
+        write!(
+            f,
+            "{:?} {}@{} ({} bytes)",
+            self.resource_type,
+            self.name,
+            self.version,
+            self.body.len()
+        )
     }
 }

@@ -26,7 +26,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use envoy_types::util::pack_any;
 use meshspan_world::view::{Permission, Protocol};
-use prost::{Message, Name};
+use prost::Name;
 
 use crate::defaults::{inbound, outbound};
 use crate::network::network_filter;
@@ -50,8 +50,16 @@ pub(crate) fn outbound_manager(listener: &str, cluster: &str, protocol: Protocol
 }
 
 /// From other proxies to the application behind `cluster`; `permission` where clients have an identity.
-pub(crate) fn inbound_manager(listener: &str, cluster: &str, protocol: Protocol, permission: Option<Permission>) -> Filter {
-    let action = RouteAction { timeout: time(Duration::ZERO), ..route_to(cluster) };
+pub(crate) fn inbound_manager(
+    listener: &str,
+    cluster: &str,
+    protocol: Protocol,
+    permission: Option<Permission>,
+) -> Filter {
+    let action = RouteAction {
+        timeout: time(Duration::ZERO),
+        ..route_to(cluster)
+    };
     let routes = RouteConfiguration {
         // Written by Kuma proxies of other zones, for their peers and not for the application.
         request_headers_to_remove: vec!["x-kuma-tags".to_owned()],
@@ -61,7 +69,12 @@ pub(crate) fn inbound_manager(listener: &str, cluster: &str, protocol: Protocol,
         common_http_protocol_options: idle_after(inbound::IDLE_TIMEOUT),
         stream_idle_timeout: time(inbound::STREAM_IDLE_TIMEOUT),
         forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
-        set_current_client_cert_details: Some(SetCurrentClientCertDetails { uri: true, ..Default::default() }),
+        // Permissions of paths must not be evaded by another spelling.
+        normalize_path: flag(true),
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            uri: true,
+            ..Default::default()
+        }),
         http_filters: filters(protocol, permission),
         ..base(listener, routes)
     })
@@ -69,7 +82,11 @@ pub(crate) fn inbound_manager(listener: &str, cluster: &str, protocol: Protocol,
 
 /// The protocol of a cluster's connections and their limits, for `typed_extension_protocol_options`.
 /// `max_requests` limits what one connection carries.
-pub(crate) fn upstream_options(protocol: ProtocolConfig, idle_timeout: Duration, max_requests: Option<u32>) -> HashMap<String, Any> {
+pub(crate) fn upstream_options(
+    protocol: ProtocolConfig,
+    idle_timeout: Duration,
+    max_requests: Option<u32>,
+) -> HashMap<String, Any> {
     let options = HttpProtocolOptions {
         common_http_protocol_options: Some(core::HttpProtocolOptions {
             idle_timeout: time(idle_timeout),
@@ -81,7 +98,10 @@ pub(crate) fn upstream_options(protocol: ProtocolConfig, idle_timeout: Duration,
         })),
         ..Default::default()
     };
-    HashMap::from([("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), pack_any(options))])
+    HashMap::from([(
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
+        pack_any(options),
+    )])
 }
 
 /// HTTP/2 upstream.
@@ -94,7 +114,7 @@ pub(crate) fn http1() -> ProtocolConfig {
     ProtocolConfig::HttpProtocolOptions(core::Http1ProtocolOptions::default())
 }
 
-pub(crate) fn http_filter(name: &str, config: impl Message + Name) -> HttpFilter {
+pub(crate) fn http_filter(name: &str, config: impl Name) -> HttpFilter {
     HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(pack_any(config))),
@@ -106,7 +126,6 @@ fn base(listener: &str, routes: RouteConfiguration) -> HttpConnectionManager {
     HttpConnectionManager {
         stat_prefix: names::stat_prefix(listener),
         codec_type: CodecType::Auto.into(),
-        normalize_path: flag(true),
         // The application's own `server` header reaches its clients.
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
@@ -119,13 +138,18 @@ fn manager(config: HttpConnectionManager) -> Filter {
 }
 
 fn idle_after(timeout: Duration) -> Option<core::HttpProtocolOptions> {
-    Some(core::HttpProtocolOptions { idle_timeout: time(timeout), ..Default::default() })
+    Some(core::HttpProtocolOptions {
+        idle_timeout: time(timeout),
+        ..Default::default()
+    })
 }
 
 fn filters(protocol: Protocol, permission: Option<Permission>) -> Vec<HttpFilter> {
     let grpc_stats = GrpcStats {
         emit_filter_state: true,
-        per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(BoolValue { value: true })),
+        per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(BoolValue {
+            value: true,
+        })),
         ..Default::default()
     };
     let grpc = protocol == Protocol::Grpc;
@@ -142,7 +166,11 @@ fn route_configuration(name: &str, action: RouteAction) -> RouteConfiguration {
         path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
         ..Default::default()
     };
-    let route = Route { r#match: Some(everything), action: Some(route::Action::Route(action)), ..Default::default() };
+    let route = Route {
+        r#match: Some(everything),
+        action: Some(route::Action::Route(action)),
+        ..Default::default()
+    };
     RouteConfiguration {
         name: name.to_owned(),
         virtual_hosts: vec![VirtualHost {
@@ -166,7 +194,11 @@ fn route_to(cluster: &str) -> RouteAction {
 
 /// Every retry leaves the priority, that is the zone, that has just failed (`spec/dataplane.md` §11).
 fn retries(protocol: Protocol) -> RetryPolicy {
-    let retry_on = if protocol == Protocol::Grpc { outbound::GRPC_RETRY_ON } else { outbound::HTTP_RETRY_ON };
+    let retry_on = if protocol == Protocol::Grpc {
+        outbound::GRPC_RETRY_ON
+    } else {
+        outbound::HTTP_RETRY_ON
+    };
     let other_zones = pack_any(PreviousPrioritiesConfig { update_frequency: 1 });
     RetryPolicy {
         retry_on: retry_on.to_owned(),

@@ -22,7 +22,10 @@ const CLIENT_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Everything that an ingress needs, from the functions below; names are unique by type.
 pub fn ingress(ingress: &Ingress) -> Vec<Encoded> {
     let mut seen = BTreeSet::new();
-    let destinations = ingress.destinations.iter().filter(|destination| seen.insert(&destination.key));
+    let destinations = ingress
+        .destinations
+        .iter()
+        .filter(|destination| seen.insert(&destination.key));
     let behind = destinations.flat_map(|destination| [ingress_cluster(destination), ingress_endpoints(destination)]);
     [ingress_listener(ingress)].into_iter().chain(behind).collect()
 }
@@ -35,7 +38,10 @@ pub fn ingress_cluster(destination: &Destination) -> Encoded {
 /// The destination's endpoints in this zone. Localities behind another ingress are left out: passing on what came from another
 /// zone would make loops.
 pub fn ingress_endpoints(destination: &Destination) -> Encoded {
-    let local = destination.localities.iter().filter(|locality| !locality.through_ingress);
+    let local = destination
+        .localities
+        .iter()
+        .filter(|locality| !locality.through_ingress);
     Encoded::endpoints(&load_assignment(names::destination(&destination.key), local))
 }
 
@@ -45,7 +51,10 @@ pub fn ingress_listener(ingress: &Ingress) -> Encoded {
     let name = names::ingress_listener(&ingress.name);
     let networking = &ingress.ingress.networking;
     // Other zones dial the advertised address, so a name that cannot be bound is no loss.
-    let listen = networking.address.parse::<IpAddr>().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let listen = networking
+        .address
+        .parse::<IpAddr>()
+        .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let mut listener = Listener {
         address: address(listen, networking.port),
         traffic_direction: TrafficDirection::Inbound.into(),
@@ -59,7 +68,10 @@ pub fn ingress_listener(ingress: &Ingress) -> Encoded {
         // Envoy takes no listener without a chain; say who is here and close.
         let text = serde_json::json!({ "proxy": ingress.name, "zone": ingress.zone }).to_string();
         listener.listener_filters.clear();
-        listener.filter_chains.push(FilterChain { filters: vec![direct_response(text)], ..Default::default() });
+        listener.filter_chains.push(FilterChain {
+            filters: vec![direct_response(text)],
+            ..Default::default()
+        });
     }
     listener.name = name;
     Encoded::listener(&listener)
@@ -71,8 +83,11 @@ fn chains(listener: &str, ingress: &Ingress) -> Vec<FilterChain> {
     for destination in &ingress.destinations {
         let Some(tls) = &destination.tls else { continue };
         let later_form = sni::kri_sni(&destination.key.service, &destination.key.section);
-        let server_names: Vec<_> =
-            [tls.sni.clone()].into_iter().chain(later_form).filter(|name| taken.insert(name.clone())).collect();
+        let server_names: Vec<_> = [tls.sni.clone()]
+            .into_iter()
+            .chain(later_form)
+            .filter(|name| taken.insert(name.clone()))
+            .collect();
         if server_names.is_empty() {
             continue;
         }

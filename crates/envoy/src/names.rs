@@ -68,7 +68,15 @@ pub fn trust_secret(mesh: &str) -> String {
 
 /// `name` as part of a stats name: everything outside `[A-Za-z0-9_-]` becomes `_`.
 pub fn stat_prefix(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 fn host_and_port(address: IpAddr, port: u32) -> String {
@@ -94,18 +102,38 @@ mod tests {
             name: name.to_owned(),
         };
         for (service, section, expected) in [
-            (service(Kind::MeshMultiZoneService, "", "", "multi-backend"), "80", "kri_mzsvc_default___multi-backend_80"),
-            (service(Kind::MeshService, "east", "shop", "redis"), "main", "kri_msvc_default_east_shop_redis_main"),
+            (
+                service(Kind::MeshMultiZoneService, "", "", "multi-backend"),
+                "80",
+                "kri_mzsvc_default___multi-backend_80",
+            ),
+            (
+                service(Kind::MeshService, "east", "shop", "redis"),
+                "main",
+                "kri_msvc_default_east_shop_redis_main",
+            ),
         ] {
-            assert_eq!(destination(&DestinationKey { service, section: section.to_owned() }), expected);
+            assert_eq!(
+                destination(&DestinationKey {
+                    service,
+                    section: section.to_owned()
+                }),
+                expected
+            );
         }
     }
 
     #[test]
     fn addresses_in_names() {
-        assert_eq!(explicit_outbound("127.0.0.1".parse().unwrap(), 80), "outbound:127.0.0.1:80");
+        assert_eq!(
+            explicit_outbound("127.0.0.1".parse().unwrap(), 80),
+            "outbound:127.0.0.1:80"
+        );
         assert_eq!(explicit_outbound("::1".parse().unwrap(), 80), "outbound:[::1]:80");
-        assert_eq!(passthrough(Direction::Inbound, true), "self_transparentproxy_passthrough_inbound_ipv6");
+        assert_eq!(
+            passthrough(Direction::Inbound, true),
+            "self_transparentproxy_passthrough_inbound_ipv6"
+        );
     }
 
     #[test]

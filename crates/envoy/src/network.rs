@@ -9,15 +9,16 @@ use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::Tl
 use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3::Config as DirectResponse;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use envoy_types::util::pack_any;
-use prost::{Message, Name};
+use prost::Name;
 
 use crate::defaults::outbound;
 use crate::names;
 use crate::wkt::{time, uint};
 
 /// `SOL_SOCKET` and `SO_MARK` of Linux, the only system that has marks.
-const SOL_SOCKET: i64 = 1;
-const SO_MARK: i64 = 36;
+pub(crate) const SOL_SOCKET: i64 = 1;
+pub(crate) const SO_MARK: i64 = 36;
+pub(crate) const SOCKET_MARK_DESCRIPTION: &str = "mark by which interception knows Envoy's own connections";
 
 pub(crate) fn socket_address(ip: IpAddr, port: u32) -> core::SocketAddress {
     core::SocketAddress {
@@ -28,14 +29,16 @@ pub(crate) fn socket_address(ip: IpAddr, port: u32) -> core::SocketAddress {
 }
 
 pub(crate) fn address(ip: IpAddr, port: u32) -> Option<core::Address> {
-    Some(core::Address { address: Some(core::address::Address::SocketAddress(socket_address(ip, port))) })
+    Some(core::Address {
+        address: Some(core::address::Address::SocketAddress(socket_address(ip, port))),
+    })
 }
 
 /// How a cluster's sockets are bound when it cannot use the binding of all clusters in the bootstrap: from `source`, and
 /// still with the mark (0 for none).
 pub(crate) fn bind_from(source: IpAddr, socket_mark: u32) -> Option<core::BindConfig> {
     let mark = core::SocketOption {
-        description: "mark by which interception knows Envoy's own connections".to_owned(),
+        description: SOCKET_MARK_DESCRIPTION.to_owned(),
         level: SOL_SOCKET,
         name: SO_MARK,
         state: core::socket_option::SocketState::StatePrebind.into(),
@@ -53,27 +56,37 @@ pub(crate) fn bind_from(source: IpAddr, socket_mark: u32) -> Option<core::BindCo
 pub(crate) fn ads() -> Option<core::ConfigSource> {
     Some(core::ConfigSource {
         resource_api_version: core::ApiVersion::V3.into(),
-        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {})),
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
+            core::AggregatedConfigSource {},
+        )),
         ..Default::default()
     })
 }
 
-pub(crate) fn network_filter(name: &str, config: impl Message + Name) -> Filter {
-    Filter { name: name.to_owned(), config_type: Some(filter::ConfigType::TypedConfig(pack_any(config))) }
+pub(crate) fn network_filter(name: &str, config: impl Name) -> Filter {
+    Filter {
+        name: name.to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(pack_any(config))),
+    }
 }
 
 /// Finds out whether a client speaks TLS, and with which server name and protocols.
 pub(crate) fn tls_inspector() -> ListenerFilter {
     ListenerFilter {
         name: "envoy.filters.listener.tls_inspector".to_owned(),
-        config_type: Some(listener_filter::ConfigType::TypedConfig(pack_any(TlsInspector::default()))),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(pack_any(
+            TlsInspector::default(),
+        ))),
         ..Default::default()
     }
 }
 
 /// Bytes to the application, on one attempt.
 pub(crate) fn tcp_proxy(listener: &str, cluster: &str, idle_timeout: Duration) -> Filter {
-    network_filter("envoy.filters.network.tcp_proxy", tcp_config(listener, cluster, idle_timeout))
+    network_filter(
+        "envoy.filters.network.tcp_proxy",
+        tcp_config(listener, cluster, idle_timeout),
+    )
 }
 
 /// Bytes to a service. A failed attempt ejects its endpoint, so that the next one, a moment later, goes elsewhere.
@@ -105,5 +118,10 @@ pub(crate) fn direct_response(text: String) -> Filter {
         specifier: Some(core::data_source::Specifier::InlineString(text)),
         ..Default::default()
     };
-    network_filter("envoy.filters.network.direct_response", DirectResponse { response: Some(response) })
+    network_filter(
+        "envoy.filters.network.direct_response",
+        DirectResponse {
+            response: Some(response),
+        },
+    )
 }

@@ -14,7 +14,10 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Requests fail for many reasons, and a failed one is retried elsewhere in any case: five in a row.
 pub(crate) fn of_requests() -> Option<OutlierDetection> {
-    Some(OutlierDetection { base_ejection_time: time(Duration::from_secs(20)), ..after_failures(5) })
+    Some(OutlierDetection {
+        base_ejection_time: time(Duration::from_secs(20)),
+        ..after_failures(5)
+    })
 }
 
 /// All that is known of bytes is whether the connection came about, and a connection has five attempts only, which may all

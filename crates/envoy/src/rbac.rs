@@ -28,13 +28,23 @@ pub(crate) fn network(listener: &str, permission: Permission) -> Filter {
 
 /// Decides per request; refused ones get 403.
 pub(crate) fn http(permission: Permission) -> HttpFilter {
-    http_filter("envoy.filters.http.rbac", HttpRbac { rules: Some(rules(permission)), ..Default::default() })
+    http_filter(
+        "envoy.filters.http.rbac",
+        HttpRbac {
+            rules: Some(rules(permission)),
+            ..Default::default()
+        },
+    )
 }
 
 fn rules(permission: Permission) -> config::Rbac {
     let anyone = config::Policy {
-        permissions: vec![config::Permission { rule: Some(permission::Rule::Any(true)) }],
-        principals: vec![config::Principal { identifier: Some(principal::Identifier::Any(true)) }],
+        permissions: vec![config::Permission {
+            rule: Some(permission::Rule::Any(true)),
+        }],
+        principals: vec![config::Principal {
+            identifier: Some(principal::Identifier::Any(true)),
+        }],
         ..Default::default()
     };
     let policies = match permission {
@@ -42,5 +52,9 @@ fn rules(permission: Permission) -> config::Rbac {
         // Action ALLOW without a policy that matches is a denial.
         Permission::DenyAll => HashMap::new(),
     };
-    config::Rbac { action: rbac::Action::Allow.into(), policies, ..Default::default() }
+    config::Rbac {
+        action: rbac::Action::Allow.into(),
+        policies,
+        ..Default::default()
+    }
 }

@@ -20,12 +20,18 @@ pub fn identity(mesh: &str, cert_chain_pem: &str, key_pem: &str) -> Encoded {
 
 /// The CA certificates that proxies of a mesh trust, as PEM.
 pub fn trust_bundle(mesh: &str, ca_certs_pem: &str) -> Encoded {
-    let validation = CertificateValidationContext { trusted_ca: inline(ca_certs_pem), ..Default::default() };
+    let validation = CertificateValidationContext {
+        trusted_ca: inline(ca_certs_pem),
+        ..Default::default()
+    };
     encode(names::trust_secret(mesh), secret::Type::ValidationContext(validation))
 }
 
 fn encode(name: String, content: secret::Type) -> Encoded {
-    Encoded::secret(&Secret { name, r#type: Some(content) })
+    Encoded::secret(&Secret {
+        name,
+        r#type: Some(content),
+    })
 }
 
 fn inline(pem: &str) -> Option<DataSource> {

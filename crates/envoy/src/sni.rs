@@ -22,8 +22,11 @@ pub fn sni(service: &ServiceIdentity, port: u32, system_namespace: &str) -> Stri
     };
     let namespaced =
         service.kind == Kind::MeshService && !service.namespace.is_empty() && service.namespace != system_namespace;
-    let name =
-        if namespaced { format!("{}.{}", service.name, service.namespace) } else { service.name.clone() };
+    let name = if namespaced {
+        format!("{}.{}", service.name, service.namespace)
+    } else {
+        service.name.clone()
+    };
     let mesh = &service.mesh;
     // Tags would come between the last two semicolons of the hashed text; services have none.
     let hash = fnv1a_64([name.as_str(), ";", mesh, ";"]);
@@ -83,7 +86,10 @@ mod tests {
         let in_shop = service(Kind::MeshService, "default", "shop", "redis");
         assert!(sni(&in_shop, 6379, "kuma-system").ends_with(".redis.shop.6379.default.ms"));
         assert!(sni(&in_shop, 6379, "shop").ends_with(".redis.6379.default.ms"));
-        assert_ne!(sni(&in_shop, 6379, "kuma-system").split('.').next(), sni(&in_shop, 6379, "shop").split('.').next());
+        assert_ne!(
+            sni(&in_shop, 6379, "kuma-system").split('.').next(),
+            sni(&in_shop, 6379, "shop").split('.').next()
+        );
         let multi = service(Kind::MeshMultiZoneService, "default", "shop", "redis");
         assert!(sni(&multi, 6379, "").ends_with(".redis.6379.default.mzms"));
     }

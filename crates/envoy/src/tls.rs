@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::util::pack_any;
 use meshspan_world::view::PeerTls;
-use prost::{Message, Name};
+use prost::Name;
 
 use crate::names;
 use crate::network::ads;
@@ -24,7 +24,11 @@ pub(crate) const MESH_ALPN: &str = "kuma";
 
 /// Client side, towards a destination.
 pub(crate) fn upstream(mesh: &str, peer: &PeerTls) -> Option<TransportSocket> {
-    let mut sans: Vec<_> = peer.spiffe_ids.iter().map(|id| uri(MatchPattern::Exact(id.clone()))).collect();
+    let mut sans: Vec<_> = peer
+        .spiffe_ids
+        .iter()
+        .map(|id| uri(MatchPattern::Exact(id.clone())))
+        .collect();
     if sans.is_empty() {
         // Without any matcher Envoy would accept every certificate of the mesh. No workload has an id without a path.
         sans.push(uri(MatchPattern::Exact(format!("spiffe://{mesh}/"))));
@@ -69,18 +73,24 @@ fn common_context(mesh: &str, sans: Vec<SubjectAltNameMatcher>) -> CommonTlsCont
 }
 
 fn sds(name: String) -> SdsSecretConfig {
-    SdsSecretConfig { name, sds_config: ads() }
+    SdsSecretConfig {
+        name,
+        sds_config: ads(),
+    }
 }
 
 fn uri(pattern: MatchPattern) -> SubjectAltNameMatcher {
     SubjectAltNameMatcher {
         san_type: SanType::Uri.into(),
-        matcher: Some(StringMatcher { match_pattern: Some(pattern), ..Default::default() }),
+        matcher: Some(StringMatcher {
+            match_pattern: Some(pattern),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
 
-fn transport_socket(context: impl Message + Name) -> TransportSocket {
+fn transport_socket(context: impl Name) -> TransportSocket {
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(pack_any(context))),

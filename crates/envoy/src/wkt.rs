@@ -12,5 +12,8 @@ pub(crate) const fn flag(value: bool) -> Option<BoolValue> {
 
 pub(crate) const fn time(duration: std::time::Duration) -> Option<Duration> {
     // All our durations are constants far below the limits of both types.
-    Some(Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 })
+    Some(Duration {
+        seconds: duration.as_secs() as i64,
+        nanos: duration.subsec_nanos() as i32,
+    })
 }

@@ -43,7 +43,7 @@ pub struct InstallArgs {
     /// Destinations that are left alone, addresses or CIDRs; repeatable
     #[arg(long, value_name = "IPS", value_delimiter = ',')]
     pub exclude_outbound_ips: Vec<String>,
-    /// Outbound traffic of certain users to leave alone: [[protocol:]ports:]uids, as tcp:22,8000-8010:1000-1010; repeatable
+    /// Outbound traffic of certain users to leave alone: uids, ports:uids or protocol:ports:uids, as tcp:22,8000-8010:1000-1010; repeatable
     #[arg(long, value_name = "SPEC")]
     pub exclude_outbound_ports_for_uids: Vec<String>,
     /// Put the inbound jump before existing rules rather than after them

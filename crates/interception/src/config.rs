@@ -102,7 +102,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Validates `settings`. `owner` and `name_servers` are facts of the host, see [`crate::host`].
+    /// Validates `settings`. `owner` and `name_servers` are facts of the host.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the path and the value of the first setting that is wrong.

@@ -127,7 +127,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbroken\nkuma-dp:x:999:999::/:/bin/false\n";
+    const PASSWD: &str = "root:x:0:0:root:/:/bin/bash\nbroken\nkuma-dp:x:999:999::/:/bin/false\n";
 
     #[test]
     fn users() {

@@ -203,7 +203,7 @@ pub struct Rule {
     pub matches: Vec<Match>,
     /// What happens.
     pub target: Target,
-    /// Why the rule exists, without [`COMMENT_PREFIX`]; `None` leaves the comment out.
+    /// Why the rule exists, without the prefix `kuma/mesh/transparent/proxy/`; `None` leaves the comment out.
     pub comment: Option<&'static str>,
 }
 

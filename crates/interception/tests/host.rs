@@ -221,6 +221,18 @@ fn traffic_is_redirected() {
             "localhost is left alone"
         );
 
+        // Packets with the mark are those of Envoy: to another host they leave as they are, to this host they are inbound traffic.
+        for port in ["7000", "6379"] {
+            let mark = ["-p", "tcp", "--dport", port, "-j", "MARK", "--set-mark", "77"];
+            let args = [&["-t", "mangle", "-A", "OUTPUT"], &mark[..]].concat();
+            run("iptables-nft", &args);
+        }
+        assert_eq!(ask(([10, 0, 0, 2], 7000).into()), "inbound");
+        let unmarked = TcpStream::connect(("10.0.0.2", 7001)).unwrap_err();
+        assert_eq!(unmarked.kind(), std::io::ErrorKind::ConnectionRefused);
+        let left_alone = TcpStream::connect_timeout(&any, Duration::from_millis(200));
+        assert!(left_alone.is_err(), "the proxy's own connection was redirected");
+
         // A query to a server that does not exist is answered, from the address that was asked.
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

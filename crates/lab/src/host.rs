@@ -313,7 +313,7 @@ impl Host {
     /// Delays packets to this host and loses some of them (0-100 %). No delay and no loss is the normal state.
     ///
     /// # Errors
-    /// `tc` refused, for example because the kernel has no `netem`.
+    /// `tc` refused, for example because the kernel has no `netem` (many small virtual machines).
     pub async fn degrade(&self, delay: Duration, loss_percent: f32) -> Result<()> {
         let link = &self.0.link;
         let delay = delay.as_micros();
@@ -334,15 +334,16 @@ impl Host {
             .with_context(|| format!("on host {}", self.name()))
     }
 
-    /// Kills everything that runs here, as a loss of power does.
+    /// Kills everything that runs here, as a loss of power does. Blocks until nothing runs, a second at most.
     pub fn kill_all(&self) {
-        loop {
-            // Again, for processes that were started meanwhile.
+        for _ in 0..1000 {
+            // Again and again, for processes that were started meanwhile.
             let running = process_table::in_network(self.0.namespace.network());
             if running.is_empty() {
                 return;
             }
             process_table::kill(&running);
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -48,6 +49,14 @@ impl HttpConnection {
     /// No address, no connection, or the other side does not speak the protocol.
     pub async fn open(host: &Host, authority: &str, version: HttpVersion) -> Result<Self> {
         let stream = host.connect(locate(host, authority).await?).await?;
+        Self::over(stream, authority, version).await
+    }
+
+    /// Uses an open connection; `authority` is what requests name.
+    ///
+    /// # Errors
+    /// The other side does not speak the protocol.
+    pub async fn over(stream: TcpStream, authority: &str, version: HttpVersion) -> Result<Self> {
         let io = TokioIo::new(stream);
         let (sender, driver) = match version {
             HttpVersion::Http1 => {
@@ -75,7 +84,7 @@ impl HttpConnection {
         })
     }
 
-    /// Sends a request. Its URI is a path; the authority is that of the connection.
+    /// Sends a request. Its URI is a path; the authority is that of the connection. Trailers of the answer are added to its headers.
     ///
     /// # Errors
     /// The connection broke, no answer within 30 seconds, or a body over 16 MiB. Any status is an answer.
@@ -146,11 +155,14 @@ pub async fn http_get(host: &Host, url: &str) -> Result<Response<Bytes>> {
 }
 
 async fn collect(response: Response<Incoming>) -> Result<Response<Bytes>> {
-    let (parts, body) = response.into_parts();
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ok(Response::from_parts(parts, body.to_bytes())),
+    let (mut parts, body) = response.into_parts();
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body,
         Err(error) => bail!("reading the body: {error}"),
-    }
+    };
+    // gRPC says how a call ended in trailers; for a caller they are headers that came late.
+    parts.headers.extend(body.trailers().cloned().unwrap_or_default());
+    Ok(Response::from_parts(parts, body.to_bytes()))
 }
 
 async fn locate(host: &Host, authority: &str) -> Result<SocketAddr> {

@@ -200,3 +200,29 @@ fn the_machine_reaches_a_host_through_the_outside_listener() {
     assert!(held.supervisor.wait().unwrap().success());
     assert!(TcpStream::connect(&address).is_err(), "the listener is gone");
 }
+
+#[test]
+fn without_programs_the_reason_is_given() {
+    let output = Command::new(env!("CARGO_BIN_EXE_meshspan-lab"))
+        .arg("hold")
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("util-linux"), "{said}");
+}
+
+#[test]
+fn where_the_kernel_forbids_namespaces_the_reason_is_given() {
+    // A user namespace in which no network namespace may be made.
+    let script = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$0\" hold";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--", "sh", "-c", script])
+        .arg(env!("CARGO_BIN_EXE_meshspan-lab"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("this machine gives us no network namespace"), "{said}");
+}

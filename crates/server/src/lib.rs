@@ -1,1 +1,25 @@
-//! placeholder
+//! The control plane process: it reads settings, opens the store, and runs what the other rooms offer.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | `KUMA_*` variables and the settings file |
+//! | [`run`] | the start, the wiring and the end of the process; start here |
+//! | `engine` | follows the store, derives, projects, publishes: the heart of a zone |
+//! | `dp` | the server of the data plane: bootstrap, ADS, agents |
+//! | `sync` | which side of zone synchronisation runs |
+//! | `listener`, `tls` | ports and certificates |
+//! | `diagnostics` | readiness and metrics of the process |
+
+mod diagnostics;
+mod dp;
+mod engine;
+mod listener;
+mod run;
+pub mod settings;
+mod sync;
+mod tls;
+
+pub use run::{RunArgs, run};
+
+/// The version of the reference whose API and protocols are spoken; clients refuse others.
+pub const COMPATIBLE_VERSION: &str = "2.9.13";

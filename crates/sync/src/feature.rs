@@ -46,6 +46,9 @@ impl Feature {
     /// The known ones among `names`.
     pub fn parse_all<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<Feature> {
         let known = || Self::OF_NODE.iter().chain(Self::OF_HEADER).copied();
-        names.into_iter().filter_map(|name| known().find(|feature| feature.name() == name)).collect()
+        names
+            .into_iter()
+            .filter_map(|name| known().find(|feature| feature.name() == name))
+            .collect()
     }
 }

@@ -16,13 +16,19 @@ pub struct WireKey {
 impl WireKey {
     /// The key of a resource that already has its travelling name.
     pub fn of(resource: &Resource) -> Self {
-        Self { mesh: resource.mesh.clone(), name: resource.name.clone() }
+        Self {
+            mesh: resource.mesh.clone(),
+            name: resource.name.clone(),
+        }
     }
 
     /// Parses `<name>.<mesh>`: the last dot separates, for names may contain dots.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, mesh) = text.rsplit_once('.')?;
-        (!name.is_empty()).then(|| Self { mesh: mesh.to_owned(), name: name.to_owned() })
+        (!name.is_empty()).then(|| Self {
+            mesh: mesh.to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     /// The key of the copy in a store.
@@ -43,11 +49,18 @@ mod tests {
 
     #[test]
     fn the_last_dot_separates() {
-        for (text, name, mesh) in
-            [("foo-zxw6c95d42zfz9cc.", "foo-zxw6c95d42zfz9cc", ""), ("redis.kuma-system.default", "redis.kuma-system", "default")]
-        {
+        for (text, name, mesh) in [
+            ("foo-zxw6c95d42zfz9cc.", "foo-zxw6c95d42zfz9cc", ""),
+            ("redis.kuma-system.default", "redis.kuma-system", "default"),
+        ] {
             let key = WireKey::parse(text);
-            assert_eq!(key, Some(WireKey { mesh: mesh.into(), name: name.into() }));
+            assert_eq!(
+                key,
+                Some(WireKey {
+                    mesh: mesh.into(),
+                    name: name.into()
+                })
+            );
             assert_eq!(key.map(|key| key.to_string()).as_deref(), Some(text));
         }
         assert_eq!(WireKey::parse("redis"), None);

@@ -27,10 +27,14 @@ mod publisher;
 
 pub use feature::Feature;
 pub use global::{GlobalOptions, GlobalSync};
+pub use node::About;
 pub use zone::{ConnectionState, ZoneOptions, ZoneSync};
 
 /// Largest message of either side, in bytes (`spec/zone-sync.md` §1.7).
 pub const MAX_MESSAGE: usize = 10 * 1024 * 1024;
+
+/// HTTP/2 flow control window in bytes: the full state of a large mesh in few round trips.
+const WINDOW: u32 = 1024 * 1024;
 
 /// TCP port of the global control plane.
 pub const DEFAULT_PORT: u16 = 5685;

@@ -38,12 +38,19 @@ pub(crate) fn describe(zone: &str, about: &About) -> Node {
         ("control-plane-id", text(&about.instance_id)),
         ("features", value(ValueKind::ListValue(ListValue { values: features }))),
     ]);
-    Node { id: zone.to_owned(), metadata: Some(metadata), ..Node::default() }
+    Node {
+        id: zone.to_owned(),
+        metadata: Some(metadata),
+        ..Node::default()
+    }
 }
 
 /// The node of acknowledgements: only its id.
 pub(crate) fn plain(zone: &str) -> Node {
-    Node { id: zone.to_owned(), ..Node::default() }
+    Node {
+        id: zone.to_owned(),
+        ..Node::default()
+    }
 }
 
 /// The known features of a node.
@@ -69,7 +76,12 @@ pub(crate) fn about(node: &Node) -> Option<About> {
         }),
         _ => None,
     };
-    let part = |key: &str| cp.and_then(|cp| cp.fields.get(key)).and_then(as_text).unwrap_or_default().to_owned();
+    let part = |key: &str| {
+        cp.and_then(|cp| cp.fields.get(key))
+            .and_then(as_text)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let version = CpVersion {
         version: part("version"),
         git_tag: part("gitTag"),
@@ -81,7 +93,11 @@ pub(crate) fn about(node: &Node) -> Option<About> {
     if config.len() > MAX_CONFIG {
         config = String::new();
     }
-    Some(About { instance_id: get("control-plane-id"), version, config })
+    Some(About {
+        instance_id: get("control-plane-id"),
+        version,
+        config,
+    })
 }
 
 /// The version entry of an insight; compatible means same major and at most two minors apart.
@@ -94,7 +110,12 @@ pub(crate) fn insight_version(peer: &About, ours: &str) -> KdsVersion {
         (Some((major, minor)), Some((our_major, our_minor))) => major == our_major && minor.abs_diff(our_minor) <= 2,
         _ => false,
     };
-    KdsVersion { kuma_cp: CpVersion { kuma_cp_global_compatible: compatible, ..peer.version.clone() } }
+    KdsVersion {
+        kuma_cp: CpVersion {
+            kuma_cp_global_compatible: compatible,
+            ..peer.version.clone()
+        },
+    }
 }
 
 fn metadata<'a>(node: &'a Node, key: &str) -> Option<&'a ValueKind> {
@@ -121,7 +142,12 @@ fn structure(content: Struct) -> Value {
 }
 
 fn fields<const N: usize>(entries: [(&str, Value); N]) -> Struct {
-    Struct { fields: entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<HashMap<_, _>>() }
+    Struct {
+        fields: entries
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect::<HashMap<_, _>>(),
+    }
 }
 
 #[cfg(test)]
@@ -131,15 +157,33 @@ mod tests {
 
     #[test]
     fn what_is_said_is_understood() {
-        let version = CpVersion { version: "2.9.13".into(), git_tag: "v2.9.13".into(), ..CpVersion::default() };
-        let said = About { instance_id: "host-1a2b".into(), version, config: "{}".into() };
+        let version = CpVersion {
+            version: "2.9.13".into(),
+            git_tag: "v2.9.13".into(),
+            ..CpVersion::default()
+        };
+        let said = About {
+            instance_id: "host-1a2b".into(),
+            version,
+            config: "{}".into(),
+        };
         let node = describe("west", &said);
         assert_eq!(node.id, "west");
         assert_eq!(about(&node).unwrap(), said);
         assert_eq!(features(&node), Feature::OF_NODE.iter().copied().collect());
         assert!(about(&plain("west")).is_none() && features(&plain("west")).is_empty());
-        for (ours, compatible) in [("2.9.0", true), ("2.11.1", true), ("2.12.0", false), ("3.9.0", false), ("dev", false)] {
-            assert_eq!(insight_version(&said, ours).kuma_cp.kuma_cp_global_compatible, compatible, "{ours}");
+        for (ours, compatible) in [
+            ("2.9.0", true),
+            ("2.11.1", true),
+            ("2.12.0", false),
+            ("3.9.0", false),
+            ("dev", false),
+        ] {
+            assert_eq!(
+                insight_version(&said, ours).kuma_cp.kuma_cp_global_compatible,
+                compatible,
+                "{ours}"
+            );
         }
     }
 }

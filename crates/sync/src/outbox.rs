@@ -73,21 +73,39 @@ impl Outbox {
     /// Why a resource cannot be sent; what was offered under its key before stays offered.
     pub fn apply(&mut self, key: &ResourceKey, after: Option<&Resource>) -> Result<(), String> {
         if key.kind == Kind::Zone {
-            self.set_enabled(&key.name, after.and_then(|zone| zone.parse::<Zone>().ok()).is_none_or(|zone| zone.is_enabled()));
+            self.set_enabled(
+                &key.name,
+                after
+                    .and_then(|zone| zone.parse::<Zone>().ok())
+                    .is_none_or(|zone| zone.is_enabled()),
+            );
         }
         if !self.carries(key.kind) {
             return Ok(());
         }
-        let new = match after.map(|resource| outgoing(resource, &self.direction)).transpose()?.flatten() {
+        let new = match after
+            .map(|resource| outgoing(resource, &self.direction))
+            .transpose()?
+            .flatten()
+        {
             Some(outgoing) => {
                 let with_status = matches!(self.direction, Direction::ToGlobal { .. });
-                let resource = wire::encode(&outgoing.resource, with_status).map_err(|error| format!("{key}: {error}"))?;
-                let entry = Entry { resource, audience: outgoing.audience, needs: outgoing.needs };
+                let resource =
+                    wire::encode(&outgoing.resource, with_status).map_err(|error| format!("{key}: {error}"))?;
+                let entry = Entry {
+                    resource,
+                    audience: outgoing.audience,
+                    needs: outgoing.needs,
+                };
                 Some((WireKey::of(&outgoing.resource), entry))
             }
             None => None,
         };
-        if let Some(old) = self.travelling.get(key).filter(|old| new.as_ref().is_none_or(|(wire_key, _)| wire_key != *old)) {
+        if let Some(old) = self
+            .travelling
+            .get(key)
+            .filter(|old| new.as_ref().is_none_or(|(wire_key, _)| wire_key != *old))
+        {
             let old = old.clone();
             self.remove(key, &old);
         }
@@ -98,12 +116,23 @@ impl Outbox {
     }
 
     fn insert(&mut self, key: &ResourceKey, wire_key: WireKey, entry: Entry) {
-        let same_name = self.entries.entry(key.kind).or_default().entry(wire_key.clone()).or_default();
-        if same_name.get(key).is_some_and(|old| old.resource.version == entry.resource.version && old.audience == entry.audience) {
+        let same_name = self
+            .entries
+            .entry(key.kind)
+            .or_default()
+            .entry(wire_key.clone())
+            .or_default();
+        if same_name
+            .get(key)
+            .is_some_and(|old| old.resource.version == entry.resource.version && old.audience == entry.audience)
+        {
             return;
         }
         if let Audience::OthersThan(zone) = &entry.audience {
-            self.of_zone.entry(zone.clone()).or_default().insert((key.kind, wire_key.clone()));
+            self.of_zone
+                .entry(zone.clone())
+                .or_default()
+                .insert((key.kind, wire_key.clone()));
         }
         same_name.insert(key.clone(), Arc::new(entry));
         self.travelling.insert(key.clone(), wire_key.clone());
@@ -112,8 +141,12 @@ impl Outbox {
 
     fn remove(&mut self, key: &ResourceKey, wire_key: &WireKey) {
         self.travelling.remove(key);
-        let Some(of_kind) = self.entries.get_mut(&key.kind) else { return };
-        let Some(same_name) = of_kind.get_mut(wire_key) else { return };
+        let Some(of_kind) = self.entries.get_mut(&key.kind) else {
+            return;
+        };
+        let Some(same_name) = of_kind.get_mut(wire_key) else {
+            return;
+        };
         if let Some(Audience::OthersThan(zone)) = same_name.remove(key).map(|old| old.audience.clone())
             && let Some(of_zone) = self.of_zone.get_mut(&zone)
         {
@@ -129,7 +162,11 @@ impl Outbox {
     }
 
     fn set_enabled(&mut self, zone: &str, enabled: bool) {
-        let changed = if enabled { self.disabled.remove(zone) } else { self.disabled.insert(zone.to_owned()) };
+        let changed = if enabled {
+            self.disabled.remove(zone)
+        } else {
+            self.disabled.insert(zone.to_owned())
+        };
         if changed {
             for (kind, key) in self.of_zone.get(zone).cloned().unwrap_or_default() {
                 self.changed(kind, key);
@@ -164,7 +201,11 @@ impl Outbox {
     }
 
     /// All resources of a kind that are offered to this peer.
-    pub fn all_offered<'a>(&'a self, kind: Kind, peer: &'a Peer) -> impl Iterator<Item = (&'a WireKey, &'a Arc<Entry>)> + 'a {
+    pub fn all_offered<'a>(
+        &'a self,
+        kind: Kind,
+        peer: &'a Peer,
+    ) -> impl Iterator<Item = (&'a WireKey, &'a Arc<Entry>)> + 'a {
         let of_kind = self.entries.get(&kind).into_iter().flatten();
         of_kind
             .filter_map(|(key, same_name)| same_name.first_key_value().map(|(_, entry)| (key, entry)))

@@ -95,7 +95,7 @@ pub fn outgoing(resource: &Resource, direction: &Direction) -> Result<Option<Out
 
 fn to_global(resource: &Resource, zone: &str) -> Option<Outgoing> {
     let own = match resource.kind {
-        Kind::ZoneIngress => matches!(ingress_zone(resource), "" | own if own.is_empty() || own == zone),
+        Kind::ZoneIngress => ["", zone].contains(&ingress_zone(resource)),
         Kind::Dataplane | Kind::DataplaneInsight | Kind::ZoneIngressInsight => true,
         _ => resource.is_local(labels::ORIGIN_ZONE),
     };
@@ -103,14 +103,20 @@ fn to_global(resource: &Resource, zone: &str) -> Option<Outgoing> {
         return None;
     }
     let mut resource = resource.clone();
-    resource.labels.insert(labels::ORIGIN.to_owned(), labels::ORIGIN_ZONE.to_owned());
+    resource
+        .labels
+        .insert(labels::ORIGIN.to_owned(), labels::ORIGIN_ZONE.to_owned());
     resource.labels.insert(labels::ZONE.to_owned(), zone.to_owned());
     resource.labels.remove(labels::DELETION_GRACE_PERIOD_STARTED_AT);
     if resource.kind.info().is_insight {
         drop_generations(&mut resource.spec);
     }
     hash_name(&mut resource);
-    Some(Outgoing { resource, audience: Audience::Everyone, needs: None })
+    Some(Outgoing {
+        resource,
+        audience: Audience::Everyone,
+        needs: None,
+    })
 }
 
 fn to_zones(resource: &Resource, public_key_of: &PublicKeyOf) -> Result<Option<Outgoing>, String> {
@@ -135,17 +141,24 @@ fn to_zones(resource: &Resource, public_key_of: &PublicKeyOf) -> Result<Option<O
         },
         _ => {}
     }
-    copy.labels.insert(labels::ORIGIN.to_owned(), labels::ORIGIN_GLOBAL.to_owned());
+    copy.labels
+        .insert(labels::ORIGIN.to_owned(), labels::ORIGIN_GLOBAL.to_owned());
     if !matches!(copy.kind, Kind::Mesh | Kind::Secret | Kind::GlobalSecret | Kind::Config) {
         hash_name(&mut copy);
     }
     let needs = needs(&copy);
-    Ok(Some(Outgoing { resource: copy, audience, needs }))
+    Ok(Some(Outgoing {
+        resource: copy,
+        audience,
+        needs,
+    }))
 }
 
 fn public_key(secret: &Resource, public_key_of: &PublicKeyOf) -> Result<Value, String> {
     let data = secret.spec.get("data").and_then(Value::as_str).unwrap_or_default();
-    let key = BASE64.decode(data).map_err(|error| format!("data of {} is no base64: {error}", secret.name))?;
+    let key = BASE64
+        .decode(data)
+        .map_err(|error| format!("data of {} is no base64: {error}", secret.name))?;
     let public = public_key_of(&key).map_err(|reason| format!("{} is no signing key: {reason}", secret.name))?;
     Ok(serde_json::json!({ "data": BASE64.encode(public) }))
 }
@@ -183,11 +196,17 @@ fn needs(resource: &Resource) -> Option<Feature> {
     match resource.kind {
         Kind::HostnameGenerator => {
             let generator = resource.parse::<HostnameGenerator>().ok()?;
-            generator.selector.mesh_multi_zone_service.map(|_| Feature::HostnameGeneratorMultiZone)
+            generator
+                .selector
+                .mesh_multi_zone_service
+                .map(|_| Feature::HostnameGeneratorMultiZone)
         }
         Kind::MeshTrafficPermission => {
             let policy = resource.parse::<MeshTrafficPermission>().ok()?;
-            policy.target_ref.is_none().then_some(Feature::OptionalTopLevelTargetRef)
+            policy
+                .target_ref
+                .is_none()
+                .then_some(Feature::OptionalTopLevelTargetRef)
         }
         _ => None,
     }

@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 use meshspan_model::duration;
 use meshspan_model::kind::{Kind, Shape};
-use prost::Message as _;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, Kind as FieldKind, MessageDescriptor};
 use serde_json::{Number, Value};
 
@@ -51,7 +50,9 @@ pub fn message_name(kind: Kind) -> Option<String> {
 
 fn descriptor(kind: Kind) -> Result<MessageDescriptor, PayloadError> {
     let name = message_name(kind).ok_or(PayloadError::NoMessage(kind))?;
-    POOL.as_ref().and_then(|pool| pool.get_message_by_name(&name)).ok_or(PayloadError::NoMessage(kind))
+    POOL.as_ref()
+        .and_then(|pool| pool.get_message_by_name(&name))
+        .ok_or(PayloadError::NoMessage(kind))
 }
 
 /// Encodes a payload; equal payloads give equal bytes. Unknown fields are left out.
@@ -63,8 +64,12 @@ pub fn to_protobuf(kind: Kind, payload: &Value) -> Result<Vec<u8>, PayloadError>
     let mut json = payload.clone();
     canonical_durations(&mut json, &descriptor);
     let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let message = DynamicMessage::deserialize_with_options(descriptor.clone(), json, &options)
-        .map_err(|error| PayloadError::Json { message: descriptor.full_name().to_owned(), detail: error.to_string() })?;
+    let message = DynamicMessage::deserialize_with_options(descriptor.clone(), json, &options).map_err(|error| {
+        PayloadError::Json {
+            message: descriptor.full_name().to_owned(),
+            detail: error.to_string(),
+        }
+    })?;
     Ok(deterministic::encode(&message))
 }
 
@@ -75,9 +80,14 @@ pub fn to_protobuf(kind: Kind, payload: &Value) -> Result<Vec<u8>, PayloadError>
 pub fn from_protobuf(kind: Kind, bytes: &[u8]) -> Result<Value, PayloadError> {
     let descriptor = descriptor(kind)?;
     let name = descriptor.full_name().to_owned();
-    let message = DynamicMessage::decode(descriptor, bytes)
-        .map_err(|error| PayloadError::Bytes { message: name.clone(), detail: error.to_string() })?;
-    let mut json = serde_json::to_value(&message).map_err(|error| PayloadError::Bytes { message: name, detail: error.to_string() })?;
+    let message = DynamicMessage::decode(descriptor, bytes).map_err(|error| PayloadError::Bytes {
+        message: name.clone(),
+        detail: error.to_string(),
+    })?;
+    let mut json = serde_json::to_value(&message).map_err(|error| PayloadError::Bytes {
+        message: name,
+        detail: error.to_string(),
+    })?;
     integers(&mut json);
     if kind == Kind::Mesh {
         explicit_mesh_services_mode(&mut json);
@@ -96,7 +106,9 @@ fn explicit_mesh_services_mode(mesh: &mut Value) {
 fn canonical_durations(json: &mut Value, descriptor: &MessageDescriptor) {
     let Some(object) = json.as_object_mut() else { return };
     for field in descriptor.fields() {
-        let FieldKind::Message(message) = field.kind() else { continue };
+        let FieldKind::Message(message) = field.kind() else {
+            continue;
+        };
         for name in [field.json_name(), field.name()] {
             let Some(value) = object.get_mut(name) else { continue };
             match value {
@@ -126,7 +138,10 @@ fn integers(json: &mut Value) {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match json {
         Value::Number(number) => {
-            if let Some(value) = number.as_f64().filter(|value| number.is_f64() && value.fract() == 0.0 && value.abs() <= EXACT) {
+            if let Some(value) = number
+                .as_f64()
+                .filter(|value| number.is_f64() && value.fract() == 0.0 && value.abs() <= EXACT)
+            {
                 #[allow(clippy::cast_possible_truncation, reason = "checked to be integral and within 2^53")]
                 let integer = value as i64;
                 *number = Number::from(integer);

@@ -1,7 +1,13 @@
 //! Generated messages and services (`proto/`, `build.rs`).
 
 mod generated {
-    #![allow(missing_docs, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::unwrap_used,
+        clippy::indexing_slicing
+    )]
     include!(concat!(env!("OUT_DIR"), "/all.rs"));
 }
 

@@ -48,20 +48,32 @@ pub struct Delivery {
 impl Receiver {
     /// Nothing is known of the peer yet.
     pub fn new(scope: Scope, about: About) -> Self {
-        Self { scope, about, versions: BTreeMap::new(), expects_all: BTreeSet::new() }
+        Self {
+            scope,
+            about,
+            versions: BTreeMap::new(),
+            expects_all: BTreeSet::new(),
+        }
     }
 
     /// The requests that open a stream: one for each type, with the versions of what we still have.
     pub fn subscribe(&mut self, snapshot: &Snapshot) -> Vec<DeltaDiscoveryRequest> {
         let kinds: Vec<Kind> = self.scope.kinds().collect();
-        kinds.into_iter().map(|kind| self.subscribe_to(kind, snapshot)).collect()
+        kinds
+            .into_iter()
+            .map(|kind| self.subscribe_to(kind, snapshot))
+            .collect()
     }
 
     fn subscribe_to(&mut self, kind: Kind, snapshot: &Snapshot) -> DeltaDiscoveryRequest {
         let scope = &self.scope;
         if let Some(versions) = self.versions.get_mut(&kind) {
             // What is no longer in the store, for instance after the zone was deleted here, must be sent again.
-            versions.retain(|key, _| snapshot.get(&key.stored(kind)).is_some_and(|stored| scope.contains(&stored.resource)));
+            versions.retain(|key, _| {
+                snapshot
+                    .get(&key.stored(kind))
+                    .is_some_and(|stored| scope.contains(&stored.resource))
+            });
         }
         let versions = self.versions.get(&kind);
         // Having nothing cannot be said: the response is the full state then.
@@ -97,7 +109,9 @@ impl Receiver {
             removed: Vec::new(),
         };
         let Some(kind) = kind else {
-            delivery.rejected.push(format!("type \"{}\" was not asked for", response.type_url));
+            delivery
+                .rejected
+                .push(format!("type \"{}\" was not asked for", response.type_url));
             return delivery;
         };
         let mut named = BTreeSet::new();
@@ -105,7 +119,10 @@ impl Receiver {
             self.take(kind, resource, snapshot, &mut named, &mut delivery);
         }
         // Added and removed at once is an update.
-        let removed = response.removed_resources.iter().filter_map(|name| WireKey::parse(name));
+        let removed = response
+            .removed_resources
+            .iter()
+            .filter_map(|name| WireKey::parse(name));
         for key in removed.filter(|key| !named.contains(key)) {
             self.remove(kind, &key, snapshot, &mut delivery);
         }
@@ -156,13 +173,19 @@ impl Receiver {
         if current.is_some_and(|current| !self.scope.contains(&current.resource)) {
             return Err("a resource of this name exists here that is not the peer's; rename or delete it".to_owned());
         }
-        let same_spec = current.is_some_and(|current| current.resource.spec == received.spec && current.resource.labels == received.labels);
+        let same_spec = current.is_some_and(|current| {
+            current.resource.spec == received.spec && current.resource.labels == received.labels
+        });
         let status = received.status.clone().filter(|status| {
-            matches!(self.scope, Scope::FromZone { .. }) && current.and_then(|current| current.resource.status.as_ref()) != Some(status)
+            matches!(self.scope, Scope::FromZone { .. })
+                && current.and_then(|current| current.resource.status.as_ref()) != Some(status)
         });
         let mut writes = Vec::new();
         if !same_spec {
-            writes.push(Write::Upsert { resource: received, owner: self.owner() });
+            writes.push(Write::Upsert {
+                resource: received,
+                owner: self.owner(),
+            });
         }
         writes.extend(status.map(|status| Write::put_status(key, status)));
         Ok(writes)
@@ -179,7 +202,10 @@ impl Receiver {
 
     fn remove(&self, kind: Kind, key: &WireKey, snapshot: &Snapshot, delivery: &mut Delivery) {
         let stored = key.stored(kind);
-        if snapshot.get(&stored).is_some_and(|current| self.scope.contains(&current.resource)) {
+        if snapshot
+            .get(&stored)
+            .is_some_and(|current| self.scope.contains(&current.resource))
+        {
             delivery.writes.push(Write::Remove { key: stored });
         }
         delivery.removed.push(key.clone());
@@ -223,7 +249,10 @@ impl Receiver {
                 message.push_str(" …");
             }
             request.resource_names_subscribe = vec!["*".to_owned()];
-            request.error_detail = Some(Status { message, ..Status::default() });
+            request.error_detail = Some(Status {
+                message,
+                ..Status::default()
+            });
         }
         request
     }

@@ -34,7 +34,11 @@ impl Scope {
         let from_global = matches!(self, Scope::FromGlobal { .. });
         Kind::ALL.iter().copied().filter(move |kind| {
             let sync = kind.info().sync;
-            if from_global { sync.global_to_zones || sync.zone_to_zones } else { sync.zone_to_global }
+            if from_global {
+                sync.global_to_zones || sync.zone_to_zones
+            } else {
+                sync.zone_to_global
+            }
         })
     }
 
@@ -45,7 +49,7 @@ impl Scope {
             Scope::FromGlobal { zone } => match stored.kind {
                 Kind::Config => stored.name == CLUSTER_ID,
                 Kind::GlobalSecret => stored.name.starts_with(ZONE_PUBLIC_KEY),
-                Kind::ZoneIngress => !matches!(ingress_zone(stored), "" | own if own.is_empty() || own == zone),
+                Kind::ZoneIngress => !["", zone.as_str()].contains(&ingress_zone(stored)),
                 kind if kind.info().sync.zone_to_global => stored.label(labels::ORIGIN) == labels::ORIGIN_GLOBAL,
                 // A zone cannot author these, so what it has from before its federation gives way to the global's;
                 // except services that say that they were made here.
@@ -58,7 +62,9 @@ impl Scope {
     pub(crate) fn adopt(&self, mut received: Resource) -> Result<Resource, String> {
         match self {
             Scope::FromZone { zone } => {
-                received.labels.insert(labels::ORIGIN.to_owned(), labels::ORIGIN_ZONE.to_owned());
+                received
+                    .labels
+                    .insert(labels::ORIGIN.to_owned(), labels::ORIGIN_ZONE.to_owned());
                 received.labels.insert(labels::ZONE.to_owned(), zone.clone());
                 if received.kind == Kind::ZoneIngress
                     && let Some(spec) = received.spec.as_object_mut()
@@ -67,14 +73,22 @@ impl Scope {
                 }
             }
             Scope::FromGlobal { zone } => {
-                received.labels.insert(labels::ORIGIN.to_owned(), labels::ORIGIN_GLOBAL.to_owned());
+                received
+                    .labels
+                    .insert(labels::ORIGIN.to_owned(), labels::ORIGIN_GLOBAL.to_owned());
                 received.status = None;
-                if received.kind.info().sync.zone_to_zones && (received.zone() == zone || ingress_zone(&received) == zone) {
+                if received.kind.info().sync.zone_to_zones
+                    && (received.zone() == zone || ingress_zone(&received) == zone)
+                {
                     return Err(format!("comes from this zone, \"{zone}\", itself"));
                 }
             }
         }
-        if self.contains(&received) { Ok(received) } else { Err("is not the peer's to send".to_owned()) }
+        if self.contains(&received) {
+            Ok(received)
+        } else {
+            Err("is not the peer's to send".to_owned())
+        }
     }
 }
 
@@ -113,7 +127,11 @@ mod tests {
             (Kind::MeshTrafficPermission, "mine", "zone", "", false),
             (Kind::MeshTrafficPermission, "theirs", "global", "", true),
         ] {
-            assert_eq!(scope.contains(&resource(kind, name, origin, zone)), expected, "{kind} {name} {origin}");
+            assert_eq!(
+                scope.contains(&resource(kind, name, origin, zone)),
+                expected,
+                "{kind} {name} {origin}"
+            );
         }
         let ingress = |zone: &str| Resource::new(Kind::ZoneIngress, "", "i", json!({"zone": zone}));
         assert!(scope.contains(&ingress("west")));
@@ -128,7 +146,14 @@ mod tests {
         assert!(!scope.contains(&resource(Kind::MeshTrafficPermission, "a", "global", "west")));
         assert!(!scope.contains(&resource(Kind::MeshTrafficPermission, "a", "", "")));
         let adopted = scope.adopt(resource(Kind::MeshService, "a", "global", "east"));
-        assert_eq!(adopted.map(|resource| (resource.zone().to_owned(), resource.label(labels::ORIGIN).to_owned())), Ok(("west".into(), "zone".into())));
-        assert!(Scope::FromGlobal { zone: "west".into() }.adopt(resource(Kind::MeshService, "a", "", "west")).is_err());
+        assert_eq!(
+            adopted.map(|resource| (resource.zone().to_owned(), resource.label(labels::ORIGIN).to_owned())),
+            Ok(("west".into(), "zone".into()))
+        );
+        assert!(
+            Scope::FromGlobal { zone: "west".into() }
+                .adopt(resource(Kind::MeshService, "a", "", "west"))
+                .is_err()
+        );
     }
 }

@@ -51,7 +51,13 @@ pub struct Reaction {
 impl Sender {
     /// For a stream that was just opened. The features of the peer come with its first request.
     pub fn new(identifier: impl Into<String>, peer: Peer, outbox: &Outbox) -> Self {
-        Self { identifier: identifier.into(), peer, nonce: 0, position: outbox.end(), types: BTreeMap::new() }
+        Self {
+            identifier: identifier.into(),
+            peer,
+            nonce: 0,
+            position: outbox.end(),
+            types: BTreeMap::new(),
+        }
     }
 
     /// A request: subscription, acknowledgement or rejection. Types that are not ours to send get no answer: an empty
@@ -63,9 +69,14 @@ impl Sender {
             return Reaction::default();
         };
         if !self.types.contains_key(&kind) {
-            return Reaction { response: Some(self.start(kind, request, outbox)), rejection: None };
+            return Reaction {
+                response: Some(self.start(kind, request, outbox)),
+                rejection: None,
+            };
         }
-        let Some(state) = self.types.get_mut(&kind) else { return Reaction::default() };
+        let Some(state) = self.types.get_mut(&kind) else {
+            return Reaction::default();
+        };
         if state.pending.as_deref() != Some(request.response_nonce.as_str()) {
             return Reaction::default();
         }
@@ -75,7 +86,10 @@ impl Sender {
             Some(_) => state.stats.responses_rejected += 1,
             None => state.stats.responses_acknowledged += 1,
         }
-        Reaction { response: self.next(kind, outbox), rejection }
+        Reaction {
+            response: self.next(kind, outbox),
+            rejection,
+        }
     }
 
     /// Something changed in the outbox: the responses that can be sent now.
@@ -115,7 +129,9 @@ impl Sender {
         }
         // What changed before is contained in this response, and looked at once more with the next change.
         state.dirty.extend(state.sent.keys().cloned());
-        state.dirty.extend(outbox.all_offered(kind, &self.peer).map(|(key, _)| key.clone()));
+        state
+            .dirty
+            .extend(outbox.all_offered(kind, &self.peer).map(|(key, _)| key.clone()));
         let resumed = !request.initial_resource_versions.is_empty();
         let limit = if resumed { DELTA_SIZE } else { usize::MAX };
         let response = self.fill(kind, &mut state, outbox, limit);
@@ -128,12 +144,14 @@ impl Sender {
         let mut state = self.types.remove(&kind)?;
         if state.pending.is_none() {
             state.dirty.retain(|key| {
-                let offered = outbox.offered(kind, key, &self.peer).map(|entry| &entry.resource.version);
+                let offered = outbox
+                    .offered(kind, key, &self.peer)
+                    .map(|entry| &entry.resource.version);
                 offered != state.sent.get(key)
             });
         }
-        let response =
-            (state.pending.is_none() && !state.dirty.is_empty()).then(|| self.fill(kind, &mut state, outbox, DELTA_SIZE));
+        let response = (state.pending.is_none() && !state.dirty.is_empty())
+            .then(|| self.fill(kind, &mut state, outbox, DELTA_SIZE));
         self.types.insert(kind, state);
         response
     }
@@ -141,7 +159,9 @@ impl Sender {
     fn fill(&mut self, kind: Kind, state: &mut TypeState, outbox: &Outbox, limit: usize) -> DeltaDiscoveryResponse {
         let mut response = DeltaDiscoveryResponse {
             type_url: kind.name().to_owned(),
-            control_plane: Some(ControlPlane { identifier: self.identifier.clone() }),
+            control_plane: Some(ControlPlane {
+                identifier: self.identifier.clone(),
+            }),
             ..DeltaDiscoveryResponse::default()
         };
         let mut size = 0;

@@ -57,34 +57,62 @@ pub fn encode(resource: &Resource, with_status: bool) -> Result<discovery::Resou
     let spec = match payload::message_name(resource.kind) {
         Some(message) => {
             let value = Bytes::from(payload::to_protobuf(resource.kind, &resource.spec)?);
-            Any { type_url: format!("{TYPE_PREFIX}{message}"), value }
+            Any {
+                type_url: format!("{TYPE_PREFIX}{message}"),
+                value,
+            }
         }
         None => json(&resource.spec),
     };
-    let status = resource.status.as_ref().filter(|_| with_status && resource.kind.info().has_status).map(json);
+    let status = resource
+        .status
+        .as_ref()
+        .filter(|_| with_status && resource.kind.info().has_status)
+        .map(json);
     let meta = Meta {
         name: resource.name.clone(),
         mesh: resource.mesh.clone(),
         version: String::new(),
         labels: resource.labels.clone(),
     };
-    let bytes = Bytes::from(KumaResource { meta: Some(meta), spec: Some(spec), status }.encode_to_vec());
-    let version = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = Bytes::from(
+        KumaResource {
+            meta: Some(meta),
+            spec: Some(spec),
+            status,
+        }
+        .encode_to_vec(),
+    );
+    let version = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok(discovery::Resource {
         version,
-        resource: Some(Any { type_url: KUMA_RESOURCE.to_owned(), value: bytes }),
+        resource: Some(Any {
+            type_url: KUMA_RESOURCE.to_owned(),
+            value: bytes,
+        }),
         name: String::new(),
     })
 }
 
 fn json(value: &Value) -> Any {
-    Any { type_url: String::new(), value: Bytes::from(value.to_string()) }
+    Any {
+        type_url: String::new(),
+        value: Bytes::from(value.to_string()),
+    }
 }
 
 /// Name and mesh of a received resource, for messages about one that cannot be decoded further.
 pub fn decode_key(resource: &discovery::Resource) -> Option<WireKey> {
-    let meta = KumaResource::decode(resource.resource.as_ref()?.value.clone()).ok()?.meta?;
-    Some(WireKey { mesh: meta.mesh, name: meta.name })
+    let meta = KumaResource::decode(resource.resource.as_ref()?.value.clone())
+        .ok()?
+        .meta?;
+    Some(WireKey {
+        mesh: meta.mesh,
+        name: meta.name,
+    })
 }
 
 /// Decodes and checks a resource of a type that was asked for. The payload has the checked form of its kind.
@@ -92,9 +120,14 @@ pub fn decode_key(resource: &discovery::Resource) -> Option<WireKey> {
 /// # Errors
 /// [`DecodeError`] with what is wrong.
 pub fn decode(kind: Kind, resource: &discovery::Resource) -> Result<Resource, DecodeError> {
-    let any = resource.resource.as_ref().ok_or_else(|| DecodeError::Envelope("resource is missing".to_owned()))?;
+    let any = resource
+        .resource
+        .as_ref()
+        .ok_or_else(|| DecodeError::Envelope("resource is missing".to_owned()))?;
     let message = KumaResource::decode(any.value.clone()).map_err(|error| DecodeError::Envelope(error.to_string()))?;
-    let meta = message.meta.ok_or_else(|| DecodeError::Envelope("meta is missing".to_owned()))?;
+    let meta = message
+        .meta
+        .ok_or_else(|| DecodeError::Envelope("meta is missing".to_owned()))?;
     let header = |field, result: Result<(), String>| result.map_err(|reason| DecodeError::Header { field, reason });
     // Old control planes allow more characters in names than we do.
     header("name", name::check_mesh_reference(&meta.name))?;
@@ -105,7 +138,10 @@ pub fn decode(kind: Kind, resource: &discovery::Resource) -> Result<Resource, De
     let payload = match payload::message_name(kind) {
         Some(expected) => {
             if spec.type_url.strip_prefix(TYPE_PREFIX) != Some(expected.as_str()) {
-                return Err(DecodeError::Envelope(format!("spec has type_url \"{}\", must be {TYPE_PREFIX}{expected}", spec.type_url)));
+                return Err(DecodeError::Envelope(format!(
+                    "spec has type_url \"{}\", must be {TYPE_PREFIX}{expected}",
+                    spec.type_url
+                )));
             }
             payload::from_protobuf(kind, &spec.value)?
         }
@@ -113,14 +149,20 @@ pub fn decode(kind: Kind, resource: &discovery::Resource) -> Result<Resource, De
     };
     let mut decoded = Resource::new(kind, meta.mesh, meta.name, kind.check(&payload)?.spec);
     decoded.labels = meta.labels;
-    if let Some(status) = message.status.filter(|status| kind.info().has_status && !status.value.is_empty()) {
+    if let Some(status) = message
+        .status
+        .filter(|status| kind.info().has_status && !status.value.is_empty())
+    {
         decoded.status = Some(parse_json("status", &status.value)?);
     }
     Ok(decoded)
 }
 
 fn parse_json(field: &'static str, bytes: &[u8]) -> Result<Value, DecodeError> {
-    serde_json::from_slice(bytes).map_err(|error| DecodeError::Json { field, detail: error.to_string() })
+    serde_json::from_slice(bytes).map_err(|error| DecodeError::Json {
+        field,
+        detail: error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -134,13 +176,17 @@ mod tests {
 
     #[test]
     fn envelope_is_bit_exact() {
-        let resource = Resource::new(Kind::Config, "", "kuma-cluster-id", json!({"config": "x"})).with_label("b", "2").with_label("a", "1");
+        let resource = Resource::new(Kind::Config, "", "kuma-cluster-id", json!({"config": "x"}))
+            .with_label("b", "2")
+            .with_label("a", "1");
         let encoded = encode(&resource, true).unwrap();
         let bytes = &encoded.resource.as_ref().unwrap().value;
         let type_url = b"type.googleapis.com/kuma.system.v1alpha1.Config";
         let mut meta = vec![0x0a, 15];
         meta.extend_from_slice(b"kuma-cluster-id");
-        meta.extend_from_slice(&[0x32, 6, 0x0a, 1, b'a', 0x12, 1, b'1', 0x32, 6, 0x0a, 1, b'b', 0x12, 1, b'2']);
+        meta.extend_from_slice(&[
+            0x32, 6, 0x0a, 1, b'a', 0x12, 1, b'1', 0x32, 6, 0x0a, 1, b'b', 0x12, 1, b'2',
+        ]);
         let mut spec = vec![0x0a, type_url.len() as u8];
         spec.extend_from_slice(type_url);
         spec.extend_from_slice(&[0x12, 3, 0x0a, 1, b'x']);
@@ -150,7 +196,13 @@ mod tests {
         expected.extend_from_slice(&spec);
         assert_eq!(bytes.as_ref(), expected);
         assert_eq!(encoded.version.len(), 64);
-        assert_eq!(encoded.version, Sha256::digest(&expected).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        assert_eq!(
+            encoded.version,
+            Sha256::digest(&expected)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        );
         assert_eq!(encoded.name, "");
     }
 
@@ -160,7 +212,10 @@ mod tests {
         let mut resource = Resource::new(Kind::MeshService, "default", "redis", spec).with_label(labels::ZONE, "west");
         resource.status = Some(json!({"vips": [{"ip": "241.0.0.1"}]}));
         let with = decode(Kind::MeshService, &encode(&resource, true).unwrap()).unwrap();
-        assert_eq!((&with.spec, &with.status, &with.labels), (&resource.spec, &resource.status, &resource.labels));
+        assert_eq!(
+            (&with.spec, &with.status, &with.labels),
+            (&resource.spec, &resource.status, &resource.labels)
+        );
         let without = encode(&resource, false).unwrap();
         assert_eq!(decode(Kind::MeshService, &without).unwrap().status, None);
         let message = KumaResource::decode(without.resource.unwrap().value).unwrap();
@@ -173,9 +228,19 @@ mod tests {
         let error = decode(Kind::MeshService, &encode(&good, false).unwrap()).unwrap_err();
         assert!(error.to_string().contains("spec.ports[0].port"), "{error}");
         let nameless = Resource::new(Kind::MeshService, "default", "", json!({}));
-        assert!(decode(Kind::MeshService, &encode(&nameless, false).unwrap()).unwrap_err().to_string().starts_with("name:"));
+        assert!(
+            decode(Kind::MeshService, &encode(&nameless, false).unwrap())
+                .unwrap_err()
+                .to_string()
+                .starts_with("name:")
+        );
         let wrong = Resource::new(Kind::Config, "", "x", json!({"config": "x"}));
-        assert!(decode(Kind::Mesh, &encode(&wrong, false).unwrap()).unwrap_err().to_string().contains("type_url"));
+        assert!(
+            decode(Kind::Mesh, &encode(&wrong, false).unwrap())
+                .unwrap_err()
+                .to_string()
+                .contains("type_url")
+        );
         assert!(decode(Kind::Mesh, &discovery::Resource::default()).is_err());
     }
 }

@@ -15,7 +15,7 @@ use meshspan_model::kinds::mesh_traffic_permission::MeshTrafficPermission;
 use crate::dirty::Dirty;
 use crate::hostnames::{Hostnames, ServiceName};
 use crate::service::Derived;
-use crate::view::{Destination, DestinationKey, SidecarView};
+use crate::view::{Destination, DestinationKey, DnsTable, SidecarView};
 
 /// One mesh. Resources may arrive before their Mesh does; nothing is derived until it is there.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub(crate) struct MeshState {
     /// What was handed out, to compare with and to find what is gone.
     pub(crate) sidecars: BTreeMap<String, Arc<SidecarView>>,
     pub(crate) destinations: BTreeMap<ServiceName, BTreeMap<DestinationKey, Arc<Destination>>>,
-    pub(crate) dns: Arc<BTreeMap<String, Vec<IpAddr>>>,
+    pub(crate) dns: Arc<DnsTable>,
 }
 
 /// Who depends on whom, by name.

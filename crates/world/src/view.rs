@@ -2,13 +2,16 @@
 //!
 //! One [`Destination`] is one port of one service as seen from this zone; it is shared by all proxies of the mesh.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use meshspan_model::ServiceIdentity;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
+
+/// Addresses by hostname, names in lower case.
+pub type DnsTable = BTreeMap<Arc<str>, Vec<IpAddr>>;
 
 /// How traffic of a port is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

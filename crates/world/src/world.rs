@@ -16,7 +16,7 @@ use crate::generate::{Generated, generate};
 use crate::hostnames::{Generator, ServiceName};
 use crate::mesh_state::{DataplaneEntry, MeshState, MultiZoneEntry, ProxyState, ServiceEntry, insert, remove};
 use crate::settings::Settings;
-use crate::view::{Destination, DestinationKey, SidecarView};
+use crate::view::{Destination, DestinationKey, DnsTable, SidecarView};
 use crate::vips::VipPool;
 use crate::{multi_zone, service, sidecar};
 
@@ -54,7 +54,7 @@ pub struct Changes {
     /// Meshes whose spec changed.
     pub meshes: BTreeMap<String, Option<Arc<Mesh>>>,
     /// DNS tables by mesh: hostname to addresses.
-    pub dns: BTreeMap<String, Arc<BTreeMap<String, Vec<IpAddr>>>>,
+    pub dns: BTreeMap<String, Arc<DnsTable>>,
     /// Stored resources that cannot be used.
     pub problems: Vec<Problem>,
     /// When to derive again even if nothing changes: a grace period ends.
@@ -543,13 +543,13 @@ fn publish(mesh: &mut MeshState, service: ServiceName, destinations: BTreeMap<De
 }
 
 fn derive_dns(mesh: &mut MeshState, mesh_name: &str, changes: &mut Changes) {
-    let mut table: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    let mut table = DnsTable::new();
     let services = mesh.services.iter().filter_map(|(name, entry)| Some(((Kind::MeshService, name.clone()), entry.derived.vip?)));
     let multi_zone = mesh.multi_zone.iter().filter_map(|(name, entry)| Some(((Kind::MeshMultiZoneService, name.clone()), entry.vip?)));
     // Without its Mesh, whose deletion takes all of this with it, nothing has a name.
     for (service, vip) in services.chain(multi_zone).filter(|_| mesh.mesh.is_some()) {
         for address in mesh.hostnames.of(&service).0 {
-            table.insert(address.hostname, vec![vip]);
+            table.insert(address.hostname.into(), vec![vip]);
         }
     }
     if *mesh.dns != table {

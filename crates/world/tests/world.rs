@@ -2,12 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use meshspan_model::document;
 use meshspan_model::{Kind, Resource, ResourceKey, labels};
-use meshspan_world::view::{Destination, DestinationKey, SidecarView};
+use meshspan_world::view::{Destination, DestinationKey, DnsTable, SidecarView};
 use meshspan_world::{Changes, Settings, VipRange, World, Write};
 use proptest::prelude::*;
 use serde_json::json;
@@ -26,7 +25,7 @@ fn settings() -> Settings {
 struct View {
     destinations: BTreeMap<DestinationKey, Arc<Destination>>,
     sidecars: BTreeMap<(String, String), Arc<SidecarView>>,
-    dns: BTreeMap<String, Arc<BTreeMap<String, Vec<IpAddr>>>>,
+    dns: BTreeMap<String, Arc<DnsTable>>,
 }
 
 impl View {

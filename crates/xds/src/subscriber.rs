@@ -6,8 +6,8 @@
 //!   latest snapshot when they are sent, so a client never receives an outdated one.
 //! * **Make before break.** Types are sent in the order of [`ResourceType::ALL`]. Listeners and routes wait until the
 //!   clusters and endpoints that are new to the client are acknowledged. Envoy acknowledges clusters when they are warm
-//!   (it pauses CDS until then), so nothing is routed to a cluster that is not ready; so a snapshot must hold the secrets
-//!   that its clusters name, or all wait until Envoy gives up (`initial_fetch_timeout`). Removals go the other way: clusters
+//!   (it pauses CDS until then), so nothing is routed to a cluster that is not ready. A snapshot must hold the secrets
+//!   that its clusters name, or they all wait until Envoy gives up (`initial_fetch_timeout`). Removals go the other way: clusters
 //!   and what they use are removed when listeners and routes have been accepted without them (`order`).
 //! * **A changed cluster gets its endpoints again.** Envoy builds a replaced cluster anew and warms it with the next EDS
 //!   response, but does not ask, because it is still subscribed (xDS protocol, *Resource warming*). So a cluster's
@@ -119,7 +119,7 @@ impl Subscriber {
         }
         let nonce = request.response_nonce.clone();
         let Some(error) = &request.error_detail else {
-            state.acknowledge();
+            state.acknowledge(ty, self.snapshot.as_ref());
             return Some(Action::Acked { ty, nonce });
         };
         let message: String = error.message.chars().take(MAX_MESSAGE_CHARS).collect();

@@ -14,6 +14,7 @@ fn request() -> BootstrapRequest {
         proxy_type: ProxyType::Dataplane,
         mesh: "demo".to_owned(),
         name: "web-1".to_owned(),
+        inbound_ports: vec![],
         resource: Some(r#"{"type":"Dataplane"}"#.to_owned()),
     };
     let mut request = BootstrapRequest::new(&proxy, EnvoyVersion::new("1.40.0".into(), "a/1.40.0/b/c/d".into()));

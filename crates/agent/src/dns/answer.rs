@@ -214,6 +214,22 @@ mod tests {
         assert!(edns.edns.is_some());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_message_does_harm(mut message: Vec<u8>, cut in 0..60usize, change: (usize, u8)) {
+            let table = table(3);
+            decide(&message, &table, Transport::Udp);
+            message = query("redis.mzsvc.mesh.local.", RecordType::A, Some(1232));
+            message.truncate(cut);
+            if let Some(byte) = message.get_mut(change.0 % 60) {
+                *byte = change.1;
+            }
+            if let Decision::Answer(answer) = decide(&message, &table, Transport::Udp) {
+                proptest::prop_assert!(Message::from_vec(&answer).is_ok());
+            }
+        }
+    }
+
     #[test]
     fn garbage_is_refused_and_responses_are_ignored() {
         let table = table(1);

@@ -241,6 +241,14 @@ mod tests {
         assert!(!answers(b"", QUERY));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_answer_does_harm(answer: Vec<u8>, query: Vec<u8>) {
+            answers(&answer, &query);
+            is_refusal(&answer);
+        }
+    }
+
     #[test]
     fn our_own_listener_is_never_asked() {
         let dir = tempfile::tempdir().unwrap();

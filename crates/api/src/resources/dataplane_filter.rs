@@ -39,7 +39,10 @@ impl DataplaneFilter {
                 return Err(ApiError::bad_query("Invalid gateway filter", "gateway", reason));
             }
         };
-        Ok(Self { tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), gateway })
+        Ok(Self {
+            tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            gateway,
+        })
     }
 
     /// True if every dataplane is wanted.
@@ -57,13 +60,18 @@ impl DataplaneFilter {
             Some(GatewayFilter::None) => gateway.is_none(),
             Some(GatewayFilter::Type(wanted)) => gateway.is_some_and(|gateway| gateway.gateway_type == wanted),
         };
-        let mut tag_sets = networking.inbound.iter().map(|inbound| &inbound.tags).chain(gateway.map(|gateway| &gateway.tags));
+        let mut tag_sets = networking
+            .inbound
+            .iter()
+            .map(|inbound| &inbound.tags)
+            .chain(gateway.map(|gateway| &gateway.tags));
         kind && (self.tags.is_empty() || tag_sets.any(|tags| self.holds(tags)))
     }
 
     fn holds(&self, tags: &BTreeMap<String, String>) -> bool {
         self.tags.iter().all(|(key, wanted)| {
-            tags.get(key).is_some_and(|value| wanted == "*" || value.contains(wanted.as_str()))
+            tags.get(key)
+                .is_some_and(|value| wanted == "*" || value.contains(wanted.as_str()))
         })
     }
 }

@@ -26,15 +26,24 @@ pub(super) async fn delete(
     let mut attempts = 1;
     loop {
         let snapshot = state.store.snapshot();
-        let stored = snapshot.get(&key).ok_or_else(|| ApiError::not_found(COULD_NOT_DELETE))?;
+        let stored = snapshot
+            .get(&key)
+            .ok_or_else(|| ApiError::not_found(COULD_NOT_DELETE))?;
         let mut violations = Violations::new();
         meta::check_owner(&stored.resource, &state.settings, &mut violations);
-        let context = Context { settings: &state.settings, snapshot: &snapshot, now: state.now() };
+        let context = Context {
+            settings: &state.settings,
+            snapshot: &snapshot,
+            now: state.now(),
+        };
         violations
             .into_result()
             .and_then(|()| rules::before_delete(&context, &stored.resource))
             .map_err(|violations| ApiError::invalid(COULD_NOT_DELETE, &violations))?;
-        let write = Write::Delete { key: key.clone(), expected: Some(stored.spec_version) };
+        let write = Write::Delete {
+            key: key.clone(),
+            expected: Some(stored.spec_version),
+        };
         match state.store.apply(vec![write]).await {
             Ok(_) => return Ok(response::ok(&json!({}))),
             Err(StoreError::Conflict { .. }) if attempts < ATTEMPTS => attempts += 1,

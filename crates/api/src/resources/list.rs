@@ -33,7 +33,12 @@ pub(super) fn list(
     let mut found = state.store.list(kind, mesh);
     found.retain(|stored| listing.matches(&stored.resource));
     if !filter.is_empty() {
-        found.retain(|stored| stored.resource.parse::<Dataplane>().is_ok_and(|dataplane| filter.matches(&dataplane)));
+        found.retain(|stored| {
+            stored
+                .resource
+                .parse::<Dataplane>()
+                .is_ok_and(|dataplane| filter.matches(&dataplane))
+        });
     }
     Ok(listing.respond(found, |stored| document::universal(&stored.resource)))
 }

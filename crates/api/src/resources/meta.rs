@@ -22,21 +22,36 @@ pub(super) fn check(
     let mut violations = Violations::new();
     let mut warnings = Vec::new();
     if resource.name != target.name {
-        violations.add("name", format!("is \"{}\", must be \"{}\" as in the URL", resource.name, target.name));
+        violations.add(
+            "name",
+            format!("is \"{}\", must be \"{}\" as in the URL", resource.name, target.name),
+        );
     }
     if kind.is_mesh_scoped() && resource.mesh != target.mesh {
-        violations.add("mesh", format!("is \"{}\", must be \"{}\" as in the URL", resource.mesh, target.mesh));
+        violations.add(
+            "mesh",
+            format!("is \"{}\", must be \"{}\" as in the URL", resource.mesh, target.mesh),
+        );
     }
     match (check_name(resource, &settings.mode), existing) {
         (Ok(()), _) => {}
         (Err(reason), None) => violations.add("name", reason),
         (Err(reason), Some(_)) => warnings.push(format!("name: {reason}; new resources with such a name are refused")),
     }
-    labels::validate(kind, &resource.mesh, settings.mode.role(), &resource.labels, &mut violations);
+    labels::validate(
+        kind,
+        &resource.mesh,
+        settings.mode.role(),
+        &resource.labels,
+        &mut violations,
+    );
     if requires_origin(kind, settings) && resource.label(labels::ORIGIN) != labels::ORIGIN_ZONE {
         violations.add(
             format!("labels[\"{}\"]", labels::ORIGIN),
-            format!("must be \"{}\" on what is created in a zone that has a global control plane", labels::ORIGIN_ZONE),
+            format!(
+                "must be \"{}\" on what is created in a zone that has a global control plane",
+                labels::ORIGIN_ZONE
+            ),
         );
     }
     if let Some(existing) = existing {
@@ -57,14 +72,20 @@ pub(super) fn check_owner(existing: &Resource, settings: &Settings, violations: 
         "" => "the global control plane".to_owned(),
         zone => format!("zone \"{zone}\""),
     };
-    violations.add(format!("labels[\"{}\"]", labels::ORIGIN), format!("the resource belongs to {owner}; change it there"));
+    violations.add(
+        format!("labels[\"{}\"]", labels::ORIGIN),
+        format!("the resource belongs to {owner}; change it there"),
+    );
 }
 
 /// The zone is part of what identifies a resource everywhere.
 fn check_zone(resource: &Resource, existing: &Resource, violations: &mut Violations) {
     let (before, after) = (existing.zone(), resource.zone());
     if !before.is_empty() && !after.is_empty() && before != after {
-        violations.add(format!("labels[\"{}\"]", labels::ZONE), format!("is \"{after}\", cannot change from \"{before}\""));
+        violations.add(
+            format!("labels[\"{}\"]", labels::ZONE),
+            format!("is \"{after}\", cannot change from \"{before}\""),
+        );
     }
 }
 
@@ -74,10 +95,16 @@ fn requires_origin(kind: Kind, settings: &Settings) -> bool {
 
 fn check_name(resource: &Resource, mode: &Mode) -> Result<(), String> {
     name::check_subdomain(&resource.name)?;
-    if let Mode::Zone { name: zone, federated: true } = mode
+    if let Mode::Zone {
+        name: zone,
+        federated: true,
+    } = mode
         && zone.len() + 1 + resource.name.len() >= name::MAX_NAME
     {
-        return Err(format!("is too long: with the zone in front it must have less than {} characters", name::MAX_NAME));
+        return Err(format!(
+            "is too long: with the zone in front it must have less than {} characters",
+            name::MAX_NAME
+        ));
     }
     match resource.kind {
         Kind::Mesh | Kind::Zone => name::check_label(&resource.name),
@@ -97,12 +124,18 @@ fn own_part(resource: &Resource) -> &str {
 /// Completes the labels: what identifies a resource survives an update that does not mention it, the rest is computed.
 pub(super) fn complete_labels(resource: &mut Resource, existing: Option<&Resource>, settings: &Settings) {
     if let Some(existing) = existing {
-        for key in [labels::DISPLAY_NAME, labels::ZONE, labels::NAMESPACE, labels::ENV] {
+        for key in [labels::DISPLAY_NAME, labels::ZONE] {
             if let Some(value) = existing.labels.get(key) {
                 resource.labels.entry(key.to_owned()).or_insert_with(|| value.clone());
             }
         }
     }
-    let Resource { kind, mesh, name, labels, .. } = resource;
+    let Resource {
+        kind,
+        mesh,
+        name,
+        labels,
+        ..
+    } = resource;
     labels::compute(*kind, mesh, name, settings.mode.role(), labels);
 }

@@ -29,9 +29,9 @@ pub(crate) fn why_read_only(kind: Kind, settings: &Settings) -> Option<String> {
         return Some("the API of this control plane is read-only; change resources with kubectl".to_owned());
     }
     match &settings.mode {
-        Mode::Global if owned_by_zones_only => {
-            Some(format!("a {kind} belongs to a zone; change it on the control plane of its zone"))
-        }
+        Mode::Global if owned_by_zones_only => Some(format!(
+            "a {kind} belongs to a zone; change it on the control plane of its zone"
+        )),
         Mode::Zone { federated: true, .. } if owned_by_global_only => {
             Some(format!("a {kind} belongs to the global control plane; change it there"))
         }

@@ -58,7 +58,10 @@ async fn read(kind: Kind, body: Body) -> Result<document::Parsed, ApiError> {
     match value.get("type").and_then(Value::as_str) {
         Some(name) if name == kind.name() => {}
         Some(other) => {
-            return Err(invalid(&Violations::one("type", format!("is \"{other}\", must be \"{kind}\" as in the URL"))));
+            return Err(invalid(&Violations::one(
+                "type",
+                format!("is \"{other}\", must be \"{kind}\" as in the URL"),
+            )));
         }
         None => return Err(invalid(&Violations::one("type", format!("must be \"{kind}\"")))),
     }
@@ -83,19 +86,30 @@ async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) ->
     let mut warnings = document.warnings.clone();
     warnings.extend(meta::check(&resource, existing, target, settings).map_err(invalid)?);
     meta::complete_labels(&mut resource, existing, settings);
-    let context = Context { settings, snapshot: &snapshot, now: state.now() };
+    let context = Context {
+        settings,
+        snapshot: &snapshot,
+        now: state.now(),
+    };
     rules::before_put(&context, &mut resource, existing).map_err(invalid)?;
 
     let secrets = mesh_secrets(state, &resource, &snapshot).await?;
     let write = match stored {
-        Some(stored) => Write::Update { resource, expected: Some(stored.spec_version) },
+        Some(stored) => Write::Update {
+            resource,
+            expected: Some(stored.spec_version),
+        },
         None => {
             let owner = resource.kind.is_mesh_scoped().then(|| target.mesh_key());
             Write::Create { resource, owner }
         }
     };
     let writes = std::iter::once(write).chain(secrets).collect();
-    Ok(Change { writes, created: stored.is_none(), warnings })
+    Ok(Change {
+        writes,
+        created: stored.is_none(),
+        warnings,
+    })
 }
 
 /// A mesh is never seen without its secrets.
@@ -103,7 +117,9 @@ async fn mesh_secrets(state: &ApiState, resource: &Resource, snapshot: &Snapshot
     if resource.kind != Kind::Mesh {
         return Ok(Vec::new());
     }
-    let mesh: Mesh = resource.parse().map_err(|violations| ApiError::invalid(COULD_NOT_PROCESS, &violations))?;
+    let mesh: Mesh = resource
+        .parse()
+        .map_err(|violations| ApiError::invalid(COULD_NOT_PROCESS, &violations))?;
     provisioning::secret_writes(&resource.name, mesh, snapshot.clone(), state.now())
         .await
         .map_err(|error| ApiError::internal(COULD_NOT_PROCESS, &error))

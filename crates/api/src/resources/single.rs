@@ -22,7 +22,10 @@ pub(super) fn get(
     if kind.is_mesh_scoped() {
         require_mesh(state, target)?;
     }
-    let stored = state.store.get(&target.key(kind)).ok_or_else(|| ApiError::not_found(COULD_NOT_RETRIEVE))?;
+    let stored = state
+        .store
+        .get(&target.key(kind))
+        .ok_or_else(|| ApiError::not_found(COULD_NOT_RETRIEVE))?;
     render(&stored.resource, query, state)
 }
 

@@ -35,7 +35,12 @@ pub(super) fn before_put(
 
 /// A direct switch would leave proxies with certificates that others do not trust.
 fn check_backend_change(existing: &Mesh, mesh: &Mesh, violations: &mut Violations) {
-    let enabled = |mesh: &Mesh| mesh.mtls.as_ref().map(|mtls| mtls.enabled_backend.clone()).unwrap_or_default();
+    let enabled = |mesh: &Mesh| {
+        mesh.mtls
+            .as_ref()
+            .map(|mtls| mtls.enabled_backend.clone())
+            .unwrap_or_default()
+    };
     let (before, after) = (enabled(existing), enabled(mesh));
     if !before.is_empty() && !after.is_empty() && before != after {
         violations.add(
@@ -48,23 +53,22 @@ fn check_backend_change(existing: &Mesh, mesh: &Mesh, violations: &mut Violation
 fn check_builtin(mesh: &str, backend: &CaBackend, path: &str, violations: &mut Violations) {
     let Ok(conf) = backend.builtin() else { return };
     if ![2048, 3072, 4096, 8192].contains(&conf.rsa_bits) {
-        violations
-            .add(format!("{path}.caCert.RSAbits"), format!("is {}, must be 2048, 3072, 4096 or 8192", conf.rsa_bits));
+        violations.add(
+            format!("{path}.caCert.RSAbits"),
+            format!("is {}, must be 2048, 3072, 4096 or 8192", conf.rsa_bits),
+        );
     }
     // A longer name would be no valid name of the Secret that holds the certificate.
     let name = meshspan_identity::secret_names::builtin_ca_cert(mesh, &backend.name);
     if let Err(reason) = meshspan_model::name::check_subdomain(&name) {
-        violations.add(path.trim_end_matches("conf").to_owned() + "name", format!("makes an invalid secret name: {reason}"));
+        violations.add(
+            path.trim_end_matches("conf").to_owned() + "name",
+            format!("makes an invalid secret name: {reason}"),
+        );
     }
 }
 
-fn check_provided(
-    context: &Context<'_>,
-    mesh: &str,
-    backend: &CaBackend,
-    path: &str,
-    violations: &mut Violations,
-) {
+fn check_provided(context: &Context<'_>, mesh: &str, backend: &CaBackend, path: &str, violations: &mut Violations) {
     let cert = read(context.snapshot, mesh, backend, "cert", path, violations);
     let key = read(context.snapshot, mesh, backend, "key", path, violations);
     if let (Some(cert), Some(key)) = (cert, key) {
@@ -87,7 +91,11 @@ fn read(
     path: &str,
     violations: &mut Violations,
 ) -> Option<Vec<u8>> {
-    let source = backend.conf.as_ref().and_then(|conf| conf.get(part)).unwrap_or(&Value::Null);
+    let source = backend
+        .conf
+        .as_ref()
+        .and_then(|conf| conf.get(part))
+        .unwrap_or(&Value::Null);
     match data_source::read(source, mesh, snapshot) {
         Ok(Data::Bytes(bytes)) => Some(bytes),
         Ok(Data::File) => None,
@@ -103,5 +111,8 @@ pub(super) fn before_delete(snapshot: &Snapshot, resource: &Resource) -> Result<
     if dataplanes == 0 {
         return Ok(());
     }
-    Err(Violations::one("mesh", format!("has {dataplanes} dataplane proxies; stop and delete them first")))
+    Err(Violations::one(
+        "mesh",
+        format!("has {dataplanes} dataplane proxies; stop and delete them first"),
+    ))
 }

@@ -9,6 +9,7 @@ use crate::settings::{Mode, Settings};
 
 pub mod dataplane;
 mod mesh;
+mod mesh_service;
 mod secret;
 mod zone;
 
@@ -34,6 +35,7 @@ pub(crate) fn before_put(
             Mode::Zone { name, .. } => dataplane::prepare(resource, existing, name, context.snapshot),
             Mode::Global => Ok(()),
         },
+        Kind::MeshService => mesh_service::before_put(resource, existing),
         _ => Ok(()),
     }
 }

@@ -9,7 +9,9 @@ use crate::provisioning::mesh_spec;
 
 pub(super) fn before_delete(snapshot: &Snapshot, resource: &Resource) -> Result<(), Violations> {
     let mesh_key = ResourceKey::new(Kind::Mesh, "", resource.mesh.as_str());
-    let Some(mesh) = snapshot.get(&mesh_key).map(|stored| mesh_spec(&stored.resource)) else { return Ok(()) };
+    let Some(mesh) = snapshot.get(&mesh_key).map(|stored| mesh_spec(&stored.resource)) else {
+        return Ok(());
+    };
     let mut backends = mesh.mtls.iter().flat_map(|mtls| &mtls.backends);
     match backends.find(|backend| uses(backend, &resource.mesh, &resource.name)) {
         Some(backend) => Err(Violations::one(
@@ -31,7 +33,10 @@ fn uses(backend: &CaBackend, mesh: &str, secret: &str) -> bool {
         }
         _ => ["cert", "key"].iter().any(|part| {
             let source = backend.conf.as_ref().and_then(|conf| conf.get(part));
-            source.and_then(|source| source.get("secret")).and_then(|name| name.as_str()) == Some(secret)
+            source
+                .and_then(|source| source.get("secret"))
+                .and_then(|name| name.as_str())
+                == Some(secret)
         }),
     }
 }

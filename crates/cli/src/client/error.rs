@@ -17,7 +17,9 @@ pub enum ClientError {
     #[error("the control plane address {url:?} cannot be used: {reason}; give one like http://localhost:5681")]
     Address { url: String, reason: String },
     /// A configured header is unusable.
-    #[error("header {name:?} cannot be sent: use ASCII letters and dashes in its name and printable ASCII in its value")]
+    #[error(
+        "header {name:?} cannot be sent: use ASCII letters and dashes in its name and printable ASCII in its value"
+    )]
     Header { name: String },
     /// The token is unusable.
     #[error("the token holds characters that no token has: give the text exactly as it was generated")]
@@ -41,10 +43,14 @@ pub enum ClientError {
         certificate: bool,
     },
     /// The answer did not come in time.
-    #[error("the control plane at {url} gave no answer within {timeout:?}: see its log, or wait longer with --api-timeout")]
+    #[error(
+        "the control plane at {url} gave no answer within {timeout:?}: see its log, or wait longer with --api-timeout"
+    )]
     Timeout { url: String, timeout: Duration },
     /// The answer is not what a control plane says.
-    #[error("the answer of {url} cannot be used: {reason}; is this the REST API of a control plane (port 5681 or 5682)?")]
+    #[error(
+        "the answer of {url} cannot be used: {reason}; is this the REST API of a control plane (port 5681 or 5682)?"
+    )]
     Malformed { url: String, reason: String },
     /// The control plane refuses.
     #[error(transparent)]
@@ -115,7 +121,11 @@ impl ApiError {
             status,
             title,
             detail: if detail.is_empty() { text("details") } else { detail },
-            invalid_parameters: if new.is_empty() { parameters(&document, "causes", "message") } else { new },
+            invalid_parameters: if new.is_empty() {
+                parameters(&document, "causes", "message")
+            } else {
+                new
+            },
         }
     }
 }
@@ -148,7 +158,10 @@ impl fmt::Display for ApiError {
             }
         }
         match self.status {
-            StatusCode::UNAUTHORIZED => write!(f, "\ngive a valid token with --token; `meshspan generate user-token` makes one"),
+            StatusCode::UNAUTHORIZED => write!(
+                f,
+                "\ngive a valid token with --token; `meshspan generate user-token` makes one"
+            ),
             _ => Ok(()),
         }
     }

@@ -111,6 +111,16 @@ impl Client {
         self.json(path, &answer)
     }
 
+    /// A text, as the proxies' statistics are.
+    ///
+    /// # Errors
+    /// No connection, or a refusal.
+    pub async fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let answer = self.send(Method::GET, path, None).await?;
+        self.expect_success(&answer)?;
+        self.text(path, &answer)
+    }
+
     /// A document, `None` for 404 whatever its body says.
     ///
     /// # Errors
@@ -159,7 +169,7 @@ impl Client {
     pub async fn post_text(&self, path: &str, document: &Value) -> Result<String, ClientError> {
         let answer = self.send(Method::POST, path, Some(document)).await?;
         self.expect_success(&answer)?;
-        String::from_utf8(answer.body.to_vec()).map_err(|_| self.malformed(path, "it is not text"))
+        self.text(path, &answer)
     }
 
     async fn send(&self, method: Method, path: &str, document: Option<&Value>) -> Result<Answer, ClientError> {
@@ -180,7 +190,11 @@ impl Client {
             reason: error.to_string(),
         })?;
         let exchange = async {
-            let response = self.pool.request(request).await.map_err(|error| self.unreachable(&error))?;
+            let response = self
+                .pool
+                .request(request)
+                .await
+                .map_err(|error| self.unreachable(&error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
             let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
@@ -201,6 +215,10 @@ impl Client {
         })?;
         tracing::debug!(%method, url, status = answer.status.as_u16(), bytes = answer.body.len(), "request");
         Ok(answer)
+    }
+
+    fn text(&self, path: &str, answer: &Answer) -> Result<String, ClientError> {
+        String::from_utf8(answer.body.to_vec()).map_err(|_| self.malformed(path, "it is not text"))
     }
 
     fn json(&self, path: &str, answer: &Answer) -> Result<Value, ClientError> {

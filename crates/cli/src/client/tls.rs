@@ -61,7 +61,9 @@ fn roots(ca_cert_file: Option<&Path>) -> Result<RootCertStore, ClientError> {
     match ca_cert_file {
         Some(path) => {
             for certificate in certificates("CA certificate", path)? {
-                roots.add(certificate).map_err(|error| file("CA certificate", path, error))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| file("CA certificate", path, error))?;
             }
         }
         None => {

@@ -44,7 +44,10 @@ pub(crate) fn eds_cluster(name: String) -> Cluster {
         alt_stat_name: names::stat_prefix(&name),
         name,
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
-        eds_cluster_config: Some(EdsClusterConfig { eds_config: ads(), ..Default::default() }),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: ads(),
+            ..Default::default()
+        }),
         connect_timeout: time(outbound::CONNECT_TIMEOUT),
         lb_policy: LbPolicy::RoundRobin.into(),
         common_lb_config: Some(CommonLbConfig {

@@ -23,10 +23,16 @@ pub fn destination_endpoints(destination: &Destination) -> Encoded {
 }
 
 /// An empty list is valid: requests get 503 and connections are reset, at once.
-pub(crate) fn load_assignment<'a>(cluster_name: String, localities: impl Iterator<Item = &'a Locality>) -> ClusterLoadAssignment {
+pub(crate) fn load_assignment<'a>(
+    cluster_name: String,
+    localities: impl Iterator<Item = &'a Locality>,
+) -> ClusterLoadAssignment {
     ClusterLoadAssignment {
         cluster_name,
-        endpoints: localities.filter(|locality| !locality.endpoints.is_empty()).map(locality_endpoints).collect(),
+        endpoints: localities
+            .filter(|locality| !locality.endpoints.is_empty())
+            .map(locality_endpoints)
+            .collect(),
         policy: Some(Policy {
             overprovisioning_factor: uint(outbound::OVERPROVISIONING_FACTOR),
             ..Default::default()
@@ -37,7 +43,10 @@ pub(crate) fn load_assignment<'a>(cluster_name: String, localities: impl Iterato
 
 fn locality_endpoints(locality: &Locality) -> LocalityLbEndpoints {
     LocalityLbEndpoints {
-        locality: Some(EnvoyLocality { zone: locality.zone.clone(), ..Default::default() }),
+        locality: Some(EnvoyLocality {
+            zone: locality.zone.clone(),
+            ..Default::default()
+        }),
         priority: locality.priority,
         load_balancing_weight: uint(1),
         lb_endpoints: locality.endpoints.iter().map(lb_endpoint).collect(),
@@ -46,7 +55,11 @@ fn locality_endpoints(locality: &Locality) -> LocalityLbEndpoints {
 }
 
 fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {
-    let health = if endpoint.ready { HealthStatus::Healthy } else { HealthStatus::Unhealthy };
+    let health = if endpoint.ready {
+        HealthStatus::Healthy
+    } else {
+        HealthStatus::Unhealthy
+    };
     LbEndpoint {
         health_status: health.into(),
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(EnvoyEndpoint {

@@ -16,8 +16,11 @@ use crate::{http, names};
 pub fn outbound_listener(outbound: &Outbound) -> Encoded {
     let destination = &outbound.destination;
     let cluster = names::destination(&destination.key);
-    let name =
-        if outbound.bind { names::explicit_outbound(outbound.address, outbound.port) } else { cluster.clone() };
+    let name = if outbound.bind {
+        names::explicit_outbound(outbound.address, outbound.port)
+    } else {
+        cluster.clone()
+    };
     let filter = if destination.protocol.is_http() {
         http::outbound_manager(&name, &cluster, destination.protocol)
     } else {
@@ -28,7 +31,10 @@ pub fn outbound_listener(outbound: &Outbound) -> Encoded {
         traffic_direction: TrafficDirection::Outbound.into(),
         bind_to_port: flag(outbound.bind),
         enable_reuse_port: flag(true),
-        filter_chains: vec![FilterChain { filters: vec![filter], ..Default::default() }],
+        filter_chains: vec![FilterChain {
+            filters: vec![filter],
+            ..Default::default()
+        }],
         name,
         ..Default::default()
     })

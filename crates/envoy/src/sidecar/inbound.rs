@@ -22,12 +22,19 @@ use crate::{http, names, rbac, tls};
 
 /// Source of connections from Envoy to the application, which interception leaves alone.
 pub(super) fn local_source(ipv6: bool) -> IpAddr {
-    if ipv6 { Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6).into() } else { Ipv4Addr::new(127, 0, 0, 6).into() }
+    if ipv6 {
+        Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6).into()
+    } else {
+        Ipv4Addr::new(127, 0, 0, 6).into()
+    }
 }
 
 pub(super) fn listener(sidecar: &Sidecar, port: &Port) -> Encoded {
     let name = names::inbound(&port.section);
-    let plaintext = || FilterChain { filters: app_filters(&name, port.protocol, None), ..Default::default() };
+    let plaintext = || FilterChain {
+        filters: app_filters(&name, port.protocol, None),
+        ..Default::default()
+    };
     let mesh_tls = || FilterChain {
         filters: app_filters(&name, port.protocol, Some(sidecar.permission)),
         transport_socket: tls::downstream(&sidecar.mesh),
@@ -65,7 +72,10 @@ pub(super) fn listener(sidecar: &Sidecar, port: &Port) -> Encoded {
 /// The application. Requests reach it with the protocol that it speaks.
 pub(super) fn cluster(dataplane: &Dataplane, port: &Port, options: &ProxyOptions) -> Encoded {
     let name = names::inbound(&port.section);
-    let endpoint = Endpoint { address: address(port.app, port.app_port), ..Default::default() };
+    let endpoint = Endpoint {
+        address: address(port.app, port.app_port),
+        ..Default::default()
+    };
     let mut cluster = Cluster {
         alt_stat_name: names::stat_prefix(&name),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
@@ -111,7 +121,10 @@ fn app_filters(name: &str, protocol: Protocol, permission: Option<Permission>) -
         return vec![http::inbound_manager(name, name, protocol, permission)];
     }
     let check = permission.map(|permission| rbac::network(name, permission));
-    check.into_iter().chain([tcp_proxy(name, name, inbound::IDLE_TIMEOUT)]).collect()
+    check
+        .into_iter()
+        .chain([tcp_proxy(name, name, inbound::IDLE_TIMEOUT)])
+        .collect()
 }
 
 fn matching(transport_protocol: &str, alpn: Option<&str>, chain: FilterChain) -> FilterChain {

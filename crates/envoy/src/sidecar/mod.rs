@@ -38,7 +38,10 @@ pub fn sidecar(sidecar: &Sidecar, options: &ProxyOptions) -> Vec<Encoded> {
     }
     for outbound in &sidecar.outbounds {
         let listener = outbound_listener(outbound);
-        if !resources.iter().any(|other| other.resource_type == listener.resource_type && other.name == listener.name) {
+        if !resources
+            .iter()
+            .any(|other| other.resource_type == listener.resource_type && other.name == listener.name)
+        {
             resources.push(listener);
         }
     }

@@ -19,7 +19,11 @@ use crate::wkt::{flag, time, uint};
 
 /// Listeners and clusters of both directions and families. Without `outbound_allowed` the outbound cluster is missing, so
 /// that Envoy closes connections to unknown destinations.
-pub(super) fn resources(settings: &TransparentProxying, outbound_allowed: bool, options: &ProxyOptions) -> Vec<Encoded> {
+pub(super) fn resources(
+    settings: &TransparentProxying,
+    outbound_allowed: bool,
+    options: &ProxyOptions,
+) -> Vec<Encoded> {
     let mut resources = Vec::new();
     for ipv6 in [false, true] {
         if ipv6 && (settings.ip_family_mode == IpFamilyMode::IPv4 || !options.ipv6) {
@@ -41,18 +45,28 @@ pub(super) fn resources(settings: &TransparentProxying, outbound_allowed: bool, 
 
 fn listener(direction: Direction, ipv6: bool, port: u32) -> Encoded {
     let name = names::passthrough(direction, ipv6);
-    let any: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if ipv6 {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    };
     let (traffic_direction, idle_timeout) = match direction {
         Direction::Outbound => (TrafficDirection::Outbound, outbound::IDLE_TIMEOUT),
         Direction::Inbound => (TrafficDirection::Inbound, inbound::IDLE_TIMEOUT),
     };
     // Who dials the port itself, without redirection, would be connected to it again and again.
     let itself = FilterChain {
-        filter_chain_match: Some(FilterChainMatch { destination_port: uint(port), ..Default::default() }),
+        filter_chain_match: Some(FilterChainMatch {
+            destination_port: uint(port),
+            ..Default::default()
+        }),
         filters: vec![tcp_proxy(&name, NO_CLUSTER, idle_timeout)],
         ..Default::default()
     };
-    let others = FilterChain { filters: vec![tcp_proxy(&name, &name, idle_timeout)], ..Default::default() };
+    let others = FilterChain {
+        filters: vec![tcp_proxy(&name, &name, idle_timeout)],
+        ..Default::default()
+    };
     Encoded::listener(&Listener {
         name,
         address: address(any, port),
@@ -68,7 +82,10 @@ fn cluster(direction: Direction, ipv6: bool, options: &ProxyOptions) -> Encoded 
     let name = names::passthrough(direction, ipv6);
     let (connect_timeout, bind) = match direction {
         Direction::Outbound => (outbound::CONNECT_TIMEOUT, None),
-        Direction::Inbound => (inbound::CONNECT_TIMEOUT, bind_from(local_source(ipv6), options.socket_mark)),
+        Direction::Inbound => (
+            inbound::CONNECT_TIMEOUT,
+            bind_from(local_source(ipv6), options.socket_mark),
+        ),
     };
     Encoded::cluster(&Cluster {
         alt_stat_name: names::stat_prefix(&name),

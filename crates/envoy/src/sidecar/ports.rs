@@ -26,11 +26,17 @@ pub(crate) fn ports(dataplane: &Dataplane) -> (Vec<Port>, Vec<String>) {
     for (index, inbound) in dataplane.networking.inbound.iter().enumerate() {
         match port(dataplane, inbound) {
             Err((field, value)) => problems.push(format!(
-                "networking.inbound[{index}] is not served: {field} is \"{value}\"; use an IP address, or let the agent resolve the name"
+                "networking.inbound[{index}] is not served: {field} is \"{value}\"; \
+                 use an IP address, or let the agent resolve the name"
             )),
-            Ok(port) if ports.iter().any(|other| (other.listen, other.port) == (port.listen, port.port)) => {
+            Ok(port)
+                if ports
+                    .iter()
+                    .any(|other| (other.listen, other.port) == (port.listen, port.port)) =>
+            {
                 problems.push(format!(
-                    "networking.inbound[{index}] is not served: another inbound listens on {} port {}; give it another port",
+                    "networking.inbound[{index}] is not served: another inbound listens on {} port {}; \
+                     give it another port",
                     port.listen, port.port
                 ));
             }
@@ -38,7 +44,8 @@ pub(crate) fn ports(dataplane: &Dataplane) -> (Vec<Port>, Vec<String>) {
                 if !sections.insert(port.section.clone()) {
                     port.section = format!("{}-{}", port.section, port.port);
                     problems.push(format!(
-                        "networking.inbound[{index}].name is \"{}\" like another inbound's; it is called {} in Envoy, give it a name of its own",
+                        "networking.inbound[{index}].name is \"{}\" like another inbound's; \
+                         it is called {} in Envoy, give it a name of its own",
                         inbound.name, port.section
                     ));
                     sections.insert(port.section.clone());
@@ -78,7 +85,11 @@ mod tests {
         dataplane.networking.address = address.to_owned();
         dataplane.networking.inbound = inbounds
             .iter()
-            .map(|(name, port)| Inbound { name: (*name).to_owned(), port: *port, ..Default::default() })
+            .map(|(name, port)| Inbound {
+                name: (*name).to_owned(),
+                port: *port,
+                ..Default::default()
+            })
             .collect();
         dataplane
     }
@@ -88,15 +99,27 @@ mod tests {
         let mut mixed = dataplane("10.0.0.1", &[("", 80), ("", 81), ("", 80)]);
         mixed.networking.inbound[1].service_address = "localhost".to_owned();
         let (ports, problems) = ports(&mixed);
-        assert_eq!(ports.iter().map(|port| port.section.as_str()).collect::<Vec<_>>(), ["80"]);
-        assert!(problems[0].contains("inbound[1]") && problems[0].contains("localhost"), "{problems:?}");
-        assert!(problems[1].contains("inbound[2]") && problems[1].contains("port 80"), "{problems:?}");
+        assert_eq!(
+            ports.iter().map(|port| port.section.as_str()).collect::<Vec<_>>(),
+            ["80"]
+        );
+        assert!(
+            problems[0].contains("inbound[1]") && problems[0].contains("localhost"),
+            "{problems:?}"
+        );
+        assert!(
+            problems[1].contains("inbound[2]") && problems[1].contains("port 80"),
+            "{problems:?}"
+        );
     }
 
     #[test]
     fn equal_names_are_told_apart() {
         let (ports, problems) = ports(&dataplane("::1", &[("http", 80), ("http", 81)]));
-        assert_eq!(ports.iter().map(|port| port.section.as_str()).collect::<Vec<_>>(), ["http", "http-81"]);
+        assert_eq!(
+            ports.iter().map(|port| port.section.as_str()).collect::<Vec<_>>(),
+            ["http", "http-81"]
+        );
         assert_eq!(problems.len(), 1);
     }
 

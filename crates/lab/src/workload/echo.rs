@@ -1,4 +1,4 @@
-//! An HTTP service, HTTP/1.1 and HTTP/2 without TLS on one port, that answers with what it was asked.
+//! An HTTP service, HTTP/1.1, HTTP/2 without TLS and gRPC on one port, that answers with what it was asked.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,6 +19,10 @@ use tokio::task::JoinSet;
 
 /// Largest body that is echoed, in bytes.
 const MAX_BODY: usize = 1 << 20;
+/// Before each gRPC message: whether it is compressed, and its length.
+const GRPC_PREFIX: usize = 5;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +44,7 @@ pub struct Echo {
 }
 
 /// Answers every request with [`Echo`] as JSON; the headers `x-zone` and `x-instance` repeat who answered. The path `/status/<code>`
-/// answers with that status.
+/// answers with that status. A unary gRPC call of any method is answered with the same JSON as its message, and with the status OK.
 ///
 /// # Errors
 /// The listener fails.
@@ -63,7 +68,7 @@ pub async fn echo(listener: TcpListener, zone: &str, instance: &str) -> Result<(
     }
 }
 
-async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return failure(StatusCode::PAYLOAD_TOO_LARGE);
@@ -76,6 +81,11 @@ async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Respo
             .and_modify(|values| *values = format!("{values},{value}"))
             .or_insert_with(|| value.into_owned());
     }
+    let is_grpc = headers
+        .get(header::CONTENT_TYPE.as_str())
+        .is_some_and(|content| content.starts_with("application/grpc"));
+    let body = body.to_bytes();
+    let message = if is_grpc { body.get(GRPC_PREFIX..).unwrap_or_default() } else { &body };
     let echo = Echo {
         zone: zone.to_owned(),
         instance: instance.to_owned(),
@@ -83,7 +93,7 @@ async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Respo
         path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
         version: format!("{:?}", parts.version),
         headers,
-        body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        body: String::from_utf8_lossy(message).into_owned(),
     };
     let status = parts
         .uri
@@ -94,18 +104,31 @@ async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Respo
     let Ok(json) = serde_json::to_vec(&echo) else {
         return failure(StatusCode::INTERNAL_SERVER_ERROR);
     };
+    let (content_type, body) = if is_grpc { ("application/grpc", grpc_answer(&json)) } else { ("application/json", whole(json)) };
     Response::builder()
         .status(status)
-        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_TYPE, content_type)
         .header("x-zone", zone)
         .header("x-instance", instance)
-        .body(Full::new(json.into()))
+        .body(body)
         // A zone that is not fit for a header.
         .unwrap_or_else(|_| failure(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
-fn failure(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).boxed_unsync()
+}
+
+/// One message, not compressed, and the status OK.
+fn grpc_answer(message: &[u8]) -> Body {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let frame = [&[0], &length.to_be_bytes()[..], message].concat();
+    let trailers = HeaderMap::from_iter([(header::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    Full::new(Bytes::from(frame)).with_trailers(async { Some(Ok(trailers)) }).boxed_unsync()
+}
+
+fn failure(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(whole(Bytes::new()));
     *response.status_mut() = status;
     response
 }

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
 
@@ -64,8 +65,8 @@ fn check_existing(path: &Path) -> Result<(), StoreError> {
             detail,
         });
     }
-    // Also for root, whom the kernel would let write: somebody wanted this file to stay as it is.
-    if metadata.permissions().readonly() {
+    // The first also for root, whom the kernel would let write: somebody wanted this file to stay as it is.
+    if metadata.permissions().readonly() || !is_writable(path) {
         return Err(StoreError::ReadOnly { path: path.to_owned() });
     }
     for file in [
@@ -77,6 +78,17 @@ fn check_existing(path: &Path) -> Result<(), StoreError> {
         make_private(&file);
     }
     Ok(())
+}
+
+/// Whether this user may write the file, and add the log to its folder. Asked without opening anything.
+fn is_writable(path: &Path) -> bool {
+    // The log is put beside the file itself, not beside a link to it.
+    let real = fs::canonicalize(path);
+    let real = real.as_deref().unwrap_or(path);
+    [Some(real), real.parent()]
+        .into_iter()
+        .flatten()
+        .all(|path| access(path, Access::WRITE_OK).is_ok())
 }
 
 fn make_private(file: &Path) {

@@ -1,5 +1,6 @@
 //! The one task that writes. Commits that are waiting when it is free share one transaction of the file, and so one
-//! fsync; each stays all-or-nothing by a savepoint of its own.
+//! fsync. Those that break a rule are sorted out before anything is written; if the file refuses the rest, each is
+//! tried by itself, so that all stay all-or-nothing and none fails for another's sake.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{failure, rows};
 use crate::feed::Feed;
 use crate::transaction::{Plan, State};
-use crate::{Applied, Change, Clock, StoreError, Write};
+use crate::{Applied, Clock, StoreError, Write};
 
 /// Callers whose commits share one fsync, at most: bounds the time that the first of them waits for the last.
 const MAX_GROUP: usize = 64;
@@ -86,21 +87,52 @@ impl Writer {
     async fn serve(&mut self, group: Vec<Request>) {
         let (transactions, replies): (Vec<_>, Vec<_>) =
             group.into_iter().map(|request| (request.writes, request.reply)).unzip();
-        match self.commit(transactions).await {
-            Ok(outcomes) => {
-                for (outcome, reply) in outcomes.into_iter().zip(replies) {
-                    // A caller that went away is no reason not to go on.
-                    let _ = reply.send(outcome.map(|plan| self.publish(plan)));
-                }
-            }
-            // Also for those that failed by themselves: what they collided with may not have come to be.
-            Err(error) => {
-                tracing::error!(%error, "write failed");
-                for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
+        let mut outcomes = Vec::new();
+        match self.commit(&transactions).await {
+            Ok(shared) => outcomes = shared,
+            Err(error) if transactions.len() == 1 => outcomes.push(Err(error)),
+            // One of them may be at fault, such as one that is too large for what is left of the disk: each by itself.
+            Err(_) => {
+                for transaction in transactions.chunks(1) {
+                    match self.commit(transaction).await {
+                        Ok(single) => outcomes.extend(single),
+                        Err(error) => outcomes.push(Err(error)),
+                    }
                 }
             }
         }
+        for (outcome, reply) in outcomes.into_iter().zip(replies) {
+            // A caller that went away is no reason not to go on.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// Makes a group of transactions durable and visible, each on top of those before it.
+    ///
+    /// # Errors
+    /// The inner one fails a transaction that breaks the rules, the outer one all of them: nothing has changed then.
+    async fn commit(&mut self, transactions: &[Vec<Write>]) -> Result<Vec<Result<Applied, StoreError>>, StoreError> {
+        let now = (self.clock)();
+        let mut state = self.state.clone();
+        let mut plans = Vec::with_capacity(transactions.len());
+        for writes in transactions {
+            let plan = state.plan(writes.clone(), now);
+            if let Ok(plan) = &plan {
+                state = plan.state.clone();
+            }
+            plans.push(plan);
+        }
+        if let Err(error) = self.write(&plans).await {
+            tracing::error!(%error, "write failed");
+            // Fails if SQLite has already rolled back by itself, as it may when the disk is full; should it fail
+            // otherwise, the next BEGIN fails too and gets here again.
+            let _ = self.execute("ROLLBACK").await;
+            return Err(error);
+        }
+        Ok(plans
+            .into_iter()
+            .map(|plan| plan.map(|plan| self.publish(plan)))
+            .collect())
     }
 
     fn publish(&mut self, plan: Plan) -> Applied {
@@ -112,77 +144,18 @@ impl Writer {
         applied
     }
 
-    /// Makes a group of transactions durable, each on top of those before it.
-    ///
-    /// # Errors
-    /// The outer one fails all of them.
-    async fn commit(&mut self, transactions: Vec<Vec<Write>>) -> Result<Vec<Result<Plan, StoreError>>, StoreError> {
-        let shared = transactions.len() > 1;
-        let now = (self.clock)();
-        let mut state = self.state.clone();
-        let mut outcomes = Vec::with_capacity(transactions.len());
-        let mut begun = false;
-        for writes in transactions {
-            let mut outcome = state.plan(writes, now);
-            if let Ok(plan) = &outcome
-                && !plan.changes.is_empty()
-            {
-                if !begun {
-                    if let Err(error) = self.execute("BEGIN IMMEDIATE").await {
-                        return self.roll_back(error).await;
-                    }
-                    begun = true;
-                }
-                match self.write(&plan.changes, shared).await {
-                    Ok(Ok(())) => state = plan.state.clone(),
-                    Ok(Err(error)) => outcome = Err(error),
-                    Err(error) => return self.roll_back(error).await,
-                }
-            }
-            outcomes.push(outcome);
+    /// Writes the rows of all that was planned and waits for the disk. Leaves the transaction open on error.
+    async fn write(&mut self, plans: &[Result<Plan, StoreError>]) -> Result<(), StoreError> {
+        if plans.iter().flatten().all(|plan| plan.changes.is_empty()) {
+            return Ok(());
         }
-        if begun && let Err(error) = self.execute("COMMIT").await {
-            return self.roll_back(error).await;
-        }
-        Ok(outcomes)
-    }
-
-    /// Writes the rows of one transaction. In a `shared` group its failure (inner error) is undone without the others.
-    async fn write(&mut self, changes: &[Change], shared: bool) -> Result<Result<(), StoreError>, StoreError> {
-        if shared {
-            self.execute("SAVEPOINT caller").await?;
-        }
-        let mut outcome = Ok(());
-        for change in changes {
-            outcome = rows::write(&mut self.connection, &self.path, change).await;
-            if outcome.is_err() {
-                break;
+        self.execute("BEGIN IMMEDIATE").await?;
+        for plan in plans.iter().flatten() {
+            for change in &plan.changes {
+                rows::write(&mut self.connection, &self.path, change).await?;
             }
         }
-        match outcome {
-            Err(error) if !shared => Err(error),
-            Err(error) => {
-                // Fails if SQLite has rolled back everything by itself, as it may when the disk is full.
-                if self.execute("ROLLBACK TO caller").await.is_err() {
-                    return Err(error);
-                }
-                self.execute("RELEASE caller").await?;
-                Ok(Err(error))
-            }
-            Ok(()) => {
-                if shared {
-                    self.execute("RELEASE caller").await?;
-                }
-                Ok(Ok(()))
-            }
-        }
-    }
-
-    async fn roll_back<T>(&mut self, error: StoreError) -> Result<T, StoreError> {
-        // Fails if SQLite has already rolled back by itself; should it fail otherwise, the next BEGIN fails too and
-        // gets here again.
-        let _ = self.execute("ROLLBACK").await;
-        Err(error)
+        self.execute("COMMIT").await
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {

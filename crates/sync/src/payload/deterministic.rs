@@ -3,7 +3,7 @@
 
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, ReflectMessage as _, Value};
 
 pub(super) fn encode(message: &DynamicMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -35,7 +35,9 @@ pub(super) fn encode(message: &DynamicMessage) -> Vec<u8> {
 }
 
 fn map_entry(field: &FieldDescriptor, key: Value, value: Value) -> Option<DynamicMessage> {
-    let Kind::Message(descriptor) = field.kind() else { return None };
+    let Kind::Message(descriptor) = field.kind() else {
+        return None;
+    };
     let (key_field, value_field) = (descriptor.map_entry_key_field(), descriptor.map_entry_value_field());
     let mut entry = DynamicMessage::new(descriptor);
     entry.set_field(&key_field, key);

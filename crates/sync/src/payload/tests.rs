@@ -94,8 +94,8 @@ fn complete(kind: Kind) -> Value {
 
 /// The payload as the typed form of its kind prints it.
 fn typed(kind: Kind, payload: &Value) -> Value {
-    use meshspan_model::kinds::*;
     use meshspan_model::Spec;
+    use meshspan_model::kinds::*;
     fn of<T: Spec>(payload: &Value) -> Value {
         T::from_value(payload).unwrap().to_value()
     }
@@ -117,8 +117,13 @@ fn typed(kind: Kind, payload: &Value) -> Value {
 /// Paths of all leaves, lists included.
 fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| leaves(value, &format!("{path}.{name}"), found)),
-        Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| leaves(value, &format!("{path}[{index}]"), found)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| leaves(value, &format!("{path}.{name}"), found)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(index, value)| leaves(value, &format!("{path}[{index}]"), found)),
         _ => found.push(path.to_owned()),
     }
 }
@@ -133,7 +138,10 @@ fn every_field_of_every_flat_kind_survives() {
         leaves(&before, "", &mut known);
         written.sort();
         known.sort();
-        assert_eq!(written, known, "the sample of {kind} names a field that its typed form does not know");
+        assert_eq!(
+            written, known,
+            "the sample of {kind} names a field that its typed form does not know"
+        );
         let back = from_protobuf(kind, &to_protobuf(kind, &before).unwrap()).unwrap();
         assert_eq!(typed(kind, &back), before, "{kind}");
     }
@@ -156,18 +164,29 @@ fn bytes_are_those_of_the_reference() {
     let expected = [
         &[0x0a, 1, b'w'][..],
         &[0x12, 5, 0x0a, 1, b'a', 0x18, 1],
-        &[0x1a, 16, 0x0a, 6, 0x0a, 1, b'a', 0x12, 1, b'1', 0x0a, 6, 0x0a, 1, b'b', 0x12, 1, b'2'],
+        &[
+            0x1a, 16, 0x0a, 6, 0x0a, 1, b'a', 0x12, 1, b'1', 0x0a, 6, 0x0a, 1, b'b', 0x12, 1, b'2',
+        ],
     ];
     assert_eq!(bytes, expected.concat());
     // Secret { data: BytesValue("hi") }
-    assert_eq!(to_protobuf(Kind::Secret, &json!({"data": "aGk="})).unwrap(), [0x0a, 4, 0x0a, 2, b'h', b'i']);
+    assert_eq!(
+        to_protobuf(Kind::Secret, &json!({"data": "aGk="})).unwrap(),
+        [0x0a, 4, 0x0a, 2, b'h', b'i']
+    );
 }
 
 #[test]
 fn unknown_fields_are_tolerated_and_wrong_values_are_named() {
-    assert_eq!(to_protobuf(Kind::Config, &json!({"config": "x", "new": 1})).unwrap(), [0x0a, 1, b'x']);
+    assert_eq!(
+        to_protobuf(Kind::Config, &json!({"config": "x", "new": 1})).unwrap(),
+        [0x0a, 1, b'x']
+    );
     // Field 15, a varint that no version knows.
-    assert_eq!(from_protobuf(Kind::Config, &[0x0a, 1, b'x', 0x78, 1]).unwrap(), json!({"config": "x"}));
+    assert_eq!(
+        from_protobuf(Kind::Config, &[0x0a, 1, b'x', 0x78, 1]).unwrap(),
+        json!({"config": "x"})
+    );
     let error = to_protobuf(Kind::Zone, &json!({"enabled": "perhaps"})).unwrap_err();
     assert!(error.to_string().contains("kuma.system.v1alpha1.Zone"), "{error}");
     assert!(from_protobuf(Kind::Zone, &[0xff]).is_err());

@@ -228,7 +228,12 @@ fn request(ty: ResourceType, names: Vec<String>) -> DeltaDiscoveryRequest {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(1000),
+        // What was found is kept as a transcript.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_client_ends_with_the_snapshot(steps in prop::collection::vec(step(), 0..80)) {

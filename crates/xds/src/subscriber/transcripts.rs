@@ -433,6 +433,19 @@ fn a_refused_version_is_not_repeated_until_it_changes() {
 }
 
 #[test]
+fn a_refused_version_that_comes_back_gets_a_second_chance() {
+    let mut talk = Talk::with(&[(Cluster, "a@bad")]);
+    talk.subscribe(Cluster, &[]);
+    talk.nack(Cluster, "1", "no");
+    assert_eq!(talk.change(&[(Cluster, "a@1")]), ["send cds 2: +a@1"]);
+    assert_eq!(talk.change(&[(Cluster, "a@bad")]), NOTHING);
+    assert_eq!(
+        talk.ack(Cluster, "2"),
+        ["acked cds 2", "send cds 3: +a@bad", "rejections cds []"]
+    );
+}
+
+#[test]
 fn going_back_to_the_last_good_version_sends_it() {
     let mut talk = Talk::with(&[(Cluster, "a@1")]);
     talk.subscribe(Cluster, &[]);
@@ -500,6 +513,20 @@ fn a_resource_removed_while_the_bad_one_is_searched_is_removed() {
     talk.nack(Endpoint, "1", "no clue");
     assert_eq!(talk.change(&[(Endpoint, "b1")]), NOTHING);
     assert_eq!(talk.ack(Endpoint, "2"), ["acked eds 2", "send eds 3: -b1"]);
+}
+
+#[test]
+fn a_resource_that_goes_and_comes_back_while_the_bad_one_is_searched_is_sent() {
+    let mut talk = Talk::with(&[(Cluster, "a1@bad"), (Cluster, "b1@1")]);
+    talk.subscribe(Cluster, &[]);
+    assert_eq!(talk.subscribe(Listener, &[]), NOTHING);
+    assert_eq!(talk.change(&[(Cluster, "b1")]), NOTHING);
+    assert_eq!(talk.nack(Cluster, "1", "no clue")[1], "send cds 2: +a1@bad");
+    assert_eq!(
+        talk.nack(Cluster, "2", "no"),
+        ["nacked cds 2 [a1]: no", "send lds 3:", "rejections cds [a1@bad]"]
+    );
+    assert_eq!(talk.change(&[(Cluster, "b1@1")]), ["send cds 4: +b1@1"]);
 }
 
 #[test]

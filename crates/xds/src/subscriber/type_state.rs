@@ -32,10 +32,10 @@ pub(super) enum Want {
 }
 
 /// What the client has under a name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Held {
-    /// The version sent last, accepted or not.
-    sent: Arc<str>,
+    /// The version sent last, `None` if that was refused and so says nothing about what the client has.
+    sent: Option<Arc<str>>,
     /// Whether the client accepted any version, and so runs on one.
     accepted: bool,
 }
@@ -104,8 +104,10 @@ impl TypeState {
         })
     }
 
-    fn forget_rejection(&mut self, name: &str) {
-        self.rejected_changed |= self.rejected.remove(name).is_some();
+    fn forget_rejection(&mut self, name: &str) -> bool {
+        let known = self.rejected.remove(name).is_some();
+        self.rejected_changed |= known;
+        known
     }
 
     pub(super) fn awaits(&self, nonce: &str) -> bool {
@@ -262,7 +264,7 @@ impl TypeState {
     }
 
     fn is_outdated(&self, resource: &Resource) -> bool {
-        let sent = self.held.get(resource.name()).map(|held| &held.sent);
+        let sent = self.held.get(resource.name()).and_then(|held| held.sent.as_ref());
         sent != Some(resource.version()) && !self.is_rejected(resource)
     }
 
@@ -273,13 +275,18 @@ impl TypeState {
     }
 
     /// The client accepted what was in flight.
-    pub(super) fn acknowledge(&mut self) {
+    pub(super) fn acknowledge(&mut self, ty: ResourceType, snapshot: Option<&Snapshot>) {
         let resources = self.in_flight.take().map(|in_flight| in_flight.resources);
         for (name, _) in resources.unwrap_or_default() {
             if let Some(held) = self.held.get_mut(&name) {
                 held.accepted = true;
             }
-            self.forget_rejection(&name);
+            // A refused version may have come back meanwhile: it has its second chance now.
+            if self.forget_rejection(&name)
+                && let Some(snapshot) = snapshot
+            {
+                self.mark(ty, snapshot, &name);
+            }
         }
     }
 
@@ -290,6 +297,11 @@ impl TypeState {
             .take()
             .map(|in_flight| in_flight.resources)
             .unwrap_or_default();
+        for (name, _) in &resources {
+            if let Some(held) = self.held.get_mut(name) {
+                held.sent = None;
+            }
+        }
         if let [(name, version)] = resources.as_slice()
             && self.held.contains_key(name)
         {
@@ -390,19 +402,9 @@ impl TypeState {
         let mut resources = Vec::with_capacity(delivery.resources.len());
         for resource in &delivery.resources {
             let (name, version) = (resource.name().clone(), resource.version().clone());
-            match self.held.entry(name.clone()) {
-                Entry::Vacant(entry) => {
-                    introduces = true;
-                    entry.insert(Held {
-                        sent: version.clone(),
-                        accepted: false,
-                    });
-                }
-                Entry::Occupied(mut entry) => {
-                    introduces |= !entry.get().accepted;
-                    entry.get_mut().sent = version.clone();
-                }
-            }
+            let held = self.held.entry(name.clone()).or_default();
+            introduces |= !held.accepted;
+            held.sent = Some(version.clone());
             resources.push((name, version));
         }
         for name in &delivery.removed {

@@ -1,6 +1,6 @@
 //! Many callers at once.
 
-use meshspan_store::{Store, StoreError, Write};
+use meshspan_store::{StoreError, Write};
 use serde_json::json;
 
 use crate::fixture::{Fixture, mesh, mesh_key};

@@ -1,0 +1,37 @@
+//! All paths of the API.
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use meshspan_model::Kind;
+
+use crate::negotiation::{json_body, json_only, no_such_path, no_such_verb};
+use crate::state::ApiState;
+use crate::{authentication, insights, resources, system, tokens};
+
+/// The API as a service.
+///
+/// Whoever serves it adds [`ConnectInfo`](axum::extract::ConnectInfo) with the peer's `SocketAddr` to each request,
+/// without which nobody is taken for a local administrator, and on TLS connections
+/// [`ConnectionScheme::Https`](crate::ConnectionScheme).
+pub fn router(state: ApiState) -> Router {
+    let kinds = Kind::ALL.iter().copied().filter(|kind| kind.info().in_api);
+    let json = kinds
+        .fold(Router::new(), |router, kind| router.merge(resources::routes(kind)))
+        .merge(insights::routes())
+        .merge(system::routes())
+        .route_layer(from_fn(json_only));
+    let text = tokens::routes().route_layer(from_fn(json_body));
+    let api = json.merge(text);
+    let based = match state.settings.base_path.trim_matches('/') {
+        "" => api,
+        // Without the slash the index would be missing, with it the rest.
+        path => Router::new()
+            .route(&format!("/{path}/"), system::index_route())
+            .nest(&format!("/{path}"), api),
+    };
+    based
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_verb)
+        .layer(from_fn_with_state(state.clone(), authentication::authenticate))
+        .with_state(state)
+}

@@ -1,0 +1,17 @@
+//! The whole API in process: requests go through the router, resources live in a memory store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod access;
+mod concurrency;
+mod defaults;
+mod errors;
+mod harness;
+mod insights;
+mod labels;
+mod lists;
+mod matrix;
+mod meshes;
+mod rules;
+mod socket;
+mod system;
+mod tokens;

@@ -1,0 +1,253 @@
+//! `inspect dataplanes`.
+
+use anyhow::bail;
+use clap::Args;
+use meshspan_model::Kind;
+use meshspan_model::kinds::dataplane::{Dataplane, InboundState};
+use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, ProxyVersion, is_online};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::proxy::{self, ProxyQuestion};
+use super::service_text::{write_fields, write_section};
+use super::{MeshArgs, OutputArgs, overview_path, subscriptions, text, typed};
+use crate::age::age;
+use crate::client::{Client, item};
+use crate::console::Console;
+use crate::get::columns::tags;
+use crate::output::{list_document, write_document};
+use crate::table::Table;
+
+/// Arguments of `inspect dataplanes`.
+#[derive(Debug, Args)]
+pub struct DataplanesArgs {
+    /// Only this one, in full
+    #[arg(value_name = "NAME", conflicts_with_all = ["all_meshes", "tags", "gateway"])]
+    pub name: Option<String>,
+    /// What to ask about it instead
+    #[arg(long = "type", value_name = "TYPE", requires = "name")]
+    pub question: Option<ProxyQuestion>,
+    /// With --type config: as if policies labelled kuma.io/effect=shadow applied
+    #[arg(long, requires = "question")]
+    pub shadow: bool,
+    /// With --type config: diff, the difference to what the proxy has now
+    #[arg(long, value_name = "WHAT", value_parser = ["diff"], requires = "question")]
+    pub include: Option<String>,
+    /// Which meshes.
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+    /// Only proxies with this tag; may be repeated, then all must hold
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
+    pub tags: Vec<String>,
+    /// Only gateways
+    #[arg(long)]
+    pub gateway: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `key=value` as the API wants it: `key:value`.
+fn tag(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok(format!("{key}:{value}")),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// As kumactl prints them (`spec/http-api.md` §7).
+const COLUMNS: [&str; 17] = [
+    "MESH",
+    "NAME",
+    "TAGS",
+    "STATUS",
+    "LAST CONNECTED AGO",
+    "LAST UPDATED AGO",
+    "TOTAL UPDATES",
+    "TOTAL ERRORS",
+    "CERT REGENERATED AGO",
+    "CERT EXPIRATION",
+    "CERT REGENERATIONS",
+    "CERT BACKEND",
+    "SUPPORTED CERT BACKENDS",
+    "KUMA-DP VERSION",
+    "ENVOY VERSION",
+    "DEPENDENCIES VERSIONS",
+    "NOTES",
+];
+
+pub(super) async fn inspect(args: &DataplanesArgs, client: &Client, console: &mut Console<'_>) -> anyhow::Result<()> {
+    if let Some(name) = &args.name {
+        return inspect_one(name, args, client, console).await;
+    }
+    let mut query: Vec<(&str, &str)> = args.tags.iter().map(|tag| ("tag", tag.as_str())).collect();
+    if args.gateway {
+        query.push(("gateway", "true"));
+    }
+    let overviews = client
+        .list(&overview_path(Kind::Dataplane, args.mesh.one()), &query)
+        .await?;
+    if write_document(console.out, args.output.output, &list_document(&overviews))? {
+        return Ok(());
+    }
+    let mut table = Table::new(COLUMNS);
+    for overview in &overviews {
+        table.add(row(overview, console.now)?);
+    }
+    table.write(console.out, "")?;
+    Ok(())
+}
+
+async fn inspect_one(
+    name: &str,
+    args: &DataplanesArgs,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let mesh = &args.mesh.mesh;
+    let resource = item(Kind::Dataplane, mesh, name);
+    if let Some(question) = args.question {
+        let path = proxy::path(&resource, question, args.shadow, args.include.is_some());
+        return proxy::show(&path, client, console).await;
+    }
+    let Some(overview) = client.find(&format!("{resource}/_overview")).await? else {
+        bail!("there is no Dataplane {name} in mesh {mesh}: see `meshspan inspect dataplanes -m {mesh}`");
+    };
+    if write_document(console.out, args.output.output, &overview)? {
+        return Ok(());
+    }
+    write_full(&overview, console)
+}
+
+fn write_full(overview: &Value, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let dataplane: Dataplane = typed(overview, "dataplane")?;
+    let insight: DataplaneInsight = typed(overview, "dataplaneInsight")?;
+    let [connected, updated, updates, errors] = subscriptions::cells(&insight.subscriptions, console.now);
+    let version = newest_version(&insight);
+    let mtls = insight.mtls.clone().unwrap_or_default();
+    let fields = [
+        ("Name", text(overview, "name")),
+        ("Mesh", text(overview, "mesh")),
+        ("Status", status(&dataplane, &insight).to_owned()),
+        ("Address", dataplane.dial_address().to_owned()),
+        ("Connected ago", connected),
+        ("Updated ago", updated),
+        ("Updates", updates),
+        ("Errors", errors),
+        ("Certificate from", mtls.issued_backend),
+        (
+            "Certificate until",
+            mtls.certificate_expiration_time.map(calendar).unwrap_or_default(),
+        ),
+        ("Agent", version.kuma_dp.version.clone()),
+        ("Envoy", version.envoy.version.clone()),
+        ("Notes", notes(&insight, &version)),
+    ];
+    write_fields(console.out, &fields)?;
+    let mut inbounds = Table::new(["PORT", "STATE", "TAGS"]);
+    for inbound in &dataplane.networking.inbound {
+        let state = match inbound.state {
+            InboundState::Ready if !inbound.is_ready() => "NotReady",
+            InboundState::Ready => "Ready",
+            InboundState::NotReady => "NotReady",
+            InboundState::Ignored => "Ignored",
+        };
+        let pairs = inbound.tags.iter().map(|(key, value)| format!("{key}={value}"));
+        inbounds.add(vec![
+            inbound.section(),
+            state.to_owned(),
+            pairs.collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    write_section(console.out, "Inbounds", &inbounds)?;
+    Ok(())
+}
+
+fn row(overview: &Value, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
+    let dataplane: Dataplane = typed(overview, "dataplane")?;
+    let insight: DataplaneInsight = typed(overview, "dataplaneInsight")?;
+    let mut row = vec![
+        text(overview, "mesh"),
+        text(overview, "name"),
+        tags(&dataplane.tags()),
+        status(&dataplane, &insight).to_owned(),
+    ];
+    row.extend(subscriptions::cells(&insight.subscriptions, now));
+    let mtls = insight.mtls.clone().unwrap_or_default();
+    row.extend([
+        age(now, mtls.last_certificate_regeneration),
+        mtls.certificate_expiration_time.map(calendar).unwrap_or_default(),
+        mtls.certificate_regenerations.to_string(),
+        mtls.issued_backend,
+        mtls.supported_backends.join(","),
+    ]);
+    let version = newest_version(&insight);
+    let dependencies = version
+        .dependencies
+        .iter()
+        .map(|(name, version)| format!("{name}: {version}"));
+    row.extend([
+        version.kuma_dp.version.clone(),
+        version.envoy.version.clone(),
+        dependencies.collect::<Vec<_>>().join(", "),
+        notes(&insight, &version),
+    ]);
+    Ok(row)
+}
+
+/// Online, Offline or Partially degraded (`spec/http-api.md` §3.5).
+pub(super) fn status(dataplane: &Dataplane, insight: &DataplaneInsight) -> &'static str {
+    let inbounds = &dataplane.networking.inbound;
+    let ready = inbounds.iter().filter(|inbound| inbound.is_ready()).count();
+    let is_gateway = dataplane.networking.gateway.is_some();
+    if !is_online(&insight.subscriptions) {
+        "Offline"
+    } else if is_gateway || ready == inbounds.len() {
+        "Online"
+    } else if ready == 0 {
+        "Offline"
+    } else {
+        "Partially degraded"
+    }
+}
+
+fn newest_version(insight: &DataplaneInsight) -> ProxyVersion {
+    let newest = insight
+        .subscriptions
+        .iter()
+        .max_by_key(|subscription| subscription.connect_time);
+    newest
+        .and_then(|subscription| subscription.version.clone())
+        .unwrap_or_default()
+}
+
+/// What an operator has to know: incompatible versions, and what Envoy still rejects.
+fn notes(insight: &DataplaneInsight, version: &ProxyVersion) -> String {
+    let mut notes = Vec::new();
+    if !version.kuma_dp.version.is_empty() && !version.kuma_dp.kuma_cp_compatible {
+        notes.push("the agent's version does not fit the control plane".to_owned());
+    }
+    if !version.envoy.version.is_empty() && !version.envoy.kuma_dp_compatible {
+        notes.push("Envoy's version does not fit the agent".to_owned());
+    }
+    if let Some(subscription) = insight
+        .subscriptions
+        .iter()
+        .max_by_key(|subscription| subscription.connect_time)
+    {
+        for rejection in &subscription.status.rejections {
+            let names = rejection.names.join(", ");
+            notes.push(format!(
+                "Envoy rejects {} {names}: {}",
+                rejection.resource_type, rejection.message
+            ));
+        }
+    }
+    notes.join("; ")
+}
+
+fn calendar(time: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    time.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}

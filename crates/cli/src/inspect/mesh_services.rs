@@ -1,0 +1,174 @@
+//! `inspect meshservices`: services of single zones.
+
+use std::io::Write;
+
+use anyhow::bail;
+use meshspan_model::Kind;
+use meshspan_model::kinds::mesh_service::{MeshService, MeshServiceStatus, State, TargetPort, TlsReadiness};
+use meshspan_model::labels;
+use serde_json::Value;
+
+use super::service_text::{
+    conditions_table, hostnames, notes, port, proxies, vips, write_fields, write_notes, write_section,
+};
+use super::{NamedServicesArgs, text, typed};
+use crate::client::{Client, collection};
+use crate::console::Console;
+use crate::get::{display_name, find};
+use crate::output::{list_document, write_document};
+use crate::table::Table;
+
+/// A MeshService as far as inspection needs it.
+pub(super) struct Service {
+    pub(super) mesh: String,
+    pub(super) name: String,
+    pub(super) core_name: String,
+    pub(super) zone: String,
+    pub(super) namespace: String,
+    pub(super) labels: std::collections::BTreeMap<String, String>,
+    pub(super) spec: MeshService,
+    pub(super) status: MeshServiceStatus,
+}
+
+impl Service {
+    pub(super) fn read(document: &Value) -> anyhow::Result<Self> {
+        let labels: std::collections::BTreeMap<String, String> = typed(document, "labels")?;
+        let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+        Ok(Self {
+            mesh: text(document, "mesh"),
+            name: display_name(document).to_owned(),
+            core_name: text(document, "name"),
+            zone: label(labels::ZONE),
+            namespace: label(labels::NAMESPACE),
+            spec: typed(document, "spec")?,
+            status: typed(document, "status")?,
+            labels,
+        })
+    }
+
+    pub(super) fn state(&self) -> &'static str {
+        match self.spec.state {
+            Some(State::Available) => "Available",
+            Some(State::Unavailable) | None => "Unavailable",
+        }
+    }
+
+    pub(super) fn tls(&self) -> &'static str {
+        match self.status.tls.status {
+            Some(TlsReadiness::Ready) => "Ready",
+            Some(TlsReadiness::NotReady) => "NotReady",
+            None => "",
+        }
+    }
+
+    fn ports(&self) -> String {
+        let ports = self.spec.ports.iter().map(|p| {
+            let shown = port(&p.name, p.port, &p.app_protocol);
+            match &p.target_port {
+                Some(TargetPort::Number(target)) if *target != p.port => format!("{shown}→{target}"),
+                Some(TargetPort::Name(target)) => format!("{shown}→{target}"),
+                _ => shown,
+            }
+        });
+        ports.collect::<Vec<_>>().join(", ")
+    }
+}
+
+pub(super) async fn inspect(
+    args: &NamedServicesArgs,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let mesh = args.services.mesh.one();
+    let documents = match &args.name {
+        Some(name) => {
+            let found = find(Kind::MeshService, &args.services.mesh.mesh, name, client).await?;
+            if found.is_empty() {
+                let mesh = &args.services.mesh.mesh;
+                bail!("there is no MeshService {name} in mesh {mesh}: see `meshspan inspect meshservices -m {mesh}`");
+            }
+            found
+        }
+        None => client.list(&collection(Kind::MeshService, mesh), &[]).await?,
+    };
+    if write_document(console.out, args.services.output.output, &list_document(&documents))? {
+        return Ok(());
+    }
+    let services = documents
+        .iter()
+        .map(Service::read)
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    if args.name.is_none() {
+        return write_table(&services, mesh.is_none(), console.out);
+    }
+    for (index, service) in services.iter().enumerate() {
+        if index > 0 {
+            writeln!(console.out)?;
+        }
+        write_full(service, console.out)?;
+    }
+    Ok(())
+}
+
+/// One line a service, then what is wrong with its hostnames.
+pub(super) fn write_table(services: &[Service], with_mesh: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let columns = ["NAME", "ZONE", "STATE", "PROXIES", "VIP", "HOSTNAMES", "PORTS", "TLS"];
+    let mut table = if with_mesh {
+        Table::new(["MESH"])
+    } else {
+        Table::default()
+    };
+    columns.iter().for_each(|column| table.add_column(column));
+    let mut remarks = Vec::new();
+    for service in services {
+        let mut row = if with_mesh {
+            vec![service.mesh.clone()]
+        } else {
+            Vec::new()
+        };
+        row.extend([
+            service.name.clone(),
+            service.zone.clone(),
+            service.state().to_owned(),
+            proxies(&service.status.dataplane_proxies),
+            vips(&service.status.vips),
+            hostnames(&service.status.addresses),
+            service.ports(),
+            service.tls().to_owned(),
+        ]);
+        table.add(row);
+        remarks.extend(notes(&service.name, &[], &service.status.hostname_generators));
+    }
+    table.write(out, "")?;
+    write_notes(out, &remarks)?;
+    Ok(())
+}
+
+fn write_full(service: &Service, out: &mut dyn Write) -> anyhow::Result<()> {
+    let identities = service
+        .spec
+        .identities
+        .iter()
+        .map(|id| format!("{} {}", id.identity_type, id.value));
+    let fields = [
+        ("Name", service.name.clone()),
+        ("Mesh", service.mesh.clone()),
+        ("Zone", service.zone.clone()),
+        ("Namespace", service.namespace.clone()),
+        ("Resource", service.core_name.clone()),
+        ("State", service.state().to_owned()),
+        ("Proxies", proxies(&service.status.dataplane_proxies)),
+        ("VIP", vips(&service.status.vips)),
+        ("Hostnames", hostnames(&service.status.addresses)),
+        ("Ports", service.ports()),
+        ("TLS", service.tls().to_owned()),
+        ("Identities", identities.collect::<Vec<_>>().join(", ")),
+    ];
+    write_fields(out, &fields)?;
+    write_section(
+        out,
+        "Problems",
+        &conditions_table(&[], &service.status.hostname_generators),
+    )?;
+    Ok(())
+}

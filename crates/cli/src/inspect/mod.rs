@@ -1,0 +1,177 @@
+//! `meshspan inspect`: how things are, put together from several resources.
+
+mod dataplanes;
+mod mesh_services;
+mod meshes;
+mod multi_zone_services;
+mod proxy;
+mod service_text;
+mod services;
+mod subscriptions;
+mod zone_ingresses;
+mod zones;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use meshspan_model::kind::Kind;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use dataplanes::DataplanesArgs;
+pub use proxy::ProxyQuestion;
+pub use zone_ingresses::ZoneIngressesArgs;
+
+use crate::client::Client;
+use crate::console::Console;
+use crate::get::DEFAULT_MESH;
+use crate::output::Format;
+use crate::run::Outcome;
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// What to look at.
+    #[command(subcommand)]
+    pub command: InspectCommand,
+}
+
+/// `inspect …`.
+#[derive(Debug, Subcommand)]
+pub enum InspectCommand {
+    /// Data plane proxies: connection, updates, certificate, versions; with a name, everything about it
+    #[command(
+        alias = "dataplane",
+        after_help = "Examples:
+  meshspan inspect dataplanes --mesh default
+  meshspan inspect dataplane redis-1
+  meshspan inspect dataplane redis-1 --type config-dump
+  meshspan inspect dataplanes -A --tag kuma.io/service=redis"
+    )]
+    Dataplanes(DataplanesArgs),
+    /// Zones: connection to the global control plane, updates, versions
+    #[command(
+        alias = "zone",
+        after_help = "Example:
+  meshspan inspect zones"
+    )]
+    Zones(OutputArgs),
+    /// Zone ingresses: connection, updates, versions, public address
+    #[command(aliases = ["zone-ingress", "zoneingresses", "zoneingress"], after_help = "Examples:
+  meshspan inspect zone-ingresses
+  meshspan inspect zone-ingress ingress-1 --type stats")]
+    ZoneIngresses(ZoneIngressesArgs),
+    /// Meshes: mTLS and how many proxies and services work
+    #[command(
+        alias = "mesh",
+        after_help = "Example:
+  meshspan inspect meshes"
+    )]
+    Meshes(OutputArgs),
+    /// All services of a mesh: those that span zones, then those of single zones
+    #[command(
+        alias = "service",
+        after_help = "Example:
+  meshspan inspect services -m default"
+    )]
+    Services(ServicesArgs),
+    /// Services of single zones; with a name, everything about it
+    #[command(name = "meshservices", aliases = ["meshservice", "msvc"], after_help = "Examples:
+  meshspan inspect meshservices
+  meshspan inspect meshservice redis        # in every zone that has one")]
+    MeshServices(NamedServicesArgs),
+    /// Services that span zones; with a name, everything about it
+    #[command(name = "meshmultizoneservices", aliases = ["meshmultizoneservice", "mzsvc"], after_help = "Examples:
+  meshspan inspect meshmultizoneservices
+  meshspan inspect meshmultizoneservice redis")]
+    MeshMultiZoneServices(NamedServicesArgs),
+}
+
+/// How to print.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+}
+
+/// Which meshes.
+#[derive(Debug, Args)]
+pub struct MeshArgs {
+    /// Mesh
+    #[arg(short, long, value_name = "MESH", default_value = DEFAULT_MESH)]
+    pub mesh: String,
+    /// All meshes
+    #[arg(short = 'A', long, conflicts_with = "mesh")]
+    pub all_meshes: bool,
+}
+
+impl MeshArgs {
+    /// The one mesh, or `None` for all.
+    fn one(&self) -> Option<&str> {
+        (!self.all_meshes).then_some(self.mesh.as_str())
+    }
+}
+
+/// Arguments of `inspect services`.
+#[derive(Debug, Args)]
+pub struct ServicesArgs {
+    /// Which meshes.
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `inspect meshservices` and `inspect meshmultizoneservices`.
+#[derive(Debug, Args)]
+pub struct NamedServicesArgs {
+    /// Only this one, in full: its display name or the name that `meshspan get` shows
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// What.
+    #[command(flatten)]
+    pub services: ServicesArgs,
+}
+
+/// Carries out `inspect`.
+///
+/// # Errors
+/// When the control plane cannot be reached or refuses, or sends what no table can show.
+pub async fn inspect(args: &InspectArgs, client: &Client, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    match &args.command {
+        InspectCommand::Dataplanes(args) => dataplanes::inspect(args, client, console).await?,
+        InspectCommand::Zones(args) => zones::inspect(args.output, client, console).await?,
+        InspectCommand::ZoneIngresses(args) => zone_ingresses::inspect(args, client, console).await?,
+        InspectCommand::Meshes(args) => meshes::inspect(args.output, client, console).await?,
+        InspectCommand::Services(args) => services::inspect(args, client, console).await?,
+        InspectCommand::MeshServices(args) => mesh_services::inspect(args, client, console).await?,
+        InspectCommand::MeshMultiZoneServices(args) => multi_zone_services::inspect(args, client, console).await?,
+    }
+    Ok(Outcome::Done)
+}
+
+/// A field of a document as a type of the model; its default when the field is absent.
+fn typed<T: DeserializeOwned + Default>(document: &Value, field: &str) -> anyhow::Result<T> {
+    match document.get(field) {
+        None | Some(Value::Null) => Ok(T::default()),
+        Some(value) => serde_json::from_value(value.clone()).with_context(|| {
+            let kind = text(document, "type");
+            let name = text(document, "name");
+            format!("field {field:?} of {kind} {name} cannot be understood; is the control plane of another version?")
+        }),
+    }
+}
+
+fn text(document: &Value, field: &str) -> String {
+    document
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// The overviews of a kind: resource and insight.
+fn overview_path(kind: Kind, mesh: Option<&str>) -> String {
+    format!("{}/_overview", crate::client::collection(kind, mesh))
+}

@@ -1,0 +1,350 @@
+//! `inspect`.
+
+use serde_json::{Value, json};
+
+use crate::support::ControlPlane;
+
+fn member(core_name: &str, zone: &str, state: &str, healthy: u32) -> Value {
+    json!({
+        "type": "MeshService", "mesh": "default", "name": core_name,
+        "labels": { "kuma.io/display-name": "redis", "kuma.io/zone": zone },
+        "spec": { "state": state, "ports": [ { "port": 6379, "targetPort": 16379, "appProtocol": "tcp" } ],
+                  "identities": [ { "type": "ServiceTag", "value": "redis" } ] },
+        "status": { "vips": [ { "ip": "241.0.0.3" } ], "addresses": [ { "hostname": format!("redis.svc.{zone}.mesh.local") } ],
+                    "tls": { "status": "Ready" }, "dataplaneProxies": { "healthy": healthy, "total": 2 } },
+    })
+}
+
+fn redis(status: Value) -> Value {
+    json!({
+        "type": "MeshMultiZoneService", "mesh": "default", "name": "redis",
+        "spec": { "selector": { "meshService": { "matchLabels": { "kuma.io/display-name": "redis" } } },
+                  "ports": [ { "port": 6379, "appProtocol": "tcp" }, { "name": "admin", "port": 80, "appProtocol": "http" } ] },
+        "status": status,
+    })
+}
+
+fn status_in_a_zone() -> Value {
+    json!({
+        "addresses": [ { "hostname": "redis.mzsvc.mesh.local" } ], "vips": [ { "ip": "242.0.0.7" } ],
+        "meshServices": [ { "name": "redis", "namespace": "", "zone": "east", "mesh": "default" },
+                          { "name": "redis", "namespace": "", "zone": "west", "mesh": "default" } ],
+        "conditions": [
+            { "type": "MeshServicesMatched", "status": "True", "reason": "MatchesFound", "message": "2 MeshServices match" },
+            { "type": "ServicesAvailable", "status": "False", "reason": "Unavailable", "message": "redis of west has no healthy proxy: start one" },
+        ],
+    })
+}
+
+#[tokio::test]
+async fn services_of_several_zones_in_a_table() {
+    let cp = ControlPlane::start().await;
+    cp.list(
+        "/meshes/default/meshmultizoneservices",
+        json!([redis(status_in_a_zone())]),
+    );
+    let members = json!([
+        member("redis", "east", "Available", 2),
+        member("redis-x", "west", "Unavailable", 0)
+    ]);
+    cp.list("/meshes/default/meshservices", members);
+    let expected = "\
+Services of several zones (MeshMultiZoneService)
+NAME    VIP         HOSTNAMES                PORTS                     SERVICES                                     CONDITIONS
+redis   242.0.0.7   redis.mzsvc.mesh.local   6379/tcp, admin:80/http   east: Available 2/2, west: Unavailable 0/2   Unavailable
+
+redis: Unavailable: redis of west has no healthy proxy: start one
+
+Services of single zones (MeshService)
+NAME    ZONE   STATE         PROXIES   VIP         HOSTNAMES                   PORTS            TLS
+redis   east   Available     2/2       241.0.0.3   redis.svc.east.mesh.local   6379/tcp→16379   Ready
+redis   west   Unavailable   0/2       241.0.0.3   redis.svc.west.mesh.local   6379/tcp→16379   Ready
+";
+    let out = cp.run(&["inspect", "services"]).await.done();
+    assert_eq!(out, expected);
+}
+
+#[tokio::test]
+async fn on_global_members_are_matched_here_and_hostnames_come_from_the_zones() {
+    let cp = ControlPlane::start().await;
+    cp.list("/meshmultizoneservices", json!([redis(json!({}))]));
+    let mut stranger = member("other", "north", "Available", 1);
+    stranger["mesh"] = json!("payments");
+    cp.list(
+        "/meshservices",
+        json!([member("redis-x", "west", "Available", 1), stranger]),
+    );
+    let hostnames = json!({ "total": 1, "items": [ { "hostname": "redis.mzsvc.mesh.local", "zones": [ { "name": "east" }, { "name": "west" } ] } ] });
+    cp.answer(
+        "GET /meshes/default/meshmultizoneservices/redis/_hostnames?size=1000",
+        200,
+        hostnames,
+    );
+    let expected = "\
+MESH      NAME    VIP   HOSTNAMES                             PORTS                     SERVICES              CONDITIONS
+default   redis   -     redis.mzsvc.mesh.local (east, west)   6379/tcp, admin:80/http   west: Available 1/2   -
+";
+    assert_eq!(
+        cp.run(&["inspect", "meshmultizoneservices", "-A"]).await.done(),
+        expected
+    );
+}
+
+#[tokio::test]
+async fn one_service_in_full() {
+    let cp = ControlPlane::start().await;
+    cp.put("/meshes/default/meshmultizoneservices/redis", redis(status_in_a_zone()));
+    cp.list(
+        "/meshes/default/meshservices",
+        json!([member("redis", "east", "Available", 2)]),
+    );
+    let expected = "\
+Name:        redis
+Mesh:        default
+Resource:    redis
+VIP:         242.0.0.7
+Hostnames:   redis.mzsvc.mesh.local
+Ports:       6379/tcp, admin:80/http
+Selector:    kuma.io/display-name=redis
+Services:
+  ZONE   NAME    NAMESPACE   STATE       PROXIES   TLS
+  east   redis   -           Available   2/2       Ready
+  west   redis   -           gone        -         -
+Conditions:
+  TYPE                  STATUS   REASON         MESSAGE
+  MeshServicesMatched   True     MatchesFound   2 MeshServices match
+  ServicesAvailable     False    Unavailable    redis of west has no healthy proxy: start one
+";
+    assert_eq!(
+        cp.run(&["inspect", "meshmultizoneservice", "redis"]).await.done(),
+        expected
+    );
+
+    cp.put(
+        "/meshes/default/meshservices/redis",
+        member("redis", "east", "Available", 1),
+    );
+    let out = cp.run(&["inspect", "meshservice", "redis"]).await.done();
+    for line in [
+        "Zone:         east",
+        "Proxies:      1/2",
+        "Identities:   ServiceTag redis",
+        "Problems: none",
+    ] {
+        assert!(out.contains(line), "{line:?} is missing in\n{out}");
+    }
+    let empty = json!({ "total": 0, "items": [], "next": null });
+    cp.answer(
+        "GET /meshes/default/meshmultizoneservices?name=nope&size=1000",
+        200,
+        empty,
+    );
+    let error = cp.run(&["inspect", "mzsvc", "nope"]).await.error();
+    assert!(
+        error.contains("there is no MeshMultiZoneService nope in mesh default"),
+        "{error}"
+    );
+}
+
+fn overview(name: &str, inbound_states: &[&str], online: bool) -> Value {
+    let inbound: Vec<Value> = inbound_states
+        .iter()
+        .enumerate()
+        .map(|(index, state)| json!({ "port": 8080 + index, "state": state, "tags": { "kuma.io/service": "cart" } }))
+        .collect();
+    let mut subscription = json!({
+        "id": "1", "connectTime": "2025-02-03T09:00:00Z",
+        "status": { "lastUpdateTime": "2025-02-03T11:48:00Z", "total": { "responsesSent": "9", "responsesRejected": "1" },
+                    "rejections": [ { "type": "listener", "names": ["inbound"], "message": "no such filter" } ] },
+        "version": { "kumaDp": { "version": "2.9.13", "kumaCpCompatible": true },
+                     "envoy": { "version": "1.40.0", "kumaDpCompatible": true }, "dependencies": { "coredns": "1.11.3" } },
+    });
+    if !online {
+        subscription["disconnectTime"] = json!("2025-02-03T11:00:00Z");
+    }
+    json!({
+        "type": "DataplaneOverview", "mesh": "default", "name": name,
+        "dataplane": { "networking": { "address": "10.1.0.4", "inbound": inbound } },
+        "dataplaneInsight": { "subscriptions": [subscription],
+            "mTLS": { "certificateExpirationTime": "2025-02-04T09:00:00Z", "lastCertificateRegeneration": "2025-02-03T09:00:00Z",
+                      "certificateRegenerations": 4, "issuedBackend": "ca-1", "supportedBackends": ["ca-1"] } },
+    })
+}
+
+#[tokio::test]
+async fn dataplanes() {
+    let cp = ControlPlane::start().await;
+    let overviews = json!([
+        overview("a", &["Ready"], true),
+        overview("b", &["Ready", "NotReady"], true),
+        overview("c", &["NotReady"], true),
+        overview("d", &["Ready"], false),
+        { "type": "DataplaneOverview", "mesh": "default", "name": "new", "dataplane": { "networking": { "address": "10.1.0.5" } } },
+    ]);
+    let list = json!({ "total": 5, "items": overviews, "next": null });
+    let line =
+        "GET /meshes/default/dataplanes/_overview?tag=kuma.io%2Fservice%3Acart&tag=version%3A1&gateway=true&size=1000";
+    cp.answer(line, 200, list);
+    let flags = [
+        "inspect",
+        "dataplanes",
+        "--tag",
+        "kuma.io/service=cart",
+        "--tag",
+        "version=1",
+        "--gateway",
+    ];
+    let out = cp.run(&flags).await.done();
+    let rows: Vec<Vec<&str>> = out
+        .lines()
+        .map(|line| line.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect())
+        .collect();
+    let expected = [
+        "default",
+        "a",
+        "kuma.io/service=cart",
+        "Online",
+        "3h",
+        "12m",
+        "9",
+        "1",
+        "3h",
+        "2025-02-04 09:00:00",
+        "4",
+        "ca-1",
+        "ca-1",
+        "2.9.13",
+        "1.40.0",
+        "coredns: 1.11.3",
+        "Envoy rejects listener inbound: no such filter",
+    ];
+    assert_eq!(rows[0].len(), expected.len());
+    assert_eq!(rows[1], expected);
+    let states: Vec<&str> = rows[1..].iter().map(|row| row[3]).collect();
+    assert_eq!(
+        states,
+        ["Online", "Partially degraded", "Offline", "Offline", "Offline"]
+    );
+    assert_eq!(rows[5][4..9], ["never", "never", "0", "0", "never"]);
+}
+
+#[tokio::test]
+async fn zones_and_their_ingresses() {
+    let cp = ControlPlane::start().await;
+    let connected = json!({ "subscriptions": [ {
+        "connectTime": "2025-02-03T09:00:00Z", "status": { "lastUpdateTime": "2025-02-03T11:59:30Z", "total": { "responsesSent": "12" } },
+        "version": { "kumaCp": { "version": "2.9.13" } }, "config": "{\"store\":{\"type\":\"sqlite\"}}",
+    } ] });
+    cp.list(
+        "/zones/_overview",
+        json!([
+            { "type": "ZoneOverview", "name": "east", "zone": {}, "zoneInsight": connected },
+            { "type": "ZoneOverview", "name": "south", "zone": { "enabled": false }, "zoneInsight": connected },
+            { "type": "ZoneOverview", "name": "west", "zone": {} },
+        ]),
+    );
+    let expected = "\
+NAME    STATUS     LAST CONNECTED AGO   LAST UPDATED AGO   TOTAL UPDATES   TOTAL ERRORS   ZONE-CP VERSION   BACKEND
+east    Online     3h                   30s                12              0              2.9.13            sqlite
+south   Disabled   3h                   30s                12              0              2.9.13            sqlite
+west    Offline    never                never              0               0              -                 -
+";
+    assert_eq!(cp.run(&["inspect", "zones"]).await.done(), expected);
+
+    cp.list("/zone-ingresses/_overview", json!([ {
+        "type": "ZoneIngressOverview", "name": "ingress-1",
+        "zoneIngress": { "zone": "east", "networking": { "address": "10.0.0.1", "port": 10001, "advertisedAddress": "192.0.2.1", "advertisedPort": 10001 } },
+        "zoneIngressInsight": { "subscriptions": [ { "connectTime": "2025-02-03T11:59:00Z", "version": { "envoy": { "version": "1.40.0" } } } ] },
+    } ]));
+    let out = cp.run(&["inspect", "zone-ingresses"]).await.done();
+    assert!(out.contains("ingress-1   Online   1m"), "{out}");
+    assert!(
+        out.lines()
+            .nth(1)
+            .unwrap()
+            .ends_with("1.40.0          east   192.0.2.1:10001"),
+        "{out}"
+    );
+}
+
+#[tokio::test]
+async fn meshes_are_counted_from_their_resources() {
+    let cp = ControlPlane::start().await;
+    cp.list(
+        "/meshes",
+        json!([{ "type": "Mesh", "name": "default" }, { "type": "Mesh", "name": "empty" }]),
+    );
+    cp.list(
+        "/dataplanes/_overview",
+        json!([overview("a", &["Ready"], true), overview("d", &["Ready"], false)]),
+    );
+    cp.list("/meshservices", json!([member("redis", "east", "Available", 2)]));
+    cp.list("/meshmultizoneservices", json!([redis(json!({}))]));
+    let expected = "\
+MESH      MTLS   DATAPLANES   SERVICES   MULTI-ZONE SERVICES
+default   off    1/2          1/1        1
+empty     off    0/0          0/0        0
+";
+    assert_eq!(cp.run(&["inspect", "meshes"]).await.done(), expected);
+}
+
+#[tokio::test]
+async fn one_proxy_in_full_and_what_its_envoy_says() {
+    let cp = ControlPlane::start().await;
+    let mut proxy = overview("cart-1", &["Ready", "NotReady"], true);
+    proxy["type"] = json!("DataplaneOverview");
+    cp.put("/meshes/default/dataplanes/cart-1/_overview", proxy);
+    let out = cp.run(&["inspect", "dataplane", "cart-1"]).await.done();
+    for line in [
+        "Status:              Partially degraded",
+        "Address:             10.1.0.4",
+        "  8081   NotReady   kuma.io/service=cart",
+    ] {
+        assert!(out.contains(line), "{line:?} is missing in\n{out}");
+    }
+    cp.answer("GET /meshes/default/dataplanes/cart-1/stats", 200, "cluster.x: 1\n");
+    assert_eq!(
+        cp.run(&["inspect", "dataplane", "cart-1", "--type", "stats"])
+            .await
+            .done(),
+        "cluster.x: 1\n"
+    );
+    cp.answer(
+        "GET /meshes/default/dataplanes/cart-1/xds?include_eds=true",
+        200,
+        json!({ "configs": [] }),
+    );
+    let dump = cp
+        .run(&["inspect", "dataplane", "cart-1", "--type", "config-dump"])
+        .await
+        .done();
+    assert_eq!(dump, "{\n  \"configs\": []\n}\n");
+    cp.answer(
+        "GET /meshes/default/dataplanes/cart-1/_config?shadow=true&include=diff",
+        200,
+        json!({}),
+    );
+    let flags = [
+        "inspect",
+        "dataplane",
+        "cart-1",
+        "--type",
+        "config",
+        "--shadow",
+        "--include",
+        "diff",
+    ];
+    assert_eq!(cp.run(&flags).await.done(), "{}\n");
+    cp.answer("GET /zoneingresses/in-1/clusters", 200, "a::b\n");
+    assert_eq!(
+        cp.run(&["inspect", "zoneingress", "in-1", "--type", "clusters"])
+            .await
+            .done(),
+        "a::b\n"
+    );
+    let error = cp.run(&["inspect", "dataplane", "nope"]).await.error();
+    assert!(
+        error.starts_with("there is no Dataplane nope in mesh default"),
+        "{error}"
+    );
+}

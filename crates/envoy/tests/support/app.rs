@@ -1,0 +1,84 @@
+//! Applications behind sidecars. They stop with their value.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+pub struct App {
+    address: SocketAddr,
+    status: Arc<AtomicU16>,
+    stop: Arc<AtomicBool>,
+}
+
+impl App {
+    /// An HTTP/1.1 server that answers with its name, followed by the request's head.
+    pub fn http(name: &str) -> Self {
+        Self::start(name, http)
+    }
+
+    /// A TCP server that reads one line, answers `<name>: <line>` and closes.
+    pub fn line(name: &str) -> Self {
+        Self::start(name, line)
+    }
+
+    fn start(name: &str, serve: fn(TcpStream, &str, u16) -> std::io::Result<()>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (status, stop) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicBool::new(false)));
+        let name = name.to_owned();
+        let (its_status, its_stop) = (Arc::clone(&status), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if its_stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (name, status) = (name.clone(), Arc::clone(&its_status));
+                std::thread::spawn(move || serve(stream, &name, status.load(Ordering::SeqCst)));
+            }
+        });
+        Self { address, status, stop }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// What an HTTP application answers on connections from now on.
+    pub fn set_status(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // Wakes the thread, which closes the listener.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// A port on which nobody listens.
+pub fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn http(stream: TcpStream, name: &str, status: u16) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    let mut head = String::new();
+    while reader.read_line(&mut head)? > 2 {}
+    let body = format!("{name}\n{head}");
+    // One answer a connection, so that a changed status shows at once.
+    write!(
+        writer,
+        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn line(stream: TcpStream, name: &str, _: u16) -> std::io::Result<()> {
+    let mut line = String::new();
+    BufReader::new(stream.try_clone()?).read_line(&mut line)?;
+    (&stream).write_all(format!("{name}: {line}").as_bytes())
+}

@@ -1,0 +1,250 @@
+//! Everything that is projected is accepted by a real Envoy, word for word as a control plane would send it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::process::Command;
+
+use envoy_types::pb::envoy::config::bootstrap::v3::{Bootstrap, bootstrap::DynamicResources};
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use meshspan_envoy::{
+    BootstrapParams, Encoded, ProxyOptions, bootstrap, destination_cluster, outbound_listener, secrets,
+};
+use meshspan_identity::{Ca, WorkloadRequest};
+use meshspan_model::kinds::dataplane::IpFamilyMode;
+use meshspan_world::view::{InboundTls, Permission, Protocol};
+use prost::Message;
+use support::binary::envoy_binary;
+use support::inputs::*;
+use support::static_config::{self, static_resources};
+use time::{Duration, OffsetDateTime};
+
+const PROTOCOLS: [Protocol; 4] = [Protocol::Tcp, Protocol::Http, Protocol::Http2, Protocol::Grpc];
+const ID: &str = "spiffe://default/backend";
+
+#[test]
+fn destinations() {
+    let mut resources = Vec::new();
+    let mut explicit_port = 1000;
+    for protocol in PROTOCOLS {
+        for (variant, encrypted, remote) in [("plain", false, false), ("tls", true, false), ("cross", true, true)] {
+            let section = format!("{}-{variant}", protocol_name(protocol));
+            let mut one = destination("backend", &section, protocol);
+            if encrypted {
+                one = over_tls(one, &[ID, "spiffe://default/other"]);
+            }
+            let mut localities = vec![own_zone(vec![ready(1), unready(2)])];
+            if remote {
+                localities.push(other_zone("west", vec![ready(3)]));
+            }
+            let one = with_localities(one, localities);
+            resources.push(destination_cluster(&one));
+            explicit_port += 1;
+            resources.push(outbound_listener(&outbound(
+                &one,
+                "243.0.0.1".parse().unwrap(),
+                explicit_port,
+                false,
+            )));
+            resources.push(outbound_listener(&outbound(
+                &one,
+                "::1".parse().unwrap(),
+                explicit_port,
+                true,
+            )));
+        }
+    }
+    accepts(&resources);
+}
+
+#[test]
+fn nobody_to_trust() {
+    accepts(&[destination_cluster(&over_tls(
+        destination("backend", "http", Protocol::Http),
+        &[],
+    ))]);
+}
+
+#[test]
+fn sidecars() {
+    let inbounds = || {
+        let mut all: Vec<_> = PROTOCOLS
+            .iter()
+            .zip(8000..)
+            .map(|(&protocol, port)| inbound("web", protocol_name(protocol), port, port + 1000, protocol))
+            .collect();
+        // The application on the address of the host: dialled from 127.0.0.6.
+        all[0].service_address = String::new();
+        all
+    };
+    let options = ProxyOptions {
+        socket_mark: 4660,
+        ipv6: true,
+    };
+    for inbound_tls in [InboundTls::Off, InboundTls::Strict, InboundTls::Permissive] {
+        for (permission, passthrough, family) in [
+            (Permission::AllowAll, true, Some(IpFamilyMode::DualStack)),
+            (Permission::DenyAll, false, Some(IpFamilyMode::IPv4)),
+            (Permission::AllowAll, true, None),
+        ] {
+            let mut one = sidecar("web-1", inbounds());
+            std::sync::Arc::make_mut(&mut one.dataplane).networking.address = "10.0.0.1".to_owned();
+            one.inbound_tls = inbound_tls;
+            one.permission = permission;
+            one.passthrough = passthrough;
+            match family {
+                Some(mode) => one = intercepted(one, mode),
+                None => {
+                    let backend = destination("backend", "http", Protocol::Http);
+                    one.outbounds = vec![
+                        outbound(&backend, LOCALHOST, 80, true),
+                        outbound(&backend, LOCALHOST, 81, true),
+                    ];
+                }
+            }
+            accepts(&meshspan_envoy::sidecar(&one, &options));
+        }
+    }
+}
+
+#[test]
+fn ingresses() {
+    let backend = || over_tls(destination("backend", "http", Protocol::Http), &[ID]);
+    let redis = over_tls(destination("redis", "6379", Protocol::Tcp), &[ID]);
+    let plain = destination("plain", "http", Protocol::Http);
+    // Another destination with the same server name must not cost the listener.
+    let mut twin = backend();
+    twin.key.section = "twin".to_owned();
+    accepts(&meshspan_envoy::ingress(&ingress(
+        "east",
+        10001,
+        vec![backend(), redis, plain.clone(), twin, backend()],
+    )));
+    accepts(&meshspan_envoy::ingress(&ingress("east", 10001, Vec::new())));
+    accepts(&meshspan_envoy::ingress(&ingress("east", 10001, vec![plain])));
+}
+
+#[test]
+fn certificates() {
+    let now = OffsetDateTime::now_utc();
+    let ca = Ca::generate_builtin(MESH, 2048, now, Duration::days(1)).unwrap();
+    let request = WorkloadRequest::for_dataplane(
+        MESH,
+        [("kuma.io/service".to_owned(), ["web".to_owned()].into())].into(),
+        now,
+        Duration::hours(1),
+    );
+    let cert = ca.issue_workload(&request.unwrap()).unwrap();
+    accepts(&[
+        secrets::identity(MESH, &cert.cert_chain_pem, &cert.key_pem),
+        secrets::trust_bundle(MESH, ca.cert_pem()),
+    ]);
+}
+
+#[test]
+fn bootstraps() {
+    let ca = Ca::generate_builtin(MESH, 2048, OffsetDateTime::now_utc(), Duration::days(1)).unwrap();
+    for host in ["localhost", "127.0.0.1", "::1"] {
+        for socket_mark in [0, 4660] {
+            let params = BootstrapParams {
+                socket_mark,
+                ..bootstrap_params(host, ca.cert_pem())
+            };
+            validate("bootstrap.yaml", bootstrap(&params).to_string().as_bytes());
+        }
+    }
+    let mut zone_ingress = bootstrap_params("localhost", ca.cert_pem());
+    zone_ingress.proxy_type = bootstrap::ProxyType::Ingress;
+    zone_ingress.mesh = String::new();
+    zone_ingress.token = String::new();
+    validate("bootstrap.json", bootstrap(&zone_ingress).to_string().as_bytes());
+}
+
+#[test]
+fn names_are_unique() {
+    let mut one = intercepted(
+        sidecar("web-1", vec![inbound("web", "a", 1, 2, Protocol::Tcp)]),
+        IpFamilyMode::DualStack,
+    );
+    let backend = destination("backend", "http", Protocol::Http);
+    one.outbounds = vec![
+        outbound(&backend, LOCALHOST, 80, true),
+        outbound(&backend, LOCALHOST, 80, true),
+    ];
+    let resources = meshspan_envoy::sidecar(&one, &OPTIONS);
+    let listeners = static_config::names(&resources, meshspan_envoy::ResourceType::Listener);
+    assert_eq!(
+        listeners,
+        [
+            "outbound:127.0.0.1:80",
+            "self_inbound_dp_a",
+            "self_transparentproxy_passthrough_inbound_ipv4",
+            "self_transparentproxy_passthrough_inbound_ipv6",
+            "self_transparentproxy_passthrough_outbound_ipv4",
+            "self_transparentproxy_passthrough_outbound_ipv6",
+        ]
+    );
+    static_config::names(&resources, meshspan_envoy::ResourceType::Cluster);
+}
+
+/// Envoy accepts the resources as they are, with a control plane as source of endpoints and secrets.
+fn accepts(resources: &[Encoded]) {
+    let mut all = static_resources(resources);
+    all.clusters.push(Cluster {
+        name: "cp".to_owned(),
+        ..Default::default()
+    });
+    let ads_config = core::ApiConfigSource {
+        api_type: core::api_config_source::ApiType::DeltaGrpc.into(),
+        transport_api_version: core::ApiVersion::V3.into(),
+        grpc_services: vec![core::GrpcService {
+            target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
+                core::grpc_service::EnvoyGrpc {
+                    cluster_name: "cp".to_owned(),
+                    ..Default::default()
+                },
+            )),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let bootstrap = Bootstrap {
+        node: Some(core::Node {
+            id: "test".to_owned(),
+            cluster: "test".to_owned(),
+            ..Default::default()
+        }),
+        static_resources: Some(all),
+        dynamic_resources: Some(DynamicResources {
+            ads_config: Some(ads_config),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    validate("bootstrap.pb", &bootstrap.encode_to_vec());
+}
+
+fn validate(file: &str, bootstrap: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(file);
+    std::fs::write(&path, bootstrap).unwrap();
+    let output = Command::new(envoy_binary())
+        .args([
+            "--mode",
+            "validate",
+            "--log-level",
+            "warning",
+            "--config-path",
+            path.to_str().unwrap(),
+        ])
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "Envoy rejects the configuration:\n{log}");
+    assert!(
+        !log.contains("deprecated"),
+        "Envoy warns about the configuration:\n{log}"
+    );
+}

@@ -1,0 +1,115 @@
+//! Versions are functions of content.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use meshspan_envoy::{
+    Encoded, destination_cluster, destination_endpoints, ingress_cluster, ingress_endpoints, outbound_listener,
+};
+use meshspan_model::kinds::dataplane::IpFamilyMode;
+use meshspan_world::view::{Destination, Endpoint, Locality, Protocol};
+use proptest::prelude::*;
+use support::inputs::*;
+
+fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
+    prop::collection::btree_set((1..60000u16, any::<bool>()), 0..4).prop_map(|all| {
+        all.into_iter()
+            .map(|(port, is_ready)| Endpoint {
+                ready: is_ready,
+                ..ready(port)
+            })
+            .collect()
+    })
+}
+
+fn destinations() -> impl Strategy<Value = Destination> {
+    let protocol = prop_oneof![
+        Just(Protocol::Tcp),
+        Just(Protocol::Http),
+        Just(Protocol::Http2),
+        Just(Protocol::Grpc)
+    ];
+    let ids = prop::option::of(prop::collection::btree_set("spiffe://default/[a-c]", 0..3));
+    (("[a-b]", "[c-d]", protocol), ids, endpoints(), endpoints()).prop_map(
+        |((name, section, protocol), ids, here, there)| {
+            let mut one = destination(&name, &section, protocol);
+            if let Some(ids) = ids {
+                one = over_tls(one, &ids.iter().map(String::as_str).collect::<Vec<_>>());
+            }
+            let localities: Vec<Locality> = vec![own_zone(here), other_zone("west", there)];
+            with_localities(one, localities)
+        },
+    )
+}
+
+fn project(destination: &Destination) -> Vec<Encoded> {
+    let address = "243.0.0.1".parse().unwrap();
+    vec![
+        destination_cluster(destination),
+        destination_endpoints(destination),
+        outbound_listener(&outbound(destination, address, 80, false)),
+        ingress_cluster(destination),
+        ingress_endpoints(destination),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn equal_content_has_equal_versions(one in destinations()) {
+        let first = project(&one);
+        for _ in 0..8 {
+            prop_assert_eq!(&project(&one.clone()), &first);
+        }
+    }
+
+    /// A change of readiness or place is seen in the endpoints, and there only.
+    #[test]
+    fn endpoints_change_alone(one in destinations(), other in endpoints()) {
+        let mut changed = one.clone();
+        changed.localities[0].endpoints = other;
+        let (before, after) = (project(&one), project(&changed));
+        let same = one.localities == changed.localities;
+        for (a, b) in before.iter().zip(&after) {
+            let is_endpoints = a.resource_type == meshspan_envoy::ResourceType::Endpoint;
+            prop_assert_eq!(a.version == b.version, same || !is_endpoints, "{:?} {:?}", a, b);
+        }
+    }
+}
+
+#[test]
+fn sidecars_have_equal_versions_again_and_again() {
+    let inbounds =
+        || [("a", Protocol::Grpc), ("b", Protocol::Tcp)].map(|(name, protocol)| inbound("web", name, 80, 81, protocol));
+    let one = || intercepted(sidecar("web-1", inbounds().into()), IpFamilyMode::DualStack);
+    let first = meshspan_envoy::sidecar(&one(), &OPTIONS);
+    for _ in 0..50 {
+        assert_eq!(meshspan_envoy::sidecar(&one(), &OPTIONS), first);
+    }
+}
+
+#[test]
+fn different_content_has_different_versions() {
+    let base = || over_tls(destination("backend", "http", Protocol::Http), &["spiffe://default/a"]);
+    let more_ids = over_tls(base(), &["spiffe://default/a", "spiffe://default/b"]);
+    let mut grpc = base();
+    grpc.protocol = Protocol::Grpc;
+    let remote = with_localities(base(), vec![other_zone("west", vec![ready(1)])]);
+    let clusters = [base(), more_ids, destination("backend", "http", Protocol::Http), remote];
+    let versions: BTreeMap<_, _> = clusters
+        .iter()
+        .map(|one| (destination_cluster(one).version, ()))
+        .collect();
+    assert_eq!(versions.len(), clusters.len());
+    let listener = |one: &Destination| outbound_listener(&outbound(one, LOCALHOST, 80, true)).version;
+    assert_ne!(listener(&base()), listener(&grpc));
+}
+
+#[test]
+fn debug_output_does_not_show_keys() {
+    let secret = meshspan_envoy::secrets::identity(MESH, "CHAIN", "VERYSECRET");
+    assert!(!format!("{secret:?}").contains("VERYSECRET"));
+    assert_eq!(&*secret.name, "identity_cert:secret:default");
+}

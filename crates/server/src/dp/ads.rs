@@ -1,0 +1,141 @@
+//! Envoy's stream: who connects, what it brings, and where its configuration comes from.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use envoy_types::pb::google::protobuf::value::Kind as ProtoKind;
+use envoy_types::pb::google::protobuf::{Struct, Value as ProtoValue};
+use meshspan_envoy::ProxyOptions;
+use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::dataplane_insight::ProxyVersion;
+use meshspan_xds::proto::ads::Node;
+use meshspan_xds::{ControlPlane, ProxyFeed, Session, StreamEvent};
+use tonic::Status;
+
+use super::{DataPlane, auth, registration};
+use crate::engine::ProxyId;
+
+/// Serves Envoys.
+pub(super) struct Ads(pub(super) Arc<DataPlane>);
+
+impl ControlPlane for Ads {
+    async fn open(&self, node: Node, token: Option<String>, peer: Option<SocketAddr>) -> Result<Session, Status> {
+        let result = open(&self.0, &node, token.as_deref()).await;
+        if let Err(status) = &result {
+            tracing::warn!(node = node.id, ?peer, reason = status.message(), "proxy was not let in");
+        }
+        result
+    }
+}
+
+async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<&str>) -> Result<Session, Status> {
+    let id = parse_id(&node.id)?;
+    let metadata = Metadata(node.metadata.as_ref());
+    let brought = match metadata.text("dataplane.resource") {
+        "" => None,
+        text => Some(registration::read(&id, text).map_err(Status::invalid_argument)?),
+    };
+    let dataplane = dataplane_of(plane, &id, brought.as_ref());
+    auth::check(plane, &id, token, dataplane.as_ref())?;
+    let stream = plane.next_stream();
+    registration::register(plane, &id, brought.as_ref(), stream).await?;
+    plane.insights.connected(&*plane.store, &id, stream, metadata.version());
+    let (feed, receiver) = ProxyFeed::new();
+    let options = ProxyOptions {
+        socket_mark: metadata.text("socketMark").parse().unwrap_or(0),
+        ipv6: metadata.flag("ipv6Enabled").unwrap_or(true),
+    };
+    let stopping = || Status::unavailable("the control plane is stopping");
+    plane.engine.proxy_connected(id.clone(), stream, feed, options).await.map_err(|_| stopping())?;
+    tracing::info!(mesh = id.0, proxy = id.1, "proxy connected");
+    let (plane, brought) = (plane.clone(), brought.is_some());
+    Ok(Session { feed: receiver, events: Box::new(move |event| on_event(&plane, &id, stream, brought, &event)) })
+}
+
+/// The Dataplane whose tags count: the one that is brought, else the one that is stored.
+fn dataplane_of(plane: &DataPlane, id: &ProxyId, brought: Option<&meshspan_model::Resource>) -> Option<Dataplane> {
+    if id.0.is_empty() {
+        return None;
+    }
+    match brought {
+        Some(resource) => resource.parse().ok(),
+        None => plane.store.get(&registration::key(id)).and_then(|stored| stored.resource.parse().ok()),
+    }
+}
+
+fn on_event(plane: &Arc<DataPlane>, id: &ProxyId, stream: u64, brought: bool, event: &StreamEvent) {
+    match event {
+        StreamEvent::Nacked { ty, message, resources, .. } => {
+            let names = resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            tracing::error!(mesh = id.0, proxy = id.1, type = %ty, resources = names, message, "Envoy rejected configuration; it keeps the last good one");
+        }
+        StreamEvent::Closed { .. } => {
+            let (engine, id) = (plane.engine.clone(), id.clone());
+            // Fails only if the engine has stopped.
+            plane.tasks.spawn(async move { engine.proxy_disconnected(id, stream).await });
+            if plane.stop.is_cancelled() {
+                return;
+            }
+        }
+        _ => {}
+    }
+    plane.insights.event(id, stream, event);
+    if matches!(event, StreamEvent::Closed { .. }) {
+        tracing::info!(mesh = id.0, proxy = id.1, "proxy disconnected");
+        if brought {
+            registration::deregister_later(plane, id.clone(), stream);
+        }
+    }
+}
+
+/// `<mesh>.<name>`; the mesh is empty for zone proxies.
+pub(super) fn parse_id(id: &str) -> Result<ProxyId, Status> {
+    match id.split_once('.') {
+        Some((mesh, name)) if !name.is_empty() && id.len() <= 512 => Ok((mesh.to_owned(), name.to_owned())),
+        _ => Err(Status::invalid_argument(format!("node id \"{id}\" must be <mesh>.<name>"))),
+    }
+}
+
+/// The node metadata that the bootstrap put there.
+struct Metadata<'a>(Option<&'a Struct>);
+
+impl Metadata<'_> {
+    fn value(&self, key: &str) -> Option<&ProtoKind> {
+        self.0?.fields.get(key)?.kind.as_ref()
+    }
+
+    fn text(&self, key: &str) -> &str {
+        match self.value(key) {
+            Some(ProtoKind::StringValue(text)) => text,
+            _ => "",
+        }
+    }
+
+    fn flag(&self, key: &str) -> Option<bool> {
+        match self.value(key) {
+            Some(ProtoKind::BoolValue(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    fn version(&self) -> ProxyVersion {
+        match self.value("version") {
+            Some(ProtoKind::StructValue(fields)) => serde_json::from_value(json(fields)).unwrap_or_default(),
+            _ => ProxyVersion::default(),
+        }
+    }
+}
+
+fn json(fields: &Struct) -> serde_json::Value {
+    let member = |(key, value): (&String, &ProtoValue)| {
+        let value = match &value.kind {
+            Some(ProtoKind::StringValue(text)) => text.as_str().into(),
+            Some(ProtoKind::BoolValue(flag)) => (*flag).into(),
+            Some(ProtoKind::NumberValue(number)) => (*number).into(),
+            Some(ProtoKind::StructValue(inner)) => json(inner),
+            _ => serde_json::Value::Null,
+        };
+        (key.clone(), value)
+    };
+    serde_json::Value::Object(fields.fields.iter().map(member).collect())
+}

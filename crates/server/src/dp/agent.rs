@@ -1,0 +1,124 @@
+//! The agents' stream: DNS records and probes go down, health comes up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_xds::proto::agent::control_plane_message::Message;
+use meshspan_xds::proto::agent::{ControlPlaneMessage, HealthCheckPlan, HealthReport, Hello};
+use meshspan_xds::{AgentEvent, AgentPlane, AgentSession, DnsDiff};
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+use super::{DataPlane, auth, health, registration};
+use crate::engine::{ProxyId, ProxyWatch};
+
+/// Messages that may wait for a slow agent; the newest state is sent when it reads again.
+const QUEUE: usize = 8;
+/// How long an agent may be ahead of its Envoy, whose stream registers the Dataplane.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves agents.
+pub(super) struct Agents(pub(super) Arc<DataPlane>);
+
+impl AgentPlane for Agents {
+    async fn open(&self, hello: Hello, token: Option<String>, peer: Option<SocketAddr>) -> Result<AgentSession, Status> {
+        let result = open(&self.0, &hello, token.as_deref()).await;
+        if let Err(status) = &result {
+            tracing::warn!(mesh = hello.mesh, proxy = hello.name, ?peer, reason = status.message(), "agent was not let in");
+        }
+        result
+    }
+}
+
+async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<&str>) -> Result<AgentSession, Status> {
+    let mesh = if hello.proxy_type == "ingress" { String::new() } else { hello.mesh.clone() };
+    let id: ProxyId = (mesh, hello.name.clone());
+    let dataplane = registered(plane, &id).await?;
+    auth::check(plane, &id, token, dataplane.as_ref())?;
+    let watch = plane.engine.watch(id.clone()).await.map_err(|_| Status::unavailable("the control plane is stopping"))?;
+    let (outgoing, receiver) = mpsc::channel(QUEUE);
+    let ttl = u32::try_from(plane.settings.dns_server.ttl.0.as_secs()).unwrap_or(u32::MAX);
+    plane.tasks.spawn(feed(watch, hello.wants_dns, ttl, outgoing, plane.stop.clone()));
+    // The newest report counts; the sender is dropped with the stream, which ends the task.
+    let (reports, found) = watch::channel(None);
+    plane.tasks.spawn(take_reports(plane.clone(), id, found));
+    let events = move |event| {
+        if let AgentEvent::Health(report) = event {
+            reports.send_replace(Some(report));
+        }
+    };
+    Ok(AgentSession { outgoing: receiver, events: Box::new(events) })
+}
+
+/// Waits until the proxy's resource is stored.
+async fn registered(plane: &DataPlane, id: &ProxyId) -> Result<Option<Dataplane>, Status> {
+    let key = registration::key(id);
+    let mut changes = plane.store.subscribe();
+    let wait = async {
+        loop {
+            if let Some(stored) = changes.snapshot().get(&key) {
+                return Some(stored.resource.clone());
+            }
+            changes.next().await?;
+        }
+    };
+    match tokio::time::timeout(REGISTRATION_TIMEOUT, wait).await {
+        Ok(Some(resource)) if id.0.is_empty() => {
+            drop(resource);
+            Ok(None)
+        }
+        Ok(Some(resource)) => Ok(resource.parse().ok()),
+        Ok(None) => Err(Status::unavailable("the control plane is stopping")),
+        Err(_) => Err(Status::not_found(format!("{key} does not exist: its Envoy has not connected"))),
+    }
+}
+
+async fn take_reports(plane: Arc<DataPlane>, id: ProxyId, mut found: watch::Receiver<Option<HealthReport>>) {
+    while found.changed().await.is_ok() {
+        let report = found.borrow_and_update().clone();
+        if let Some(report) = report {
+            health::store(&plane, &id, &report).await;
+        }
+    }
+}
+
+/// Sends the newest DNS records and probes whenever they change.
+async fn feed(
+    mut watch: ProxyWatch,
+    wants_dns: bool,
+    ttl: u32,
+    outgoing: mpsc::Sender<Result<ControlPlaneMessage, Status>>,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let mut diff = DnsDiff::new(ttl);
+    let mut sent_plan: Option<HealthCheckPlan> = None;
+    loop {
+        let plan = watch.view.borrow_and_update().as_ref().map(|view| health::plan(&view.sidecar.dataplane)).unwrap_or_default();
+        if sent_plan.as_ref() != Some(&plan) {
+            sent_plan = Some(plan.clone());
+            if send(&outgoing, Message::HealthChecks(plan)).await.is_err() {
+                return;
+            }
+        }
+        if wants_dns {
+            let table = watch.dns.borrow_and_update().clone();
+            if let Some(update) = diff.update(table)
+                && send(&outgoing, Message::Dns(update)).await.is_err()
+            {
+                return;
+            }
+        }
+        tokio::select! {
+            () = outgoing.closed() => return,
+            () = stop.cancelled() => return,
+            changed = watch.view.changed() => if changed.is_err() { return },
+            changed = watch.dns.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn send(outgoing: &mpsc::Sender<Result<ControlPlaneMessage, Status>>, message: Message) -> Result<(), ()> {
+    outgoing.send(Ok(ControlPlaneMessage { message: Some(message) })).await.map_err(|_| ())
+}

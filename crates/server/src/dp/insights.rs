@@ -1,0 +1,210 @@
+//! What is known of each proxy's connections, kept in its insight (`spec/resources.md` §2.5, §7).
+//!
+//! Connects, disconnects, certificates and rejections are stored at once; pure counters are gathered for a while.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use meshspan_model::kinds::dataplane_insight::{
+    DataplaneInsight, DiscoverySubscription, MtlsInsight, ProxyVersion, Rejection, ServiceStats, ZoneIngressInsight,
+};
+use meshspan_model::{Kind, Resource, ResourceKey};
+use meshspan_store::{Store, StoreError, Write};
+use meshspan_xds::{ResourceType, StreamEvent};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::registration;
+use crate::engine::{CertificateNews, ProxyId};
+
+/// Subscriptions that are kept.
+const KEPT: usize = 2;
+
+/// Insights of the proxies that are or were connected to this process.
+pub struct Insights {
+    state: Mutex<State>,
+    changed: Notify,
+    instance_id: String,
+    flush_interval: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    proxies: BTreeMap<ProxyId, Known>,
+    urgent: BTreeSet<ProxyId>,
+    counted: BTreeSet<ProxyId>,
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    subscriptions: Vec<DiscoverySubscription>,
+    mtls: Option<MtlsInsight>,
+    stream: u64,
+}
+
+impl Insights {
+    /// Knows nothing yet.
+    pub fn new(instance_id: String, flush_interval: Duration) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), instance_id, flush_interval }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A proxy connected. What another process, or this one before it was killed, left open is closed.
+    pub(super) fn connected(&self, store: &dyn Store, id: &ProxyId, stream: u64, version: ProxyVersion) {
+        let now = OffsetDateTime::now_utc();
+        let mut state = self.lock();
+        let known = state.proxies.entry(id.clone()).or_insert_with(|| stored(store, id));
+        for open in known.subscriptions.iter_mut().filter(|subscription| subscription.disconnect_time.is_none()) {
+            open.disconnect_time = Some(now);
+        }
+        known.stream = stream;
+        known.subscriptions.push(DiscoverySubscription {
+            id: uuid::Uuid::new_v4().to_string(),
+            control_plane_instance_id: self.instance_id.clone(),
+            connect_time: Some(now),
+            version: Some(version),
+            ..DiscoverySubscription::default()
+        });
+        let surplus = known.subscriptions.len().saturating_sub(KEPT);
+        known.subscriptions.drain(..surplus);
+        state.urgent.insert(id.clone());
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Something happened on a stream.
+    pub(super) fn event(&self, id: &ProxyId, stream: u64, event: &StreamEvent) {
+        let now = OffsetDateTime::now_utc();
+        let mut state = self.lock();
+        let Some(known) = state.proxies.get_mut(id).filter(|known| known.stream == stream) else { return };
+        let Some(subscription) = known.subscriptions.last_mut() else { return };
+        let status = &mut subscription.status;
+        status.last_update_time = Some(now);
+        let mut urgent = false;
+        match event {
+            StreamEvent::Sent { ty, .. } => count(status, *ty, |stats| stats.responses_sent += 1),
+            StreamEvent::Acked { ty, .. } => count(status, Some(*ty), |stats| stats.responses_acknowledged += 1),
+            StreamEvent::Nacked { ty, .. } => count(status, Some(*ty), |stats| stats.responses_rejected += 1),
+            StreamEvent::Rejections { ty, rejected } => {
+                let name = type_name(*ty);
+                status.rejections.retain(|rejection| rejection.resource_type != name);
+                status.rejections.extend(rejected.iter().map(|(resource, rejection)| Rejection {
+                    resource_type: name.to_owned(),
+                    names: vec![resource.to_string()],
+                    message: rejection.message.clone(),
+                }));
+                urgent = true;
+            }
+            StreamEvent::Closed { .. } => {
+                subscription.disconnect_time = Some(now);
+                urgent = true;
+            }
+        }
+        if urgent {
+            state.urgent.insert(id.clone());
+        } else {
+            state.counted.insert(id.clone());
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// A certificate was issued, or is no longer in use.
+    pub fn certificate(&self, news: CertificateNews) {
+        let mut state = self.lock();
+        let Some(known) = state.proxies.get_mut(&news.proxy) else { return };
+        let before = known.mtls.take();
+        known.mtls = news.issued.map(|issued| MtlsInsight {
+            certificate_expiration_time: Some(issued.expires_at),
+            last_certificate_regeneration: Some(issued.issued_at),
+            certificate_regenerations: before.map_or(0, |before| before.certificate_regenerations) + 1,
+            supported_backends: vec![issued.backend.clone()],
+            issued_backend: issued.backend,
+        });
+        state.urgent.insert(news.proxy);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Stores what changed until `stop`.
+    pub async fn run(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
+        loop {
+            let counters_wait = !self.lock().counted.is_empty();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(self.flush_interval), if counters_wait => {
+                    let mut state = self.lock();
+                    let counted = std::mem::take(&mut state.counted);
+                    state.urgent.extend(counted);
+                }
+            }
+            let due: Vec<_> = {
+                let mut state = self.lock();
+                let due = std::mem::take(&mut state.urgent);
+                due.into_iter().filter_map(|id| Some((id.clone(), state.proxies.get(&id)?.clone()))).collect()
+            };
+            for (id, known) in due {
+                self.lock().counted.remove(&id);
+                save(&*store, &id, known).await;
+            }
+        }
+    }
+}
+
+fn count(status: &mut meshspan_model::kinds::dataplane_insight::DiscoverySubscriptionStatus, ty: Option<ResourceType>, add: impl Fn(&mut ServiceStats)) {
+    add(&mut status.total);
+    match ty {
+        Some(ResourceType::Cluster) => add(&mut status.cds),
+        Some(ResourceType::Endpoint) => add(&mut status.eds),
+        Some(ResourceType::Listener) => add(&mut status.lds),
+        Some(ResourceType::Route) => add(&mut status.rds),
+        Some(ResourceType::Secret) | None => {}
+    }
+}
+
+fn type_name(ty: ResourceType) -> &'static str {
+    match ty {
+        ResourceType::Cluster => "cluster",
+        ResourceType::Endpoint => "endpoint",
+        ResourceType::Secret => "secret",
+        ResourceType::Listener => "listener",
+        ResourceType::Route => "route",
+    }
+}
+
+fn insight_key(id: &ProxyId) -> ResourceKey {
+    let kind = if id.0.is_empty() { Kind::ZoneIngressInsight } else { Kind::DataplaneInsight };
+    ResourceKey::new(kind, id.0.as_str(), id.1.as_str())
+}
+
+fn stored(store: &dyn Store, id: &ProxyId) -> Known {
+    let Some(stored) = store.get(&insight_key(id)) else { return Known::default() };
+    if id.0.is_empty() {
+        let insight: ZoneIngressInsight = stored.resource.parse().unwrap_or_default();
+        return Known { subscriptions: insight.subscriptions, ..Known::default() };
+    }
+    let insight: DataplaneInsight = stored.resource.parse().unwrap_or_default();
+    Known { subscriptions: insight.subscriptions, mtls: insight.mtls, stream: 0 }
+}
+
+async fn save(store: &dyn Store, id: &ProxyId, known: Known) {
+    let key = insight_key(id);
+    let resource = if id.0.is_empty() {
+        Resource::of("", key.name.as_str(), &ZoneIngressInsight { subscriptions: known.subscriptions })
+    } else {
+        let insight = DataplaneInsight { subscriptions: known.subscriptions, mtls: known.mtls };
+        Resource::of(key.mesh.as_str(), key.name.as_str(), &insight)
+    };
+    let owner = Some(registration::key(id));
+    match store.apply(vec![Write::Upsert { resource, owner }]).await {
+        // The proxy's resource is gone, and its insight with it.
+        Ok(_) | Err(StoreError::MissingOwner { .. }) => {}
+        Err(error) => tracing::error!(insight = %key, %error, "cannot store what is known of a connection"),
+    }
+}

@@ -1,0 +1,267 @@
+//! The engine of a zone: follows the store, lets the [`World`] derive, and hands each connected proxy what changed.
+//!
+//! One task owns all of this state, so nothing is locked. A round is: take the changes that are there, derive,
+//! project, publish to streams, then store what was derived; the store's feed brings that back in a later round.
+
+mod certificates;
+mod project;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meshspan_envoy::ProxyOptions;
+use meshspan_model::{Kind, Resource, ResourceKey};
+use meshspan_store::{Store, StoreError, Subscription};
+use meshspan_world::view::{DnsTable, SidecarView};
+use meshspan_world::{Changes, World, Write};
+use meshspan_xds::ProxyFeed;
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use certificates::Certificates;
+pub use certificates::{CertificateNews, NewsSink};
+use project::Projector;
+
+/// Commands that may wait for the engine.
+const QUEUE: usize = 1024;
+/// Time until a write that the store could not take is tried again.
+const STORE_RETRY: time::Duration = time::Duration::seconds(1);
+
+/// A proxy: (mesh, name); the mesh is empty for zone ingresses.
+pub type ProxyId = (String, String);
+
+/// Talks to the engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    commands: mpsc::Sender<Command>,
+}
+
+enum Command {
+    ProxyConnected { id: ProxyId, stream: u64, feed: ProxyFeed, options: ProxyOptions },
+    ProxyDisconnected { id: ProxyId, stream: u64 },
+    Watch { id: ProxyId, answer: oneshot::Sender<ProxyWatch> },
+}
+
+/// What an agent follows.
+pub struct ProxyWatch {
+    /// Names that the proxy's applications may resolve.
+    pub dns: watch::Receiver<Arc<DnsTable>>,
+    /// The proxy's own view; `None` while its Dataplane is not stored.
+    pub view: watch::Receiver<Option<Arc<SidecarView>>>,
+}
+
+/// The control plane is stopping.
+#[derive(Debug, thiserror::Error)]
+#[error("the control plane is stopping")]
+pub struct Stopped;
+
+impl Engine {
+    /// Starts serving a connected proxy. A newer stream of the same proxy replaces an older one.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn proxy_connected(&self, id: ProxyId, stream: u64, feed: ProxyFeed, options: ProxyOptions) -> Result<(), Stopped> {
+        self.send(Command::ProxyConnected { id, stream, feed, options }).await
+    }
+
+    /// Stops serving a stream.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn proxy_disconnected(&self, id: ProxyId, stream: u64) -> Result<(), Stopped> {
+        self.send(Command::ProxyDisconnected { id, stream }).await
+    }
+
+    /// Follows what an agent needs.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn watch(&self, id: ProxyId) -> Result<ProxyWatch, Stopped> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Command::Watch { id, answer }).await?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+}
+
+/// The engine and its handle. [`Runner::run`] does the work; `news` hears of each certificate that was issued.
+pub fn engine(store: Arc<dyn Store>, world: World, zone: String, news: NewsSink) -> (Engine, Runner) {
+    let (commands, receiver) = mpsc::channel(QUEUE);
+    let runner = Runner {
+        subscription: store.subscribe(),
+        store,
+        world,
+        projector: Projector::new(zone),
+        certificates: Certificates::new(news),
+        commands: receiver,
+        dns: BTreeMap::new(),
+        views: BTreeMap::new(),
+        deadline: None,
+        unwritten: Vec::new(),
+        retry_at: None,
+    };
+    (Engine { commands }, runner)
+}
+
+/// The engine's task.
+pub struct Runner {
+    store: Arc<dyn Store>,
+    subscription: Subscription,
+    world: World,
+    projector: Projector,
+    certificates: Certificates,
+    commands: mpsc::Receiver<Command>,
+    dns: BTreeMap<String, watch::Sender<Arc<DnsTable>>>,
+    views: BTreeMap<ProxyId, watch::Sender<Option<Arc<SidecarView>>>>,
+    /// When the world wants to derive again without a change.
+    deadline: Option<OffsetDateTime>,
+    /// What the store could not take, and when to try again.
+    unwritten: Vec<meshspan_store::Write>,
+    retry_at: Option<OffsetDateTime>,
+}
+
+impl Runner {
+    /// Works until `stop`, or until the store is gone.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let initial: Vec<_> = self.subscription.snapshot().iter().map(|stored| stored.resource.clone()).collect();
+        for resource in initial {
+            self.apply(&resource.key(), Some(&resource));
+        }
+        self.round().await;
+        loop {
+            let deadline = [self.deadline, self.certificates.next_renewal(), self.retry_at].into_iter().flatten().min();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                batch = self.subscription.next() => {
+                    let Some(batch) = batch else { return };
+                    let mut next = Some(batch);
+                    while let Some(batch) = next {
+                        for change in &batch.changes {
+                            self.apply(&change.key, change.after.as_ref().map(|stored| &stored.resource));
+                        }
+                        next = self.subscription.try_next();
+                    }
+                }
+                command = self.commands.recv() => {
+                    let Some(command) = command else { return };
+                    self.command(command);
+                }
+                () = until(deadline) => {}
+            }
+            self.round().await;
+        }
+    }
+
+    fn apply(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
+        self.world.apply(key, after);
+        match key.kind {
+            Kind::Secret => self.certificates.secret_changed(key, after),
+            Kind::Mesh => self.certificates.mesh_changed(&key.name, after),
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::ProxyConnected { id, stream, feed, options } => self.projector.connect(id, stream, feed, options),
+            Command::ProxyDisconnected { id, stream } => self.projector.disconnect(&id, stream),
+            Command::Watch { id, answer } => {
+                let dns = self.dns.entry(id.0.clone()).or_insert_with(|| watch::Sender::new(Arc::default())).subscribe();
+                let view = self.projector.view(&id);
+                let view = self.views.entry(id).or_insert_with(|| watch::Sender::new(view)).subscribe();
+                // The agent may have gone while it waited.
+                let _ = answer.send(ProxyWatch { dns, view });
+                self.views.retain(|_, sender| sender.receiver_count() > 0);
+            }
+        }
+    }
+
+    async fn round(&mut self) {
+        let now = OffsetDateTime::now_utc();
+        let changes = self.world.derive(now);
+        self.deadline = changes.deadline;
+        for problem in &changes.problems {
+            tracing::error!(resource = %problem.key, problem = %problem.violations, "stored resource cannot be used and is left out");
+        }
+        for (mesh, table) in &changes.dns {
+            self.dns.entry(mesh.clone()).or_insert_with(|| watch::Sender::new(Arc::default())).send_replace(table.clone());
+        }
+        for (id, view) in &changes.sidecars {
+            if let Some(sender) = self.views.get(id) {
+                sender.send_replace(view.clone());
+            }
+        }
+        let Changes { writes, destinations, sidecars, ingresses, .. } = changes;
+        self.projector.apply(destinations, sidecars, ingresses);
+        self.certificates.renew(now, &mut self.projector);
+        self.projector.publish();
+        let mut writes = self.versioned(writes);
+        if self.retry_at.is_some_and(|when| when <= now) {
+            self.retry_at = None;
+            // What is derived now is newer than what failed.
+            let newer: Vec<_> = writes.iter().map(meshspan_store::Write::key).collect();
+            let older = std::mem::take(&mut self.unwritten).into_iter().filter(|write| !newer.contains(&write.key()));
+            writes = older.chain(writes).collect();
+        }
+        if !writes.is_empty() {
+            self.write(writes).await;
+        }
+    }
+
+    /// Derived writes based on the versions that they were derived from.
+    fn versioned(&self, writes: Vec<Write>) -> Vec<meshspan_store::Write> {
+        let snapshot = self.subscription.snapshot();
+        let versioned = writes.into_iter().map(|write| match write {
+            Write::Put(resource) => match snapshot.get(&resource.key()) {
+                Some(stored) => meshspan_store::Write::Update { expected: Some(stored.spec_version), resource },
+                None => {
+                    let owner = Some(ResourceKey::new(Kind::Mesh, "", resource.mesh.as_str()));
+                    meshspan_store::Write::Create { resource, owner }
+                }
+            },
+            Write::Status(key, status) => meshspan_store::Write::put_status(key, status),
+            Write::Delete(key) => meshspan_store::Write::Remove { key },
+        });
+        versioned.collect()
+    }
+
+    /// Stores what was derived. A resource that changed meanwhile is left alone: its change is already on the feed,
+    /// and what follows from it will be derived then.
+    async fn write(&mut self, writes: Vec<meshspan_store::Write>) {
+        if writes.len() > 1 && self.store.apply(writes.clone()).await.is_ok() {
+            return;
+        }
+        // One that fails must not hold up the others.
+        for write in writes {
+            let key = write.key();
+            match self.store.apply(vec![write.clone()]).await {
+                Ok(_) => {}
+                Err(
+                    StoreError::Conflict { .. } | StoreError::NotFound { .. } | StoreError::AlreadyExists { .. } | StoreError::MissingOwner { .. },
+                ) => {
+                    tracing::debug!(resource = %key, "changed meanwhile; derived again with the change");
+                }
+                Err(error) => {
+                    tracing::error!(resource = %key, %error, "cannot store what was derived; proxies keep being served, storing is tried again");
+                    self.unwritten.push(write);
+                    self.retry_at = Some(OffsetDateTime::now_utc() + STORE_RETRY);
+                }
+            }
+        }
+    }
+}
+
+/// Sleeps until a point in time; forever without one.
+async fn until(deadline: Option<OffsetDateTime>) {
+    match deadline {
+        None => std::future::pending().await,
+        Some(deadline) => {
+            let wait = (deadline - OffsetDateTime::now_utc()).max(time::Duration::milliseconds(1));
+            tokio::time::sleep(wait.try_into().unwrap_or(std::time::Duration::from_secs(1))).await;
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Workload certificates: issued when a proxy needs one, renewed before they expire (`spec/dataplane.md` §5.1).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use meshspan_identity::secret_names;
+use meshspan_identity::{Ca, WorkloadRequest};
+use meshspan_model::kinds::mesh::{CaBackend, Mesh};
+use meshspan_model::kinds::secret::Secret;
+use meshspan_model::{Resource, ResourceKey};
+use meshspan_world::view::SidecarView;
+use time::OffsetDateTime;
+
+use super::ProxyId;
+use super::project::{Identity, Projector};
+
+/// A certificate was issued, or is no longer in use.
+#[derive(Clone, Debug)]
+pub struct CertificateNews {
+    /// The proxy.
+    pub proxy: ProxyId,
+    /// What was issued; `None` when mTLS is off.
+    pub issued: Option<IssuedCertificate>,
+}
+
+/// What an insight tells of a certificate.
+#[derive(Clone, Debug)]
+pub struct IssuedCertificate {
+    /// The mTLS backend.
+    pub backend: String,
+    /// When it was issued.
+    pub issued_at: OffsetDateTime,
+    /// When it expires.
+    pub expires_at: OffsetDateTime,
+}
+
+/// Hears of certificates; must not block.
+pub type NewsSink = Box<dyn Fn(CertificateNews) + Send>;
+
+/// The CA of a mesh's enabled backend.
+struct MeshCa {
+    backend: CaBackend,
+    /// `None` while its secrets are missing or cannot be used.
+    ca: Option<Arc<Ca>>,
+}
+
+struct Issued {
+    tags: BTreeMap<String, BTreeSet<String>>,
+    ca: Arc<Ca>,
+    lifetime: time::Duration,
+    renew_at: OffsetDateTime,
+}
+
+/// All certificates of connected proxies.
+pub(super) struct Certificates {
+    secrets: BTreeMap<ResourceKey, Arc<Resource>>,
+    meshes: BTreeMap<String, MeshCa>,
+    issued: BTreeMap<ProxyId, Issued>,
+    renewals: BTreeSet<(OffsetDateTime, ProxyId)>,
+    news: NewsSink,
+}
+
+impl Certificates {
+    pub(super) fn new(news: NewsSink) -> Self {
+        Self { secrets: BTreeMap::new(), meshes: BTreeMap::new(), issued: BTreeMap::new(), renewals: BTreeSet::new(), news }
+    }
+
+    pub(super) fn next_renewal(&self) -> Option<OffsetDateTime> {
+        self.renewals.first().map(|(when, _)| *when)
+    }
+
+    pub(super) fn mesh_changed(&mut self, name: &str, after: Option<&Arc<Resource>>) {
+        let mesh = after.and_then(|resource| resource.parse::<Mesh>().ok());
+        let backend = mesh.as_ref().and_then(Mesh::enabled_backend);
+        match backend {
+            None => {
+                self.meshes.remove(name);
+            }
+            Some(backend) => {
+                let same = self.meshes.get(name).filter(|mesh| mesh.backend.name == backend.name && mesh.backend.conf == backend.conf);
+                let ca = match same.and_then(|mesh| mesh.ca.clone()) {
+                    Some(ca) => Some(ca),
+                    None => self.load(name, backend),
+                };
+                self.meshes.insert(name.to_owned(), MeshCa { backend: backend.clone(), ca });
+            }
+        }
+    }
+
+    pub(super) fn secret_changed(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
+        match after {
+            Some(resource) => self.secrets.insert(key.clone(), resource.clone()),
+            None => self.secrets.remove(key),
+        };
+        let Some(backend) = self.meshes.get(&key.mesh).map(|mesh| mesh.backend.clone()) else { return };
+        if ca_secrets(&key.mesh, &backend).is_some_and(|names| names.contains(&key.name)) {
+            let ca = self.load(&key.mesh, &backend);
+            self.meshes.insert(key.mesh.clone(), MeshCa { backend, ca });
+        }
+    }
+
+    /// The CA from its secrets. Both halves arrive one after the other, so a missing half is no error.
+    fn load(&self, mesh: &str, backend: &CaBackend) -> Option<Arc<Ca>> {
+        let (cert, key) = match ca_secrets(mesh, backend) {
+            Some([cert, key]) => (self.secret(mesh, &cert)?, self.secret(mesh, &key)?),
+            None => (inline(backend, "cert")?, inline(backend, "key")?),
+        };
+        match Ca::from_pem(&cert, &key) {
+            Ok(ca) => Some(Arc::new(ca)),
+            Err(error) => {
+                tracing::error!(mesh, backend = backend.name, %error, "the CA cannot be used; no certificates are issued");
+                None
+            }
+        }
+    }
+
+    fn secret(&self, mesh: &str, name: &str) -> Option<String> {
+        let resource = self.secrets.get(&ResourceKey::new(meshspan_model::Kind::Secret, mesh, name))?;
+        decode(&resource.parse::<Secret>().ok()?.data)
+    }
+
+    /// Issues what is missing or due, for connected proxies, and hands it to projection.
+    pub(super) fn renew(&mut self, now: OffsetDateTime, projector: &mut Projector) {
+        let due: BTreeSet<ProxyId> = self.renewals.iter().take_while(|(when, _)| *when <= now).map(|(_, id)| id.clone()).collect();
+        self.renewals.retain(|(when, _)| *when > now);
+        let mut candidates = projector.take_changed_identities();
+        candidates.extend(due.iter().cloned());
+        candidates.extend(self.meshes_changed(projector));
+        for id in candidates {
+            let Some(view) = projector.view(&id).filter(|_| projector.is_connected(&id)) else {
+                self.issued.remove(&id);
+                continue;
+            };
+            match self.meshes.get(&id.0) {
+                None => {
+                    if self.issued.remove(&id).is_some() {
+                        self.tell(&id, None);
+                    }
+                    projector.set_identity(&id, None);
+                }
+                Some(MeshCa { backend, ca: Some(ca) }) => {
+                    let (backend, ca) = (backend.clone(), ca.clone());
+                    self.issue(&id, &view, &backend, ca, now, projector);
+                }
+                Some(MeshCa { ca: None, .. }) => {
+                    tracing::warn!(mesh = id.0, proxy = id.1, "no certificate: the CA of the mesh is not here yet");
+                }
+            }
+        }
+    }
+
+    /// Connected proxies whose CA or lifetime is no longer the one they were issued with.
+    fn meshes_changed(&self, projector: &Projector) -> BTreeSet<ProxyId> {
+        let stale = |id: &ProxyId| match (self.meshes.get(&id.0), self.issued.get(id)) {
+            (None, issued) => issued.is_some(),
+            (Some(mesh), None) => mesh.ca.is_some(),
+            (Some(mesh), Some(issued)) => {
+                mesh.ca.as_ref().is_some_and(|ca| !Arc::ptr_eq(ca, &issued.ca)) || mesh.backend.cert_lifetime() != issued.lifetime
+            }
+        };
+        projector.connected_sidecars().filter(|id| stale(id)).cloned().collect()
+    }
+
+    fn issue(&mut self, id: &ProxyId, view: &SidecarView, backend: &CaBackend, ca: Arc<Ca>, now: OffsetDateTime, projector: &mut Projector) {
+        let tags = view.sidecar.dataplane.tags();
+        let lifetime = backend.cert_lifetime();
+        let current = self.issued.get(id).is_some_and(|issued| {
+            issued.tags == tags && Arc::ptr_eq(&issued.ca, &ca) && issued.lifetime == lifetime && issued.renew_at > now
+        });
+        if current && projector.has_identity(id) {
+            return;
+        }
+        let made = WorkloadRequest::for_dataplane(&id.0, tags.clone(), now, lifetime)
+            .map_err(|error| error.to_string())
+            .and_then(|request| ca.issue_workload(&request).map_err(|error| error.to_string()));
+        let certificate = match made {
+            Ok(certificate) => certificate,
+            Err(error) => {
+                tracing::error!(mesh = id.0, proxy = id.1, error, "cannot issue a certificate");
+                // Tried again, because the reason may be time itself.
+                self.renewals.insert((now + time::Duration::seconds(30), id.clone()));
+                return;
+            }
+        };
+        let renew_at = certificate.renew_at(jitter(id));
+        projector.set_identity(
+            id,
+            Some(Identity {
+                cert_chain_pem: certificate.cert_chain_pem.clone(),
+                key_pem: certificate.key_pem.clone(),
+                trust_pem: ca.cert_pem().to_owned(),
+            }),
+        );
+        self.renewals.insert((renew_at, id.clone()));
+        self.tell(
+            id,
+            Some(IssuedCertificate { backend: backend.name.clone(), issued_at: certificate.issued_at, expires_at: certificate.not_after }),
+        );
+        self.issued.insert(id.clone(), Issued { tags, ca, lifetime, renew_at });
+    }
+
+    fn tell(&self, id: &ProxyId, issued: Option<IssuedCertificate>) {
+        (self.news)(CertificateNews { proxy: id.clone(), issued });
+    }
+}
+
+/// Names of the secrets that hold a backend's certificate and key; `None` if they are in the Mesh itself.
+fn ca_secrets(mesh: &str, backend: &CaBackend) -> Option<[String; 2]> {
+    if backend.backend_type == "builtin" {
+        return Some([secret_names::builtin_ca_cert(mesh, &backend.name), secret_names::builtin_ca_key(mesh, &backend.name)]);
+    }
+    let name = |part: &str| backend.conf.as_ref()?.get(part)?.get("secret")?.as_str().map(str::to_owned);
+    Some([name("cert")?, name("key")?])
+}
+
+/// A data source that is written into the Mesh.
+fn inline(backend: &CaBackend, part: &str) -> Option<String> {
+    let source = backend.conf.as_ref()?.get(part)?;
+    let text = source.get("inlineString").and_then(|text| text.as_str()).map(str::to_owned);
+    text.or_else(|| decode(source.get("inline")?.as_str()?))
+}
+
+fn decode(base64: &str) -> Option<String> {
+    String::from_utf8(BASE64_STANDARD.decode(base64).ok()?).ok()
+}
+
+/// Spreads renewals of many proxies; a function of the proxy, so that it needs no random number.
+#[allow(clippy::cast_precision_loss)]
+fn jitter(id: &ProxyId) -> f64 {
+    let hash = meshspan_model::name::fnv1a_64([id.0.as_str(), "/", &id.1]);
+    (hash % 1000) as f64 / 1000.0
+}

@@ -1,0 +1,339 @@
+//! Turns views into Envoy resources, once for all proxies that share them, and publishes what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use meshspan_envoy::{Encoded, ProxyOptions};
+use meshspan_model::Kind;
+use meshspan_model::kinds::zone_ingress::ZoneIngress;
+use meshspan_world::view::{Destination, DestinationKey, Ingress, Outbound, SidecarView};
+use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snapshot};
+
+use super::ProxyId;
+
+type Names = BTreeSet<(ResourceType, Arc<str>)>;
+
+/// What a proxy shows and trusts.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) cert_chain_pem: String,
+    pub(super) key_pem: String,
+    pub(super) trust_pem: String,
+}
+
+/// The destinations of one mesh, encoded.
+#[derive(Default)]
+struct MeshPool {
+    destinations: BTreeMap<DestinationKey, Arc<Destination>>,
+    /// Clusters, endpoints and listeners at VIPs: the outbound half that most proxies share.
+    shared: ResourceSet,
+    changed: Names,
+}
+
+/// A connected proxy.
+struct Proxy {
+    stream: u64,
+    feed: ProxyFeed,
+    options: ProxyOptions,
+    own: ResourceSet,
+    identity: Option<Identity>,
+    changed: Names,
+    /// Nothing was published on this stream yet.
+    fresh: bool,
+    stale: bool,
+}
+
+/// All that is projected in a zone.
+pub(super) struct Projector {
+    zone: String,
+    meshes: BTreeMap<String, MeshPool>,
+    views: BTreeMap<ProxyId, Arc<SidecarView>>,
+    ingresses: BTreeMap<String, Arc<ZoneIngress>>,
+    /// Clusters and endpoints of zone ingresses, shared by all of them.
+    ingress_shared: ResourceSet,
+    ingress_changed: Names,
+    ingress_destinations: BTreeMap<DestinationKey, Arc<Destination>>,
+    proxies: BTreeMap<ProxyId, Proxy>,
+    identities_changed: BTreeSet<ProxyId>,
+}
+
+impl Projector {
+    pub(super) fn new(zone: String) -> Self {
+        Self {
+            zone,
+            meshes: BTreeMap::new(),
+            views: BTreeMap::new(),
+            ingresses: BTreeMap::new(),
+            ingress_shared: ResourceSet::new(),
+            ingress_changed: Names::new(),
+            ingress_destinations: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            identities_changed: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn connect(&mut self, id: ProxyId, stream: u64, feed: ProxyFeed, options: ProxyOptions) {
+        let identity = self.proxies.remove(&id).and_then(|old| {
+            old.feed.close(tonic::Status::aborted("a newer stream of the same proxy took over"));
+            old.identity
+        });
+        let proxy = Proxy {
+            stream,
+            feed,
+            options,
+            own: ResourceSet::new(),
+            identity,
+            changed: Names::new(),
+            fresh: true,
+            stale: true,
+        };
+        self.identities_changed.insert(id.clone());
+        self.proxies.insert(id, proxy);
+    }
+
+    pub(super) fn disconnect(&mut self, id: &ProxyId, stream: u64) {
+        if self.proxies.get(id).is_some_and(|proxy| proxy.stream == stream) {
+            self.proxies.remove(id);
+            self.identities_changed.insert(id.clone());
+        }
+    }
+
+    pub(super) fn view(&self, id: &ProxyId) -> Option<Arc<SidecarView>> {
+        self.views.get(id).cloned()
+    }
+
+    pub(super) fn is_connected(&self, id: &ProxyId) -> bool {
+        self.proxies.contains_key(id)
+    }
+
+    pub(super) fn connected_sidecars(&self) -> impl Iterator<Item = &ProxyId> {
+        self.proxies.keys().filter(|id| !id.0.is_empty() && self.views.contains_key(*id))
+    }
+
+    /// Proxies that came, went or changed their tags since the last call.
+    pub(super) fn take_changed_identities(&mut self) -> BTreeSet<ProxyId> {
+        std::mem::take(&mut self.identities_changed).into_iter().filter(|id| !id.0.is_empty()).collect()
+    }
+
+    pub(super) fn has_identity(&self, id: &ProxyId) -> bool {
+        self.proxies.get(id).is_some_and(|proxy| proxy.identity.is_some())
+    }
+
+    pub(super) fn set_identity(&mut self, id: &ProxyId, identity: Option<Identity>) {
+        if let Some(proxy) = self.proxies.get_mut(id).filter(|proxy| proxy.identity != identity) {
+            proxy.identity = identity;
+            proxy.stale = true;
+        }
+    }
+
+    /// Takes what derivation brought.
+    pub(super) fn apply(
+        &mut self,
+        destinations: BTreeMap<DestinationKey, Option<Arc<Destination>>>,
+        sidecars: BTreeMap<ProxyId, Option<Arc<SidecarView>>>,
+        ingresses: BTreeMap<String, Option<Arc<ZoneIngress>>>,
+    ) {
+        let mut listeners_stale = false;
+        for (key, destination) in destinations {
+            listeners_stale |= self.apply_to_ingresses(&key, destination.as_ref());
+            let limited = self.views.iter().filter(|(id, view)| {
+                id.0 == key.service.mesh && view.outbounds.iter().any(|outbound| outbound.destination == key)
+            });
+            for (id, _) in limited {
+                if let Some(proxy) = self.proxies.get_mut(id) {
+                    proxy.stale = true;
+                }
+            }
+            self.meshes.entry(key.service.mesh.clone()).or_default().apply(key, destination);
+        }
+        for (id, view) in sidecars {
+            if let Some(proxy) = self.proxies.get_mut(&id) {
+                proxy.stale = true;
+            }
+            match view {
+                Some(view) => self.views.insert(id.clone(), view),
+                None => self.views.remove(&id),
+            };
+            self.identities_changed.insert(id);
+        }
+        for (name, ingress) in ingresses {
+            match ingress {
+                Some(ingress) => self.ingresses.insert(name.clone(), ingress),
+                None => self.ingresses.remove(&name),
+            };
+            listeners_stale = true;
+        }
+        if listeners_stale {
+            self.proxies.iter_mut().filter(|(id, _)| id.0.is_empty()).for_each(|(_, proxy)| proxy.stale = true);
+        }
+    }
+
+    /// True if the listeners of ingresses must be made again: a destination came, went or changed its server name.
+    fn apply_to_ingresses(&mut self, key: &DestinationKey, destination: Option<&Arc<Destination>>) -> bool {
+        // Other zones enter for what has a place here: every multi-zone service, and the services of this zone.
+        let served = destination.filter(|destination| {
+            destination.tls.is_some()
+                && (key.service.kind == Kind::MeshMultiZoneService
+                    || destination.localities.iter().any(|locality| !locality.through_ingress))
+        });
+        match served {
+            Some(destination) => {
+                for encoded in [meshspan_envoy::ingress_cluster(destination), meshspan_envoy::ingress_endpoints(destination)] {
+                    put(&mut self.ingress_shared, &mut self.ingress_changed, encoded);
+                }
+                let before = self.ingress_destinations.insert(key.clone(), destination.clone());
+                let sni = |destination: &Arc<Destination>| destination.tls.as_ref().map(|tls| tls.sni.clone());
+                before.as_ref().map(sni) != Some(sni(destination))
+            }
+            None => {
+                let Some(before) = self.ingress_destinations.remove(key) else { return false };
+                for encoded in [meshspan_envoy::ingress_cluster(&before), meshspan_envoy::ingress_endpoints(&before)] {
+                    take(&mut self.ingress_shared, &mut self.ingress_changed, &encoded);
+                }
+                true
+            }
+        }
+    }
+
+    /// Publishes to every stream what changed for it.
+    pub(super) fn publish(&mut self) {
+        let ingress_changed = std::mem::take(&mut self.ingress_changed);
+        let mesh_changed: BTreeMap<String, Names> =
+            self.meshes.iter_mut().map(|(name, pool)| (name.clone(), std::mem::take(&mut pool.changed))).collect();
+        let empty = Names::new();
+        let (meshes, views) = (&self.meshes, &self.views);
+        for (id, proxy) in &mut self.proxies {
+            let (shared, shared_changed) = if id.0.is_empty() {
+                let Some(ingress) = self.ingresses.get(&id.1) else { continue };
+                if proxy.stale {
+                    let ingress = Ingress {
+                        name: id.1.clone(),
+                        zone: self.zone.clone(),
+                        ingress: ingress.clone(),
+                        destinations: self.ingress_destinations.values().cloned().collect(),
+                    };
+                    proxy.replace_own(vec![meshspan_envoy::ingress_listener(&ingress)]);
+                }
+                (self.ingress_shared.clone(), &ingress_changed)
+            } else {
+                let Some(view) = views.get(id) else { continue };
+                let pool = meshes.get(&id.0);
+                if proxy.stale {
+                    let own = own_half(id, view, pool, proxy);
+                    proxy.replace_own(own);
+                }
+                match pool.filter(|_| view.all_destinations) {
+                    Some(pool) => (pool.shared.clone(), mesh_changed.get(&id.0).unwrap_or(&empty)),
+                    None => (ResourceSet::new(), &empty),
+                }
+            };
+            proxy.publish(shared, shared_changed);
+        }
+    }
+}
+
+impl MeshPool {
+    fn apply(&mut self, key: DestinationKey, destination: Option<Arc<Destination>>) {
+        let before = match &destination {
+            Some(destination) => self.destinations.insert(key, destination.clone()),
+            None => self.destinations.remove(&key),
+        };
+        let after: Vec<Encoded> = destination.iter().flat_map(|destination| encode(destination)).collect();
+        for encoded in before.iter().flat_map(|before| encode(before)) {
+            let kept = after.iter().any(|after| after.resource_type == encoded.resource_type && after.name == encoded.name);
+            if !kept {
+                take(&mut self.shared, &mut self.changed, &encoded);
+            }
+        }
+        for encoded in after {
+            put(&mut self.shared, &mut self.changed, encoded);
+        }
+    }
+}
+
+/// Cluster and endpoints of a destination, and the listener at its VIP.
+fn encode(destination: &Arc<Destination>) -> Vec<Encoded> {
+    let mut resources = vec![meshspan_envoy::destination_cluster(destination), meshspan_envoy::destination_endpoints(destination)];
+    if let Some(address) = destination.vip {
+        let outbound = Outbound { address, port: destination.port, bind: false, destination: destination.clone() };
+        resources.push(meshspan_envoy::outbound_listener(&outbound));
+    }
+    resources
+}
+
+fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &Proxy) -> Vec<Encoded> {
+    let mut sidecar = view.sidecar.clone();
+    let mut resources = Vec::new();
+    for outbound in &view.outbounds {
+        let Some(destination) = pool.and_then(|pool| pool.destinations.get(&outbound.destination)) else { continue };
+        let Some(address) = outbound.address.or(destination.vip) else { continue };
+        resources.extend([meshspan_envoy::destination_cluster(destination), meshspan_envoy::destination_endpoints(destination)]);
+        sidecar.outbounds.push(Outbound { address, port: outbound.port, bind: outbound.bind, destination: destination.clone() });
+    }
+    resources.extend(meshspan_envoy::sidecar(&sidecar, &proxy.options));
+    if let Some(identity) = &proxy.identity {
+        resources.push(meshspan_envoy::secrets::identity(&id.0, &identity.cert_chain_pem, &identity.key_pem));
+        resources.push(meshspan_envoy::secrets::trust_bundle(&id.0, &identity.trust_pem));
+    }
+    resources
+}
+
+impl Proxy {
+    fn replace_own(&mut self, resources: Vec<Encoded>) {
+        self.stale = false;
+        let before = std::mem::take(&mut self.own);
+        for encoded in resources {
+            put(&mut self.own, &mut Names::new(), encoded);
+        }
+        for ty in ResourceType::ALL {
+            for resource in before.iter(ty) {
+                if self.own.get(ty, resource.name()).is_none_or(|after| after.version() != resource.version()) {
+                    self.changed.insert((ty, resource.name().clone()));
+                }
+            }
+            for resource in self.own.iter(ty) {
+                if before.get(ty, resource.name()).is_none() {
+                    self.changed.insert((ty, resource.name().clone()));
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, shared: ResourceSet, shared_changed: &Names) {
+        let changes = if self.fresh {
+            Changes::All
+        } else {
+            Changes::Named(self.changed.union(shared_changed).cloned().collect())
+        };
+        self.changed.clear();
+        self.fresh = false;
+        if !changes.is_empty() {
+            self.feed.publish(Snapshot { shared, own: self.own.clone() }, changes);
+        }
+    }
+}
+
+fn type_of(encoded: &Encoded) -> ResourceType {
+    match encoded.resource_type {
+        meshspan_envoy::ResourceType::Cluster => ResourceType::Cluster,
+        meshspan_envoy::ResourceType::Endpoint => ResourceType::Endpoint,
+        meshspan_envoy::ResourceType::Listener => ResourceType::Listener,
+        meshspan_envoy::ResourceType::Secret => ResourceType::Secret,
+    }
+}
+
+/// Adds or replaces a resource and remembers its name, unless it is there already.
+fn put(set: &mut ResourceSet, changed: &mut Names, encoded: Encoded) {
+    let ty = type_of(&encoded);
+    if set.get(ty, &encoded.name).is_none_or(|old| old.version() != &encoded.version) {
+        changed.insert((ty, encoded.name.clone()));
+        set.insert(ty, Resource::new(encoded.name, encoded.version, encoded.body));
+    }
+}
+
+fn take(set: &mut ResourceSet, changed: &mut Names, encoded: &Encoded) {
+    let ty = type_of(encoded);
+    if set.remove(ty, &encoded.name) {
+        changed.insert((ty, encoded.name.clone()));
+    }
+}

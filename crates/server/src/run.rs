@@ -1,0 +1,276 @@
+//! The process: from settings to a running control plane, and its end.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use meshspan_api::settings::{Defaults, Issuers};
+use meshspan_api::{ApiState, default_resources};
+use meshspan_store::{MemoryStore, SqliteOptions, SqliteStore, Store, system_clock};
+use meshspan_world::{VipRange, World};
+use time::OffsetDateTime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::diagnostics::{self, Diagnostics};
+use crate::dp::{self, DataPlane, Insights};
+use crate::engine;
+use crate::listener::{self, Server};
+use crate::settings::{Mode, Settings, StoreType, load};
+use crate::sync;
+use crate::tls::{self, ServerTls};
+
+/// How long open connections may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before default resources that could not be created are tried again.
+const DEFAULTS_RETRY: Duration = Duration::from_secs(5);
+
+/// `meshspan cp run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Settings file (YAML). KUMA_* variables override it.
+    #[arg(short, long = "config-file", value_name = "FILE", env = "KUMA_CONFIG_FILE")]
+    pub config_file: Option<PathBuf>,
+}
+
+/// Runs a control plane until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Settings that cannot be used, a store that cannot be opened, a port that is taken: each with what to do.
+pub async fn run(args: RunArgs) -> Result<()> {
+    let (settings, warnings) = load(args.config_file.as_deref(), std::env::vars())?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let store = open_store(&settings).await?;
+    tokio::select! {
+        started = start(settings, store.clone(), stop.clone(), tasks.clone()) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; proxies keep their configuration");
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+    Ok(())
+}
+
+async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>> {
+    Ok(match settings.store.store_type {
+        StoreType::Memory => Arc::new(MemoryStore::new()),
+        StoreType::Sqlite => {
+            let path = match settings.store.sqlite.path.as_str() {
+                "" => settings.work_dir().join("meshspan.db"),
+                path => PathBuf::from(path),
+            };
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("cannot create {}: set KUMA_GENERAL_WORK_DIR or KUMA_STORE_SQLITE_PATH to a writable place", folder.display()))?;
+            }
+            let store = SqliteStore::open(SqliteOptions::new(&path)).await?;
+            for row in store.skipped() {
+                tracing::error!(?row, "a stored row cannot be used and is left out");
+            }
+            tracing::info!(path = %path.display(), "opened the store");
+            Arc::new(store)
+        }
+    })
+}
+
+async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToken, tasks: TaskTracker) -> Result<()> {
+    let instance_id = instance_id();
+    let config = serde_json::to_value(&settings)?;
+    let api_settings = api_settings(&settings, &instance_id, config.clone());
+    let ready = Arc::new(AtomicBool::new(false));
+
+    // Every port is bound before anything is created, so that a second control plane changes nothing.
+    let mut servers = Vec::new();
+    let state = ApiState { store: store.clone(), settings: Arc::new(api_settings.clone()), clock: system_clock() };
+    let api = &settings.api_server;
+    if api.http.enabled {
+        let listener = listener::bind("the API", address(&api.http.interface, api.http.port)?, "KUMA_API_SERVER_HTTP_PORT").await?;
+        servers.push(Server { name: "api", listener, tls: None, router: meshspan_api::router(state.clone()) });
+    }
+    if api.https.enabled {
+        let listener = listener::bind("the API", address(&api.https.interface, api.https.port)?, "KUMA_API_SERVER_HTTPS_PORT").await?;
+        let tls = ServerTls::load(&api.https.tls_cert_file, &api.https.tls_key_file, &settings)?;
+        servers.push(Server { name: "api", listener, tls: Some(tls.server_config(&["h2", "http/1.1"])?), router: meshspan_api::router(state) });
+    }
+    if settings.diagnostics.server_port != 0 {
+        let listener = listener::bind("diagnostics", everywhere(settings.diagnostics.server_port), "KUMA_DIAGNOSTICS_SERVER_PORT").await?;
+        let state = Diagnostics { ready: ready.clone(), store: store.clone(), instance_id: instance_id.as_str().into() };
+        servers.push(Server { name: "diagnostics", listener, tls: None, router: diagnostics::router(state) });
+    }
+    let role = match settings.mode {
+        Mode::Global => {
+            let kds = settings.multizone.global.kds.clone();
+            let listener = listener::bind("zone synchronisation", everywhere(kds.grpc_port), "KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT").await?;
+            let tls = match kds.tls_enabled {
+                true => Some(ServerTls::load(&kds.tls_cert_file, &kds.tls_key_file, &settings)?.server_config(&["h2"])?),
+                false => None,
+            };
+            Role::Global(listener, tls)
+        }
+        Mode::Zone => {
+            let port = settings.dp_server.port;
+            let listener = listener::bind("the data plane server", everywhere(port), "KUMA_DP_SERVER_PORT").await?;
+            let tls = ServerTls::load(&settings.dp_server.tls_cert_file, &settings.dp_server.tls_key_file, &settings)?;
+            Role::Zone(listener, tls)
+        }
+    };
+
+    create_defaults(store.clone(), &api_settings, &stop, &tasks).await;
+    match role {
+        Role::Global(listener, tls) => {
+            let global = sync::global(store, &settings, &instance_id, stop.clone()).await?;
+            tasks.spawn(async move {
+                if let Err(error) = global.serve(listener, tls).await {
+                    tracing::error!(%error, "zone synchronisation ended");
+                }
+            });
+        }
+        Role::Zone(listener, tls) => {
+            let plane = data_plane(&settings, store.clone(), &instance_id, &tls, &stop, &tasks)?;
+            servers.push(Server { name: "data plane", listener, tls: Some(tls.server_config(&["h2", "http/1.1"])?), router: dp::router(&plane) });
+            if settings.is_federated() {
+                let zone = sync::zone(store, &settings, &instance_id, config.to_string())?;
+                let stop = stop.clone();
+                tasks.spawn(async move { zone.run(stop).await });
+            }
+        }
+    }
+    for server in servers {
+        tasks.spawn(listener::serve(server, stop.clone(), tasks.clone()));
+    }
+    ready.store(true, Ordering::Release);
+    let zone = &settings.multizone.zone;
+    tracing::info!(
+        mode = ?settings.mode,
+        zone = if settings.mode == Mode::Zone { zone.name.as_str() } else { "" },
+        global = zone.global_address,
+        api = settings.api_server.http.port,
+        "control plane is ready"
+    );
+    Ok(())
+}
+
+enum Role {
+    Global(tokio::net::TcpListener, Option<Arc<rustls::ServerConfig>>),
+    Zone(tokio::net::TcpListener, ServerTls),
+}
+
+fn data_plane(
+    settings: &Settings,
+    store: Arc<dyn Store>,
+    instance_id: &str,
+    tls: &ServerTls,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Arc<DataPlane>> {
+    let flush = settings.xds_server.dataplane_status_flush_interval.0;
+    let insights = Arc::new(Insights::new(instance_id.to_owned(), flush));
+    let zone = settings.multizone.zone.name.clone();
+    let world = World::new(meshspan_world::Settings {
+        zone: zone.clone(),
+        mesh_service_vips: VipRange::parse(&settings.ipam.mesh_service.cidr)?,
+        mesh_multi_zone_service_vips: VipRange::parse(&settings.ipam.mesh_multi_zone_service.cidr)?,
+        deletion_grace_period: settings.mesh_service.deletion_grace_period.0.try_into()?,
+    });
+    let news = insights.clone();
+    let (engine, runner) = engine::engine(store.clone(), world, zone, Box::new(move |certificate| news.certificate(certificate)));
+    tasks.spawn(runner.run(stop.clone()));
+    tasks.spawn(insights.clone().run(store.clone(), stop.clone()));
+    Ok(Arc::new(DataPlane {
+        store,
+        engine,
+        insights,
+        settings: settings.clone(),
+        ca_pem: tls.ca_pem.clone(),
+        certificate: tls.certificate()?,
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+        registrations: dp::Registrations::default(),
+        streams: AtomicU64::new(1),
+    }))
+}
+
+/// Creates what a control plane starts with; what fails, because the disk is full for example, is tried again.
+async fn create_defaults(store: Arc<dyn Store>, settings: &meshspan_api::Settings, stop: &CancellationToken, tasks: &TaskTracker) {
+    if default_resources::ensure_defaults(&*store, settings, OffsetDateTime::now_utc()).await.is_ok() {
+        return;
+    }
+    let (settings, stop) = (settings.clone(), stop.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(DEFAULTS_RETRY) => {}
+            }
+            if default_resources::ensure_defaults(&*store, &settings, OffsetDateTime::now_utc()).await.is_ok() {
+                return;
+            }
+        }
+    });
+}
+
+fn api_settings(settings: &Settings, instance_id: &str, config: serde_json::Value) -> meshspan_api::Settings {
+    let zone = &settings.multizone.zone;
+    let mode = match settings.mode {
+        Mode::Global => meshspan_api::Mode::Global,
+        Mode::Zone => meshspan_api::Mode::Zone { name: zone.name.clone(), federated: settings.is_federated() },
+    };
+    let store_type = match settings.store.store_type {
+        StoreType::Memory => "memory",
+        StoreType::Sqlite => "sqlite",
+    };
+    let tokens = &settings.api_server.authn.tokens;
+    meshspan_api::Settings {
+        store_type: store_type.to_owned(),
+        base_path: settings.api_server.base_path.clone(),
+        read_only: settings.api_server.read_only,
+        localhost_is_admin: settings.api_server.authn.localhost_is_admin,
+        issuers: Issuers { user: tokens.enable_issuer, dataplane: true, zone: true },
+        unsafe_delete: settings.store.unsafe_delete,
+        disable_origin_label_validation: zone.disable_origin_label_validation,
+        defaults: Defaults {
+            skip_mesh_creation: settings.defaults.skip_mesh_creation,
+            skip_hostname_generators: settings.defaults.skip_hostname_generators,
+            bootstrap_admin_token: tokens.bootstrap_admin_token,
+        },
+        version: crate::COMPATIBLE_VERSION.to_owned(),
+        hostname: tls::hostname().unwrap_or_default(),
+        instance_id: instance_id.to_owned(),
+        config,
+        ..meshspan_api::Settings::new(mode)
+    }
+}
+
+/// `<hostname>-<4 characters>`, new with each start.
+fn instance_id() -> String {
+    let unique = uuid::Uuid::new_v4().simple().to_string();
+    let unique: String = unique.chars().take(4).collect();
+    format!("{}-{unique}", tls::hostname().unwrap_or_else(|| "cp".to_owned()))
+}
+
+fn address(interface: &str, port: u16) -> Result<SocketAddr> {
+    let ip: IpAddr = interface.parse().with_context(|| format!("\"{interface}\" is not an address"))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
+}

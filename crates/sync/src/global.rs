@@ -1,0 +1,125 @@
+//! The global side: serves the zones that dial in (port 5685).
+//!
+//! Mount [`GlobalSync::routes`] on a server, or let [`GlobalSync::serve`] listen. A zone has one connection with all
+//! its streams; the ends of a connection and of its streams are one event: when one synchronisation stream ends, all
+//! do, and the zone is offline at once.
+//!
+//! **Two control planes with one zone name** would delete each other's resources. A second one that names another
+//! instance id while the first is connected is therefore refused, with an error that says who holds the name; dead
+//! holders are found by keepalive within seconds. The same instance replaces its own older connection, and so does a
+//! peer that names no instance (the reference implementation), because it cannot be told from one that reconnects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshspan_store::{Store, StoreError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::node::About;
+use crate::outgoing::{Direction, PublicKeyOf};
+use crate::publisher::Publisher;
+
+mod caller;
+mod connection;
+mod insight;
+mod registry;
+mod serve;
+mod services;
+mod supervisor;
+
+pub use crate::node::About as GlobalAbout;
+pub use caller::PeerAddress;
+use registry::Registry;
+
+/// Checks the token of a zone: its name and the token, without scheme.
+pub type CheckToken = Arc<dyn Fn(&str, &str) -> Result<(), String> + Send + Sync>;
+
+/// Settings of the global side.
+#[derive(Clone)]
+pub struct GlobalOptions {
+    /// Instance id and version of this control plane; its config stays empty.
+    pub about: About,
+    /// Makes public keys of signing keys.
+    pub public_key_of: PublicKeyOf,
+    /// If set, zones must show a token of scope `cp`.
+    pub check_token: Option<CheckToken>,
+    /// How often zones are asked to call `HealthCheck`.
+    pub health_interval: Duration,
+    /// A zone that promised health checks and was silent for this long is disconnected; `None` never.
+    pub health_timeout: Option<Duration>,
+    /// How often counters are written to ZoneInsights.
+    pub insight_interval: Duration,
+}
+
+impl GlobalOptions {
+    /// Defaults: health checks every 30 s with a limit of 90 s, counters every 10 s, no tokens.
+    pub fn new(about: About, public_key_of: PublicKeyOf) -> Self {
+        Self {
+            about,
+            public_key_of,
+            check_token: None,
+            health_interval: Duration::from_secs(30),
+            health_timeout: Some(Duration::from_secs(90)),
+            insight_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The global side. Clones share everything.
+#[derive(Clone)]
+pub struct GlobalSync {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: GlobalOptions,
+    store: Arc<dyn Store>,
+    publisher: Arc<Publisher>,
+    registry: Registry,
+    cancel: CancellationToken,
+    /// How many connections are open or still being written down.
+    connections: watch::Sender<usize>,
+}
+
+impl GlobalSync {
+    /// Loads the store and follows it. `cancel` ends all streams and tasks.
+    ///
+    /// Connections that a former process left open in ZoneInsights are closed first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if ZoneInsights cannot be written.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        options: GlobalOptions,
+        cancel: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        insight::close_all(&*store).await?;
+        let direction = Direction::ToZones {
+            public_key_of: Arc::clone(&options.public_key_of),
+        };
+        let publisher = Publisher::start(&*store, direction, cancel.clone());
+        let registry = Registry::new(options.about.clone());
+        Ok(Self {
+            shared: Arc::new(Shared {
+                options,
+                store,
+                publisher,
+                registry,
+                cancel,
+                connections: watch::Sender::new(0),
+            }),
+        })
+    }
+
+    /// Waits until no zone is connected and all ends are written down; after the cancellation only.
+    pub async fn finished(&self) {
+        // Fails only when the sender is gone, which `self` holds.
+        let _ = self.shared.connections.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Names of the zones that are connected now.
+    pub fn connected_zones(&self) -> Vec<String> {
+        self.shared.registry.connected()
+    }
+}

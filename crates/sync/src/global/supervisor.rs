@@ -1,0 +1,122 @@
+//! One task for each connection of a zone: its ZoneInsight, and its end when the zone falls silent.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use meshspan_model::Kind;
+use meshspan_store::{StoreError, Subscription};
+use time::OffsetDateTime;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::connection::Connection;
+use super::{Shared, insight};
+use crate::feature::Feature;
+
+/// How often a sign of life is written down if nothing else changes.
+const HEALTH_WRITTEN: Duration = Duration::from_secs(60);
+
+/// Ends the connections of zones that are deleted, so that they come back and are created anew.
+pub(super) async fn follow_deletions(shared: Arc<Shared>, mut subscription: Subscription) {
+    loop {
+        let batch = tokio::select! {
+            batch = subscription.next() => batch,
+            () = shared.cancel.cancelled() => None,
+        };
+        let Some(batch) = batch else { return };
+        for change in batch.changes.iter().filter(|change| change.key.kind == Kind::Zone && change.after.is_none()) {
+            let zone = &change.key.name;
+            if let Some(connection) = shared.registry.current(zone) {
+                connection.close(format!("zone \"{zone}\" was deleted on the global control plane"));
+            }
+        }
+    }
+}
+
+/// Counts the connection and looks after it until it ends.
+pub(super) async fn supervise(shared: Arc<Shared>, connection: Arc<Connection>) {
+    shared.connections.send_modify(|open| *open += 1);
+    tracing::info!(zone = connection.caller.zone, address = connection.caller.address, "zone connected");
+    look_after(&shared, connection).await;
+    shared.connections.send_modify(|open| *open -= 1);
+}
+
+/// Writes the ZoneInsight of a connection, and ends a connection that fell silent.
+async fn look_after(shared: &Shared, connection: Arc<Connection>) {
+    let zone = connection.caller.zone.as_str();
+    let mut about = connection.about.subscribe();
+    let mut tick = tokio::time::interval(shared.options.insight_interval);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut announced = false;
+    let mut written = (
+        Instant::now(),
+        connection.stats.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+    );
+    let pings = connection.caller.features.contains(&Feature::ZonePingHealth);
+    let closed = connection.closed();
+    tokio::pin!(closed);
+    loop {
+        let limit = shared
+            .options
+            .health_timeout
+            .filter(|_| pings)
+            .map(|timeout| connection.last_sign_of_life() + timeout);
+        let silent = async {
+            match limit {
+                Some(limit) => tokio::time::sleep_until(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            status = &mut closed => {
+                tracing::info!(zone, reason = status.message(), "zone disconnected");
+                break;
+            }
+            Ok(()) = about.changed(), if !announced => {
+                announced = true;
+                let about = about.borrow_and_update().clone().unwrap_or_default();
+                insight::connected(&*shared.store, &connection, &about, &shared.options.about).await
+            }
+            _ = tick.tick(), if announced => {
+                let stats = connection.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if stats == written.1 && written.0.elapsed() < HEALTH_WRITTEN {
+                    continue;
+                }
+                written = (Instant::now(), stats);
+                insight::progress(&*shared.store, &connection, &written.1, time_of(connection.last_sign_of_life()), None).await
+            }
+            () = silent => {
+                if limit.is_some_and(|limit| connection.last_sign_of_life() + shared.options.health_timeout.unwrap_or_default() <= limit) {
+                    connection.close(format!("zone \"{zone}\" sent no health check for {:?}", shared.options.health_timeout.unwrap_or_default()));
+                }
+                Ok(())
+            }
+        };
+        report(zone, result);
+    }
+    shared.registry.forget(&connection);
+    if announced {
+        let stats = connection.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = OffsetDateTime::now_utc();
+        report(
+            zone,
+            insight::progress(
+                &*shared.store,
+                &connection,
+                &stats,
+                time_of(connection.last_sign_of_life()),
+                Some(now),
+            )
+            .await,
+        );
+    }
+}
+
+fn report(zone: &str, result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::error!(zone, %error, "ZoneInsight cannot be written");
+    }
+}
+
+fn time_of(instant: Instant) -> OffsetDateTime {
+    OffsetDateTime::now_utc() - instant.elapsed()
+}

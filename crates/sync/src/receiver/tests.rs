@@ -1,0 +1,245 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use meshspan_model::labels;
+use meshspan_store::{MemoryStore, Store};
+use serde_json::json;
+
+use super::*;
+
+fn east() -> Receiver {
+    Receiver::new(
+        Scope::FromGlobal {
+            zone: "east".to_owned(),
+        },
+        About::default(),
+    )
+}
+
+fn of_west() -> Receiver {
+    Receiver::new(
+        Scope::FromZone {
+            zone: "west".to_owned(),
+        },
+        About::default(),
+    )
+}
+
+fn service(name: &str, port: u16) -> Resource {
+    Resource::new(Kind::MeshService, "default", name, json!({"ports": [{"port": port}]}))
+        .with_label(labels::ORIGIN, "global")
+        .with_label(labels::ZONE, "west")
+}
+
+fn response(resources: &[Resource], removed: &[&str]) -> DeltaDiscoveryResponse {
+    DeltaDiscoveryResponse {
+        type_url: "MeshService".to_owned(),
+        nonce: "7".to_owned(),
+        resources: resources
+            .iter()
+            .map(|resource| wire::encode(resource, true).unwrap())
+            .collect(),
+        removed_resources: removed.iter().map(|name| (*name).to_owned()).collect(),
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+/// Receives, stores and answers, as the streams do.
+async fn deliver(
+    receiver: &mut Receiver,
+    store: &MemoryStore,
+    response: &DeltaDiscoveryResponse,
+) -> DeltaDiscoveryRequest {
+    let delivery = receiver.receive(response, &store.snapshot());
+    match store.apply(delivery.writes.clone()).await {
+        Ok(_) => receiver.applied(&delivery),
+        Err(error) => receiver.refused(&delivery, &error.to_string()),
+    }
+}
+
+fn names(store: &MemoryStore) -> Vec<String> {
+    store
+        .list(Kind::MeshService, None)
+        .iter()
+        .map(|stored| stored.resource.name.clone())
+        .collect()
+}
+
+fn error(request: &DeltaDiscoveryRequest) -> &str {
+    request
+        .error_detail
+        .as_ref()
+        .map_or("", |detail| detail.message.as_str())
+}
+
+#[tokio::test]
+async fn the_first_response_replaces_what_is_the_peers_and_nothing_else() {
+    let store = MemoryStore::new();
+    let local = Resource::new(Kind::MeshService, "default", "local", json!({}));
+    store
+        .apply(vec![Write::create(local), Write::create(service("old", 1))])
+        .await
+        .unwrap();
+    let mut receiver = east();
+    let request = &receiver
+        .subscribe(&store.snapshot())
+        .into_iter()
+        .find(|request| request.type_url == "MeshService")
+        .unwrap();
+    assert_eq!(request.resource_names_subscribe, ["*"]);
+    assert!(request.initial_resource_versions.is_empty() && request.response_nonce.is_empty());
+    assert_eq!(request.node.as_ref().unwrap().id, "east");
+
+    let ack = deliver(&mut receiver, &store, &response(&[service("new", 1)], &[])).await;
+    assert_eq!(
+        (ack.type_url.as_str(), ack.response_nonce.as_str(), error(&ack)),
+        ("MeshService", "7", "")
+    );
+    assert!(ack.resource_names_subscribe.is_empty() && ack.node.unwrap().metadata.is_none());
+    assert_eq!(names(&store), ["local", "new"]);
+
+    // Later responses are deltas; a removal cannot touch what is local.
+    deliver(
+        &mut receiver,
+        &store,
+        &response(&[service("more", 1)], &["new.default", "local.default", "nonsense"]),
+    )
+    .await;
+    assert_eq!(names(&store), ["local", "more"]);
+}
+
+#[tokio::test]
+async fn local_status_is_never_touched() {
+    let store = MemoryStore::new();
+    let mut receiver = east();
+    receiver.subscribe(&store.snapshot());
+    deliver(&mut receiver, &store, &response(&[service("redis", 1)], &[])).await;
+    let key = ResourceKey::new(Kind::MeshService, "default", "redis");
+    let status = json!({"vips": [{"ip": "241.0.0.7"}]});
+    store
+        .apply(vec![Write::put_status(key.clone(), status.clone())])
+        .await
+        .unwrap();
+    let mut changed = service("redis", 2);
+    changed.status = Some(json!({"vips": []}));
+    deliver(&mut receiver, &store, &response(&[changed], &[])).await;
+    let stored = store.get(&key).unwrap();
+    assert_eq!(stored.resource.status, Some(status));
+    assert_eq!(stored.resource.spec["ports"][0]["port"], 2);
+}
+
+#[tokio::test]
+async fn valid_resources_are_applied_and_invalid_ones_rejected_together() {
+    let store = MemoryStore::new();
+    let taken = Resource::new(Kind::MeshService, "default", "taken", json!({}));
+    store.apply(vec![Write::create(taken)]).await.unwrap();
+    let mut receiver = east();
+    receiver.subscribe(&store.snapshot());
+    deliver(&mut receiver, &store, &response(&[service("kept", 1)], &[])).await;
+    let own = service("own", 1).with_label(labels::ZONE, "east");
+    let nack = deliver(
+        &mut receiver,
+        &store,
+        &response(&[service("kept", 0), service("taken", 1), own, service("good", 1)], &[]),
+    )
+    .await;
+    assert_eq!(nack.resource_names_subscribe, ["*"]);
+    for part in [
+        "MeshService default/kept: spec.ports[0].port",
+        "MeshService default/taken: a resource of this name exists here",
+        "own: comes from this zone",
+    ] {
+        assert!(error(&nack).contains(part), "{}", error(&nack));
+    }
+    assert_eq!(names(&store), ["good", "kept", "taken"]);
+    // The last good copy stays, also if the full state has an invalid one.
+    let mut fresh = east();
+    fresh.subscribe(&store.snapshot());
+    deliver(&mut fresh, &store, &response(&[service("kept", 0)], &[])).await;
+    assert_eq!(names(&store), ["kept", "taken"]);
+}
+
+#[tokio::test]
+async fn a_new_stream_resumes_with_the_versions_of_what_is_still_there() {
+    let store = MemoryStore::new();
+    let mut receiver = east();
+    receiver.subscribe(&store.snapshot());
+    let full = response(&[service("a", 1), service("b", 1)], &[]);
+    deliver(&mut receiver, &store, &full).await;
+    store
+        .apply(vec![Write::delete(ResourceKey::new(Kind::MeshService, "default", "b"))])
+        .await
+        .unwrap();
+    let requests = receiver.subscribe(&store.snapshot());
+    let request = requests
+        .iter()
+        .find(|request| request.type_url == "MeshService")
+        .unwrap();
+    let versions: Vec<_> = request.initial_resource_versions.iter().collect();
+    assert_eq!(versions, [(&"a.default".to_owned(), &full.resources[0].version)]);
+    // Now the first response is a delta: what it does not name stays.
+    deliver(&mut receiver, &store, &response(&[], &[])).await;
+    assert_eq!(names(&store), ["a"]);
+    // Types of which nothing is known are still expected in full.
+    let mesh = requests.iter().find(|request| request.type_url == "Mesh").unwrap();
+    assert!(mesh.initial_resource_versions.is_empty());
+}
+
+#[tokio::test]
+async fn the_global_keeps_status_and_owner_of_what_zones_send() {
+    let store = MemoryStore::new();
+    let mut receiver = of_west();
+    receiver.subscribe(&store.snapshot());
+    let mut sent = service("redis", 1).with_label(labels::ZONE, "liar");
+    sent.status = Some(json!({"dataplaneProxies": {"total": 2}}));
+    // Without its Zone nothing of it can be stored.
+    let nack = deliver(&mut receiver, &store, &response(&[sent.clone()], &[])).await;
+    assert!(error(&nack).contains("owner"), "{}", error(&nack));
+    store
+        .apply(vec![Write::create(Resource::new(Kind::Zone, "", "west", json!({})))])
+        .await
+        .unwrap();
+    let east_owned = service("east", 1)
+        .with_label(labels::ORIGIN, "zone")
+        .with_label(labels::ZONE, "east");
+    store.apply(vec![Write::create(east_owned)]).await.unwrap();
+    let nack = deliver(
+        &mut receiver,
+        &store,
+        &response(&[sent, service("east", 2)], &["east.default"]),
+    )
+    .await;
+    assert!(error(&nack).contains("MeshService default/east"), "{}", error(&nack));
+    let stored = store
+        .get(&ResourceKey::new(Kind::MeshService, "default", "redis"))
+        .unwrap();
+    assert_eq!(stored.resource.status, Some(json!({"dataplaneProxies": {"total": 2}})));
+    assert_eq!(
+        (stored.resource.zone(), stored.resource.label(labels::ORIGIN)),
+        ("west", "zone")
+    );
+    assert_eq!(stored.owner, Some(ResourceKey::new(Kind::Zone, "", "west")));
+    assert_eq!(names(&store), ["east", "redis"]);
+}
+
+#[tokio::test]
+async fn what_is_the_same_is_not_written() {
+    let store = MemoryStore::new();
+    let mut receiver = east();
+    receiver.subscribe(&store.snapshot());
+    let full = response(&[service("a", 1)], &[]);
+    deliver(&mut receiver, &store, &full).await;
+    let mut again = east();
+    again.subscribe(&store.snapshot());
+    assert!(again.receive(&full, &store.snapshot()).writes.is_empty());
+}
+
+#[test]
+fn types_that_were_not_asked_for_are_rejected() {
+    let mut receiver = of_west();
+    let store = MemoryStore::new();
+    receiver.subscribe(&store.snapshot());
+    let mut response = response(&[], &[]);
+    response.type_url = "Mesh".to_owned();
+    let delivery = receiver.receive(&response, &store.snapshot());
+    assert!(error(&receiver.applied(&delivery)).contains("\"Mesh\" was not asked for"));
+}

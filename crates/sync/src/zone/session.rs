@@ -1,0 +1,236 @@
+//! One connection to the global: all streams and the health checks, until the first of them fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::admin::Exchange;
+use super::dial::causes;
+use super::{ZoneSync, headers};
+use crate::MAX_MESSAGE;
+use crate::outbox::Peer;
+use crate::proto::kds::ZoneHealthCheckRequest;
+use crate::proto::kds::global_kds_service_client::GlobalKdsServiceClient;
+use crate::proto::kds::kds_sync_service_client::KdsSyncServiceClient;
+use crate::publisher::Publisher;
+use crate::sender::Sender;
+
+/// How many messages may wait for the network.
+const QUEUE: usize = 64;
+/// Health checks where the global does not say how often.
+const DEFAULT_HEALTH: Duration = Duration::from_secs(300);
+/// Health checks of a global of our make: it is noticed soon when it is lost.
+const OWN_HEALTH: Duration = Duration::from_secs(1);
+/// Limit of a health check towards a global of our make.
+const OWN_HEALTH_LIMIT: Duration = Duration::from_secs(3);
+/// Limit of other health checks.
+const HEALTH_LIMIT: Duration = Duration::from_secs(30);
+
+/// The name of a stream in errors, and what ended it.
+type Ended = (&'static str, Status);
+
+impl ZoneSync {
+    /// Runs one connection; the error says why it ended.
+    pub(super) async fn session(&self, publisher: &Arc<Publisher>) -> String {
+        let version = &self.options.about.version.version;
+        let channel = match self.target.dial(&self.options.trust, version).await {
+            Ok(channel) => channel,
+            Err(error) => return causes(&error),
+        };
+        let headers = match headers::of(&self.options, &uuid::Uuid::new_v4().to_string()) {
+            Ok(headers) => headers,
+            Err(_) => return "zone name, version, instance id and token must be printable ASCII".to_owned(),
+        };
+        let sync = KdsSyncServiceClient::new(channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let admin = GlobalKdsServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let ended = tokio::select! {
+            ended = self.receive(sync.clone(), &headers) => ended,
+            ended = self.send(sync, publisher, &headers) => ended,
+            ended = self.config_dumps(admin.clone(), &headers) => ended,
+            ended = self.stats(admin.clone(), &headers) => ended,
+            ended = self.clusters(admin.clone(), &headers) => ended,
+            ended = self.health(admin, &headers) => ended,
+        };
+        let (stream, status) = ended;
+        match status.message() {
+            "" => format!("{stream}: {}", causes(&status)),
+            message => format!("{stream}: {message}"),
+        }
+    }
+
+    /// GlobalToZoneSync: we ask, and store what comes.
+    async fn receive(&self, mut client: KdsSyncServiceClient<Channel>, headers: &MetadataMap) -> Ended {
+        let result = async {
+            let mut receiver = self.receiver.lock().await;
+            let (requests, queue) = mpsc::channel(QUEUE);
+            for request in receiver.subscribe(&self.store.snapshot()) {
+                requests.send(request).await.map_err(gone)?;
+            }
+            let mut responses = client
+                .global_to_zone_sync(call(ReceiverStream::new(queue), headers))
+                .await?
+                .into_inner();
+            self.connected();
+            while let Some(response) = responses.message().await? {
+                let delivery = receiver.receive(&response, &self.store.snapshot());
+                for reason in &delivery.rejected {
+                    tracing::error!(zone = self.options.zone, reason, "resource of the global rejected");
+                }
+                let answer = match self.store.apply(delivery.writes.clone()).await {
+                    Ok(_) => receiver.applied(&delivery),
+                    Err(error) => {
+                        tracing::error!(zone = self.options.zone, %error, "resources of the global cannot be stored");
+                        receiver.refused(&delivery, &error.to_string())
+                    }
+                };
+                requests.send(answer).await.map_err(gone)?;
+            }
+            Err(Status::unavailable("ended by the global"))
+        };
+        ended("GlobalToZoneSync", result.await)
+    }
+
+    /// ZoneToGlobalSync: the global asks, and we send what is ours.
+    async fn send(
+        &self,
+        mut client: KdsSyncServiceClient<Channel>,
+        publisher: &Arc<Publisher>,
+        headers: &MetadataMap,
+    ) -> Ended {
+        let result = async {
+            let (responses, queue) = mpsc::channel(QUEUE);
+            let mut requests = client
+                .zone_to_global_sync(call(ReceiverStream::new(queue), headers))
+                .await?
+                .into_inner();
+            let mut changes = publisher.changes();
+            let mut machine = Sender::new(self.options.zone.clone(), Peer::default(), &publisher.outbox());
+            loop {
+                let ready = tokio::select! {
+                    request = requests.message() => {
+                        let Some(request) = request? else { return Err(Status::unavailable("ended by the global")) };
+                        let reaction = machine.on_request(&request, &publisher.outbox());
+                        if let Some(message) = reaction.rejection {
+                            tracing::error!(zone = self.options.zone, r#type = request.type_url, message, "the global rejected resources");
+                        }
+                        reaction.response.into_iter().collect()
+                    }
+                    Ok(()) = changes.changed() => machine.on_change(&publisher.outbox()),
+                };
+                for response in ready {
+                    responses.send(response).await.map_err(gone)?;
+                }
+            }
+        };
+        ended("ZoneToGlobalSync", result.await)
+    }
+
+    async fn config_dumps(&self, mut client: GlobalKdsServiceClient<Channel>, headers: &MetadataMap) -> Ended {
+        let (answers, queue) = mpsc::channel(QUEUE);
+        let opened = client
+            .stream_xds_configs(call(ReceiverStream::new(queue), headers))
+            .await;
+        ("StreamXDSConfigs", self.answer(opened, answers).await)
+    }
+
+    async fn stats(&self, mut client: GlobalKdsServiceClient<Channel>, headers: &MetadataMap) -> Ended {
+        let (answers, queue) = mpsc::channel(QUEUE);
+        let opened = client.stream_stats(call(ReceiverStream::new(queue), headers)).await;
+        ("StreamStats", self.answer(opened, answers).await)
+    }
+
+    async fn clusters(&self, mut client: GlobalKdsServiceClient<Channel>, headers: &MetadataMap) -> Ended {
+        let (answers, queue) = mpsc::channel(QUEUE);
+        let opened = client.stream_clusters(call(ReceiverStream::new(queue), headers)).await;
+        ("StreamClusters", self.answer(opened, answers).await)
+    }
+
+    /// Calls HealthCheck at once and then as often as the global wants.
+    async fn health(&self, mut client: GlobalKdsServiceClient<Channel>, headers: &MetadataMap) -> Ended {
+        let mut limit = HEALTH_LIMIT;
+        loop {
+            let checked =
+                tokio::time::timeout(limit, client.health_check(call(ZoneHealthCheckRequest {}, headers))).await;
+            let response = match checked {
+                Ok(Ok(response)) => response,
+                Ok(Err(status)) if status.code() == Code::Unimplemented => return std::future::pending().await,
+                Ok(Err(status)) => return ("HealthCheck", status),
+                Err(_) => {
+                    return (
+                        "HealthCheck",
+                        Status::deadline_exceeded(format!("the global did not answer within {limit:?}")),
+                    );
+                }
+            };
+            let own_make = response.metadata().contains_key(headers::GLOBAL);
+            if !own_make {
+                // A reference global that has nothing to send never opens its side of GlobalToZoneSync.
+                self.connected();
+            }
+            let wanted = response
+                .into_inner()
+                .interval
+                .and_then(|interval| u64::try_from(interval.seconds).ok())
+                .filter(|seconds| *seconds > 0);
+            let mut pause = wanted.map_or(DEFAULT_HEALTH, Duration::from_secs);
+            if own_make {
+                (pause, limit) = (pause.min(OWN_HEALTH), OWN_HEALTH_LIMIT);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Answers questions concurrently until the stream ends. A global without this service is fine.
+    async fn answer<Q: Exchange>(
+        &self,
+        opened: Result<Response<Streaming<Q>>, Status>,
+        answers: mpsc::Sender<Q::Answer>,
+    ) -> Status {
+        let mut questions = match opened {
+            Ok(response) => response.into_inner(),
+            Err(status) if status.code() == Code::Unimplemented => return std::future::pending().await,
+            Err(status) => return status,
+        };
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                question = questions.message(), if running.len() < QUEUE => match question {
+                    Ok(Some(question)) => running.push(question.answer(&*self.options.admin)),
+                    Ok(None) => return Status::unavailable("ended by the global"),
+                    Err(status) if status.code() == Code::Unimplemented => return std::future::pending().await,
+                    Err(status) => return status,
+                },
+                Some(answer) = running.next() => {
+                    if answers.send(answer).await.is_err() {
+                        return gone(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn call<T>(message: T, headers: &MetadataMap) -> Request<T> {
+    let mut request = Request::new(message);
+    *request.metadata_mut() = headers.clone();
+    request
+}
+
+fn gone<T>(_: T) -> Status {
+    Status::unavailable("the connection is gone")
+}
+
+fn ended(stream: &'static str, result: Result<(), Status>) -> Ended {
+    (stream, result.err().unwrap_or_else(|| Status::unavailable("ended")))
+}

@@ -1,0 +1,305 @@
+//! Connections: restarts, tokens, TLS, duplicate names, insights.
+
+use std::sync::Arc;
+
+use meshspan_model::{Kind, Resource, ResourceKey};
+use meshspan_store::{Snapshot, Store as _, Write};
+use meshspan_sync::zone::Trust;
+use serde_json::json;
+
+use crate::system::{Global, Resources, Zone, about, tls};
+
+fn service(name: &str) -> Resource {
+    Resource::new(
+        Kind::MeshService,
+        "default",
+        name,
+        json!({"state": "Available", "ports": [{"port": 1, "appProtocol": "tcp"}]}),
+    )
+}
+
+#[tokio::test]
+async fn the_global_notes_who_is_connected() {
+    let global = Global::start(&Resources::new()).await;
+    let mut west = Zone::start("west", &Resources::new(), global.address);
+    west.connected().await;
+    global.resources.online("west", true).await;
+    let zone = global.resources.find(Kind::Zone, "west").unwrap();
+    assert_eq!(zone.resource.spec, json!({"enabled": true}));
+    let insight = global.resources.insight("west");
+    let subscription = &insight.subscriptions[0];
+    assert_eq!(
+        (
+            subscription.global_instance_id.as_str(),
+            subscription.zone_instance_id.as_str()
+        ),
+        ("global-1", "west-cp")
+    );
+    let version = &subscription.version.as_ref().unwrap().kuma_cp;
+    assert_eq!(
+        (version.version.as_str(), version.kuma_cp_global_compatible),
+        ("2.9.13", true)
+    );
+    assert_eq!(subscription.config, r#"{"store":{"type":"memory"}}"#);
+    west.stop().await;
+    global.resources.online("west", false).await;
+    let stats = &global.resources.insight("west").subscriptions[0].status;
+    assert!(
+        stats.total.responses_sent > 0 && stats.stat.contains_key("Mesh"),
+        "{stats:?}"
+    );
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_global_zones_are_back_and_nothing_is_rewritten() {
+    let resources = Resources::new();
+    let global = Global::start(&resources).await;
+    let address = global.address;
+    resources.put(Resource::new(Kind::Mesh, "", "default", json!({}))).await;
+    let mut west = Zone::start("west", &Resources::new(), address);
+    west.connected().await;
+    west.resources.put(service("redis")).await;
+    resources.arrival(Kind::MeshService, "redis").await;
+    west.resources.arrival(Kind::Mesh, "default").await;
+    let version = |resources: &Resources, kind| resources.0.list(kind, None)[0].spec_version;
+    let before = (
+        version(&resources, Kind::MeshService),
+        version(&west.resources, Kind::Mesh),
+    );
+    global.stop().await;
+    west.fails_with("stopping").await;
+    let local = west.resources.find(Kind::MeshService, "redis");
+    assert!(local.is_some(), "a zone works on without its global");
+    west.resources.put(service("offline")).await;
+
+    let global = Global::start_at(&resources, address, |_| {}, None).await;
+    resources.arrival(Kind::MeshService, "offline").await;
+    resources.online("west", true).await;
+    assert_eq!(
+        (
+            version(&resources, Kind::MeshService),
+            version(&west.resources, Kind::Mesh)
+        ),
+        before
+    );
+    west.stop().await;
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_of_a_zone_both_sides_agree_again() {
+    let global = Global::start(&Resources::new()).await;
+    let resources = Resources::new();
+    let mut west = Zone::start("west", &resources, global.address);
+    west.connected().await;
+    resources.put(service("old")).await;
+    global.resources.arrival(Kind::MeshService, "old").await;
+    global
+        .resources
+        .put(Resource::new(Kind::Mesh, "", "old", json!({})))
+        .await;
+    resources.arrival(Kind::Mesh, "old").await;
+    west.stop().await;
+    global.resources.online("west", false).await;
+
+    resources
+        .write(Write::delete(ResourceKey::new(Kind::MeshService, "default", "old")))
+        .await;
+    resources.put(service("new")).await;
+    global
+        .resources
+        .write(Write::delete(ResourceKey::new(Kind::Mesh, "", "old")))
+        .await;
+    global
+        .resources
+        .put(Resource::new(Kind::Mesh, "", "new", json!({})))
+        .await;
+    let mut west = Zone::start("west", &resources, global.address);
+    west.connected().await;
+    global.resources.arrival(Kind::MeshService, "new").await;
+    global.resources.departure(Kind::MeshService, "old").await;
+    resources.arrival(Kind::Mesh, "new").await;
+    resources.departure(Kind::Mesh, "old").await;
+    west.stop().await;
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn a_zone_that_is_deleted_while_connected_recreates_everything() {
+    let global = Global::start(&Resources::new()).await;
+    let mut west = Zone::start("west", &Resources::new(), global.address);
+    west.connected().await;
+    west.resources.put(service("redis")).await;
+    global.resources.arrival(Kind::MeshService, "redis").await;
+    global
+        .resources
+        .write(Write::delete(ResourceKey::new(Kind::Zone, "", "west")))
+        .await;
+    assert!(
+        global.resources.find(Kind::MeshService, "redis").is_none(),
+        "goes with its zone"
+    );
+    west.resources.put(service("other")).await;
+    global.resources.arrival(Kind::MeshService, "other").await;
+    global.resources.arrival(Kind::MeshService, "redis").await;
+    west.stop().await;
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_control_plane_with_the_name_of_a_living_zone_is_refused() {
+    let global = Global::start(&Resources::new()).await;
+    let address = format!("grpc://{}", global.address);
+    let mut first = Zone::start("west", &Resources::new(), global.address);
+    first.connected().await;
+    first.resources.put(service("redis")).await;
+    global.resources.arrival(Kind::MeshService, "redis").await;
+    let mut second = Zone::start_with("west", &Resources::new(), &address, |options| {
+        options.about = about("impostor")
+    });
+    second
+        .fails_with("zone name \"west\" is already connected: control plane west-cp")
+        .await;
+    assert!(first.state.borrow().connected && global.resources.find(Kind::MeshService, "redis").is_some());
+    // When the first is gone the second gets the name.
+    first.stop().await;
+    second.connected().await;
+    global.resources.departure(Kind::MeshService, "redis").await;
+    second.stop().await;
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_control_plane_replaces_its_older_connection() {
+    let global = Global::start(&Resources::new()).await;
+    let resources = Resources::new();
+    let mut first = Zone::start("west", &resources, global.address);
+    first.connected().await;
+    let mut second = Zone::start("west", &resources, global.address);
+    first.fails_with("replaces this one").await;
+    first.stop().await;
+    second.connected().await;
+    global.resources.online("west", true).await;
+    second.stop().await;
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_are_checked_on_every_stream() {
+    let check: meshspan_sync::global::CheckToken = Arc::new(|zone, token| {
+        if token == format!("token-of-{zone}") {
+            Ok(())
+        } else {
+            Err("wrong zone".to_owned())
+        }
+    });
+    let global = Global::start_at(
+        &Resources::new(),
+        "127.0.0.1:0".parse().unwrap(),
+        |options| options.check_token = Some(check),
+        None,
+    )
+    .await;
+    let address = format!("grpc://{}", global.address);
+    let mut without = Zone::start_with("west", &Resources::new(), &address, |_| {});
+    without.fails_with("showed no token").await;
+    let mut wrong = Zone::start_with("west", &Resources::new(), &address, |options| {
+        options.token = Some("token-of-east".to_owned())
+    });
+    wrong.fails_with("wrong zone").await;
+    assert!(global.resources.find(Kind::Zone, "west").is_none());
+    let mut right = Zone::start_with("west", &Resources::new(), &address, |options| {
+        options.token = Some("Bearer token-of-west".to_owned())
+    });
+    right.connected().await;
+    global
+        .resources
+        .eventually("token noted", |snapshot: &Snapshot| {
+            let insight = snapshot.list(Kind::ZoneInsight, None).next();
+            insight.is_some_and(|insight| insight.resource.spec["subscriptions"][0]["authTokenProvided"] == true)
+        })
+        .await;
+    for zone in [without, wrong, right] {
+        zone.stop().await;
+    }
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn tls_is_verified_unless_told_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let config = tls(&file);
+    let global = Global::start_at(&Resources::new(), "127.0.0.1:0".parse().unwrap(), |_| {}, Some(config)).await;
+    let address = format!("grpcs://{}", global.address);
+    let zone = |name: &str, trust| Zone::start_with(name, &Resources::new(), &address, |options| options.trust = trust);
+    let mut verified = zone("verified", Trust::File(file));
+    verified.connected().await;
+    let mut unchecked = zone("unchecked", Trust::SkipVerify);
+    unchecked.connected().await;
+    let mut unknown = zone("unknown", Trust::System);
+    unknown.fails_with("UnknownIssuer").await;
+    let mut missing = zone("missing", Trust::File(folder.path().join("none.pem")));
+    missing.fails_with("none.pem").await;
+    for zone in [verified, unchecked, unknown, missing] {
+        zone.stop().await;
+    }
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn a_zone_without_a_global_says_so() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut zone = Zone::start("west", &Resources::new(), address);
+    zone.fails_with("cannot connect to 127.0.0.1").await;
+    zone.stop().await;
+}
+
+/// A wire between zone and global that can be cut without either end being told.
+struct Wire {
+    address: std::net::SocketAddr,
+    cut: tokio::sync::watch::Sender<bool>,
+}
+
+impl Wire {
+    async fn to(target: std::net::SocketAddr) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let cut = tokio::sync::watch::Sender::new(false);
+        let cuts = cut.subscribe();
+        tokio::spawn(async move {
+            while let Ok((mut zone, _)) = listener.accept().await {
+                let mut cuts = cuts.clone();
+                tokio::spawn(async move {
+                    let mut global = tokio::net::TcpStream::connect(target).await.unwrap();
+                    let is_cut = async { cuts.wait_for(|cut| *cut).await.is_ok() };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut zone, &mut global) => return,
+                        _ = is_cut => {}
+                    }
+                    // Both sockets stay open and silent for as long as the test holds the wire.
+                    let _ = cuts.changed().await;
+                });
+            }
+        });
+        Self { address, cut }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_without_a_word_is_noticed_on_both_sides() {
+    let global = Global::start(&Resources::new()).await;
+    let wire = Wire::to(global.address).await;
+    let mut west = Zone::start("west", &Resources::new(), wire.address);
+    west.connected().await;
+    global.resources.online("west", true).await;
+    wire.cut.send_replace(true);
+    global.resources.online("west", false).await;
+    west.fails_with("did not answer").await;
+    assert!(!west.state.borrow().connected);
+    west.stop().await;
+    global.stop().await;
+}
