@@ -3,14 +3,14 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`args`] | the command line as clap types, with help texts |
-//! | [`run`] | dispatch: one command, three streams, an outcome |
+//! | [`mod@run`] | dispatch: one command, three streams, an outcome |
 //! | [`client`] | the HTTP client: TLS, paging, errors as users see them |
 //! | [`config`] | the file that remembers control planes, and the commands that edit it |
 //! | [`documents`] | files, folders and standard input as checked resources |
 //! | [`apply`], [`delete`], [`get`], [`inspect`], [`generate`], [`version`] | one module a command |
 //! | [`table`], [`age`], [`output`], [`console`] | how results are written |
 //!
-//! Start with [`args::Command`] and [`run::run`]. The binary `meshspan` flattens [`args::Command`] into its own commands; called
+//! Start with [`args::Command`] and [`run()`]. The binary `meshspan` flattens [`args::Command`] into its own commands; called
 //! as `kumactl` it parses [`args::Kumactl`]. Commands, flags and columns follow `spec/http-api.md` §7 where they exist there.
 //!
 //! Not here: shell completion and log output, which belong to the binary, and anything that runs as a server.

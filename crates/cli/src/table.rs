@@ -59,12 +59,12 @@ impl Table {
     }
 }
 
-/// What a cell shows. Control characters come from names and messages that others wrote: they must not reach the terminal.
-fn shown(cell: &str) -> String {
-    if cell.is_empty() {
+/// What is shown of a text that others wrote: `-` for nothing, and no control characters, which must not reach the terminal.
+pub fn shown(text: &str) -> String {
+    if text.is_empty() {
         return "-".to_owned();
     }
-    cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

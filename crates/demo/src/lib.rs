@@ -2,8 +2,9 @@
 //!
 //! Two layers:
 //! * the topology, which end-to-end tests use as well: [`Deployment`] starts control planes, ingresses and workloads as processes of the
-//!   real binary on hosts ([`Machine`]) of a [`Network`]; module `mesh` has an example;
-//! * the demo: [`DemoArgs`], [`isolate`] and [`run`]; module `story` tells what is shown and checked, `traffic` measures.
+//!   real binary on hosts ([`Machine`]) of a [`Network`], module `mesh` has an example; [`Traffic`] is an application that notes what it
+//!   sees;
+//! * the demo: [`DemoArgs`], [`isolate`] and [`run`]; module `demo::story` tells what is shown and checked.
 //!
 //! It knows the mesh only from outside: command lines, documents, the REST API and what applications see. Namespaces and workloads
 //! are the matter of `meshspan-lab`.
@@ -15,6 +16,7 @@ mod machine;
 mod mesh;
 mod process;
 mod program;
+mod traffic;
 
 pub use api::Api;
 pub use demo::{DemoArgs, isolate, run};
@@ -25,3 +27,4 @@ pub use mesh::{
 };
 pub use process::Process;
 pub use program::Program;
+pub use traffic::{Question, Seen, Traffic};

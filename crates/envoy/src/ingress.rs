@@ -14,7 +14,8 @@ use crate::destination::{eds_cluster, load_assignment};
 use crate::encode::Encoded;
 use crate::network::{address, direct_response, tcp_proxy_with_retries, tls_inspector};
 use crate::wkt::{flag, time};
-use crate::{names, sni};
+use crate::names;
+use meshspan_world::sni;
 
 /// How long a client may take to send its server name.
 const CLIENT_HELLO_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,11 +7,11 @@
 //! Where to start:
 //!
 //! * [`destination`]: the half that proxies of a mesh share, one cluster, endpoint list and listener per service port.
-//! * [`sidecar`]: the half that belongs to one sidecar: inbound listeners, local clusters, interception.
-//! * [`ingress`]: a zone ingress.
+//! * [`mod@sidecar`]: the half that belongs to one sidecar: inbound listeners, local clusters, interception.
+//! * [`mod@ingress`]: a zone ingress.
 //! * [`secrets`]: certificates over SDS.
-//! * [`bootstrap`]: the static file that Envoy starts with.
-//! * [`encode`]: what comes out, and how versions are made. [`names`] and [`sni`]: the names that others rely on.
+//! * [`mod@bootstrap`]: the static file that Envoy starts with.
+//! * [`encode`]: what comes out, and how versions are made. [`names`]: the names that others rely on.
 //!
 //! Facts: `spec/dataplane.md` §2, §3, §5 and the measurements in §11. `tests/` runs what is made here through a real Envoy.
 
@@ -27,7 +27,6 @@ mod outlier;
 mod rbac;
 pub mod secrets;
 pub mod sidecar;
-pub mod sni;
 mod tls;
 mod wkt;
 

@@ -22,6 +22,9 @@ pub(crate) fn of_requests() -> Option<OutlierDetection> {
 
 /// All that is known of bytes is whether the connection came about, and a connection has five attempts only, which may all
 /// meet dead endpoints: the first failure counts. The price is small because the endpoint is soon tried again.
+///
+/// A dead application behind a live sidecar is often not noticed here, because the sidecar may complete the handshake
+/// before it knows. Only readiness, from probes, takes such an endpoint out for sure.
 pub(crate) fn of_connections() -> Option<OutlierDetection> {
     Some(OutlierDetection {
         base_ejection_time: time(Duration::from_secs(5)),

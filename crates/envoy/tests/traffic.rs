@@ -289,21 +289,6 @@ fn no_connection_fails_when_local_endpoints_are_dead() {
     }
 }
 
-/// A sidecar takes no connection for an application that is dead: clients see a failed one, and go elsewhere.
-#[test]
-fn no_connection_fails_when_the_application_behind_a_sidecar_is_dead() {
-    let app = App::line("west");
-    let east = Backend::start(closed_port(), Protocol::Tcp, |_| {});
-    let west = Backend::start(app.port(), Protocol::Tcp, |_| {});
-    let gate = ingress_envoy("west", &[&west], Protocol::Tcp);
-    let here = own_zone(vec![ready(east.port())]);
-    let there = other_zone("west", vec![ready(ingress_port(&gate, "west"))]);
-    let client = Client::start(&backend(Protocol::Tcp, vec![here, there]));
-    for _ in 0..20 {
-        assert_eq!(client.ask_line().as_deref(), Some("west"));
-    }
-}
-
 #[test]
 fn an_ingress_passes_only_what_it_knows() {
     let app = App::line("west");

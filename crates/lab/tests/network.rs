@@ -249,6 +249,17 @@ fn http_over_both_versions() {
         ensure!((echo.method.as_str(), echo.version.as_str(), echo.body.as_str()) == ("POST", "HTTP/2.0", "hello"));
         ensure!(echo.headers["x-a"] == "1");
 
+        let call = Request::post("http://echo.test:8080/a.Service/Method")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Bytes::from_static(b"\0\0\0\0\x02hi"))?;
+        let response = http_request(&west, HttpVersion::Http2, call).await?;
+        ensure!(response.headers()["grpc-status"] == "0" && response.headers()["content-type"] == "application/grpc");
+        let (prefix, message) = response.body().split_at(5);
+        ensure!(prefix == [&[0], &(message.len() as u32).to_be_bytes()[..]].concat());
+        let echo: Echo = serde_json::from_slice(message)?;
+        ensure!((echo.path.as_str(), echo.body.as_str()) == ("/a.Service/Method", "hi"));
+
         for version in [HttpVersion::Http1, HttpVersion::Http2] {
             let mut connection = HttpConnection::open(&west, "10.1.0.1:8080", version).await?;
             for code in [503, 200] {

@@ -10,10 +10,14 @@ use crate::logs;
 
 /// One name and one address for a service that runs in many zones.
 #[derive(Parser)]
-#[command(name = "meshspan", version, after_help = "Start here:
+#[command(
+    name = "meshspan",
+    version,
+    after_help = "Start here:
   meshspan demo                      # two zones on this machine, and what happens when one breaks
   meshspan cp run                    # a control plane
-  meshspan apply -f redis.yaml       # tell it what you want")]
+  meshspan apply -f redis.yaml       # tell it what you want"
+)]
 pub struct Meshspan {
     #[command(subcommand)]
     command: Command,
@@ -116,8 +120,12 @@ pub fn meshspan(meshspan: Meshspan) -> Result<ExitCode> {
             println!("{}", path.display());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Install(Install::TransparentProxy(args)) => report(meshspan_interception::install(&args, &mut std::io::stdout())?),
-        Command::Uninstall(Uninstall::TransparentProxy(args)) => report(meshspan_interception::uninstall(&args, &mut std::io::stdout())?),
+        Command::Install(Install::TransparentProxy(args)) => {
+            report(meshspan_interception::install(&args, &mut std::io::stdout())?)
+        }
+        Command::Uninstall(Uninstall::TransparentProxy(args)) => {
+            report(meshspan_interception::uninstall(&args, &mut std::io::stdout())?)
+        }
         Command::Client(command) => client(command),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Meshspan::command(), "meshspan", &mut std::io::stdout());
@@ -152,7 +160,10 @@ pub fn data_plane(data_plane: DataPlane) -> Result<ExitCode> {
 pub fn client(command: meshspan_cli::Command) -> Result<ExitCode> {
     install_crypto()?;
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     runtime.block_on(meshspan_cli::run(command, &mut out, &mut err))
 }
 
@@ -180,5 +191,8 @@ fn install_crypto() -> Result<()> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }

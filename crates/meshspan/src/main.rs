@@ -14,7 +14,11 @@ use commands::{ControlPlane, DataPlane, Meshspan};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let called = arguments.first().and_then(|path| Path::new(path).file_stem()).and_then(|name| name.to_str()).unwrap_or_default();
+    let called = arguments
+        .first()
+        .and_then(|path| Path::new(path).file_stem())
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let result = match called {
         "kuma-cp" => commands::control_plane(ControlPlane::parse()),
         "kuma-dp" => commands::data_plane(DataPlane::parse()),

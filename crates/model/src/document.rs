@@ -45,7 +45,8 @@ pub fn split(text: &str) -> Result<Vec<Value>, SyntaxError> {
     if text.len() > MAX_DOCUMENT {
         return Err(SyntaxError::TooLarge(text.len()));
     }
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| SyntaxError::Yaml(error.to_string()))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error| SyntaxError::Yaml(error.to_string()))?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
@@ -55,9 +56,16 @@ pub fn split(text: &str) -> Result<Vec<Value>, SyntaxError> {
 /// All violations.
 pub fn read(document: &Value) -> Result<Parsed, Violations> {
     let Some(object) = document.as_object() else {
-        return Err(Violations::one("", "a resource must be an object with type and name, or apiVersion, kind and metadata"));
+        return Err(Violations::one(
+            "",
+            "a resource must be an object with type and name, or apiVersion, kind and metadata",
+        ));
     };
-    if object.contains_key("apiVersion") || object.contains_key("kind") { read_kubernetes(object) } else { read_universal(object) }
+    if object.contains_key("apiVersion") || object.contains_key("kind") {
+        read_kubernetes(object)
+    } else {
+        read_universal(object)
+    }
 }
 
 fn read_universal(object: &Map<String, Value>) -> Result<Parsed, Violations> {
@@ -80,14 +88,36 @@ fn read_universal(object: &Map<String, Value>) -> Result<Parsed, Violations> {
         }
         Shape::Flat => {
             let mut payload = object.clone();
-            for header in ["type", "name", "mesh", "labels", "creationTime", "modificationTime", "kri"] {
+            for header in [
+                "type",
+                "name",
+                "mesh",
+                "labels",
+                "creationTime",
+                "modificationTime",
+                "kri",
+            ] {
                 payload.shift_remove(header);
             }
             (Value::Object(payload), None)
         }
     };
     let unknown = match kind.info().shape {
-        Shape::Spec => unknown_fields(object, &["type", "name", "mesh", "labels", "creationTime", "modificationTime", "kri", "spec", "status"], ""),
+        Shape::Spec => unknown_fields(
+            object,
+            &[
+                "type",
+                "name",
+                "mesh",
+                "labels",
+                "creationTime",
+                "modificationTime",
+                "kri",
+                "spec",
+                "status",
+            ],
+            "",
+        ),
         Shape::Flat => Vec::new(),
     };
     finish(kind, mesh, name, labels, &payload, status, unknown, violations)
@@ -119,14 +149,21 @@ fn read_kubernetes(object: &Map<String, Value>) -> Result<Parsed, Violations> {
     }
     let namespace = read_text(metadata, "namespace", "metadata.namespace", &mut violations);
     let mut labels = read_labels(metadata, "metadata.labels", &mut violations);
-    if let Some(display) = metadata.get("annotations").and_then(|annotations| annotations.get(labels::DISPLAY_NAME)).and_then(Value::as_str) {
+    if let Some(display) = metadata
+        .get("annotations")
+        .and_then(|annotations| annotations.get(labels::DISPLAY_NAME))
+        .and_then(Value::as_str)
+    {
         labels.insert(labels::DISPLAY_NAME.to_owned(), display.to_owned());
     }
     let Some(kind) = kind else {
         return Err(violations);
     };
     let mesh = match kind.info().shape {
-        Shape::Spec => labels.get(labels::MESH).cloned().or_else(|| Some(DEFAULT_MESH.to_owned())),
+        Shape::Spec => labels
+            .get(labels::MESH)
+            .cloned()
+            .or_else(|| Some(DEFAULT_MESH.to_owned())),
         Shape::Flat => read_text(object, "mesh", "mesh", &mut violations),
     };
     let mesh = check_mesh(kind, mesh.filter(|_| kind.is_mesh_scoped()), "mesh", &mut violations);
@@ -135,10 +172,16 @@ fn read_kubernetes(object: &Map<String, Value>) -> Result<Parsed, Violations> {
         Shape::Flat => json!({}),
         Shape::Spec => Value::Null,
     });
-    let unknown = unknown_fields(object, &["apiVersion", "kind", "metadata", "mesh", "spec", "status"], "");
+    let unknown = unknown_fields(
+        object,
+        &["apiVersion", "kind", "metadata", "mesh", "spec", "status"],
+        "",
+    );
     let core_name = match namespace.as_deref() {
         Some(namespace) if !namespace.is_empty() && !matches!(kind, Kind::Mesh | Kind::Zone) => {
-            labels.entry(labels::DISPLAY_NAME.to_owned()).or_insert_with(|| name.clone());
+            labels
+                .entry(labels::DISPLAY_NAME.to_owned())
+                .or_insert_with(|| name.clone());
             format!("{name}.{namespace}")
         }
         _ => name,
@@ -174,8 +217,15 @@ fn read_kind(object: &Map<String, Value>, field: &str, violations: &mut Violatio
     let text = read_text(object, field, field, violations)?;
     let kind = Kind::from_name(&text).filter(|kind| kind.info().in_api);
     if kind.is_none() {
-        let known: Vec<_> = Kind::ALL.iter().filter(|kind| kind.info().in_api).map(|kind| kind.name()).collect();
-        violations.add(field, format!("unknown kind \"{text}\", known are {}", known.join(", ")));
+        let known: Vec<_> = Kind::ALL
+            .iter()
+            .filter(|kind| kind.info().in_api)
+            .map(|kind| kind.name())
+            .collect();
+        violations.add(
+            field,
+            format!("unknown kind \"{text}\", known are {}", known.join(", ")),
+        );
     }
     kind
 }
@@ -232,7 +282,11 @@ fn check_mesh(kind: Kind, mesh: Option<String>, path: &str, violations: &mut Vio
 }
 
 fn unknown_fields(object: &Map<String, Value>, known: &[&str], path: &str) -> Vec<String> {
-    object.keys().filter(|key| !known.contains(&key.as_str())).map(|key| format!("unknown field \"{path}{key}\" is ignored")).collect()
+    object
+        .keys()
+        .filter(|key| !known.contains(&key.as_str()))
+        .map(|key| format!("unknown field \"{path}{key}\" is ignored"))
+        .collect()
 }
 
 /// The Universal form.
@@ -271,11 +325,16 @@ pub fn universal(resource: &Resource) -> Value {
 pub fn kubernetes(resource: &Resource, system_namespace: &str) -> Value {
     let cluster_scoped = matches!(resource.kind, Kind::Mesh | Kind::Zone | Kind::ZoneInsight);
     let (name, namespace) = match resource.name.rsplit_once('.') {
-        Some((name, namespace)) if resource.namespace() == namespace || system_namespace == namespace => (name, namespace),
+        Some((name, namespace)) if resource.namespace() == namespace || system_namespace == namespace => {
+            (name, namespace)
+        }
         _ => (resource.name.as_str(), system_namespace),
     };
     let mut metadata = Map::new();
-    metadata.insert("name".into(), if cluster_scoped { resource.name.as_str() } else { name }.into());
+    metadata.insert(
+        "name".into(),
+        if cluster_scoped { resource.name.as_str() } else { name }.into(),
+    );
     if !cluster_scoped {
         metadata.insert("namespace".into(), namespace.into());
     }
@@ -285,7 +344,9 @@ pub fn kubernetes(resource: &Resource, system_namespace: &str) -> Value {
         metadata.insert("annotations".into(), json!({ labels::DISPLAY_NAME: display }));
     }
     if resource.kind.is_mesh_scoped() {
-        labels.entry(labels::MESH.to_owned()).or_insert_with(|| resource.mesh.clone());
+        labels
+            .entry(labels::MESH.to_owned())
+            .or_insert_with(|| resource.mesh.clone());
     }
     if let Some(secret_type) = secret_type(resource.kind) {
         metadata.insert("labels".into(), json!(labels));
@@ -319,7 +380,9 @@ fn secret_type(kind: Kind) -> Option<&'static str> {
 
 /// RFC 3339 in UTC. Never fails for times that a store can hold; years beyond 9999 print as the epoch.
 pub fn timestamp(time: OffsetDateTime) -> String {
-    time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
+    time.to_offset(time::UtcOffset::UTC)
+        .format(&Rfc3339)
+        .unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
 }
 
 #[cfg(test)]

@@ -33,14 +33,25 @@ fn one(text: &str) -> Result<Parsed, Violations> {
 }
 
 fn violations(text: &str) -> Vec<String> {
-    one(text).unwrap_err().iter().map(|violation| format!("{}: {}", violation.field, violation.message)).collect()
+    one(text)
+        .unwrap_err()
+        .iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.message))
+        .collect()
 }
 
 #[test]
 fn both_forms_are_read() {
     let universal = one(UNIVERSAL).unwrap().resource;
-    assert_eq!((universal.kind, universal.mesh.as_str(), universal.name.as_str()), (Kind::MeshMultiZoneService, "default", "redis"));
-    assert_eq!(universal.spec["ports"][1], json!({"port": 6379, "appProtocol": "tcp"}), "schema defaults are filled in");
+    assert_eq!(
+        (universal.kind, universal.mesh.as_str(), universal.name.as_str()),
+        (Kind::MeshMultiZoneService, "default", "redis")
+    );
+    assert_eq!(
+        universal.spec["ports"][1],
+        json!({"port": 6379, "appProtocol": "tcp"}),
+        "schema defaults are filled in"
+    );
     let kubernetes = one(KUBERNETES).unwrap().resource;
     assert_eq!(kubernetes.name, "redis.kuma-system");
     assert_eq!(kubernetes.display_name(), "redis");
@@ -60,7 +71,10 @@ networking:
 ";
     let parsed = one(dataplane).unwrap();
     assert_eq!(parsed.resource.spec["networking"]["advertisedAddress"], "10.9.9.9");
-    assert_eq!(parsed.warnings, ["unknown field \"networking.inbound.0.colour\" is ignored"]);
+    assert_eq!(
+        parsed.warnings,
+        ["unknown field \"networking.inbound.0.colour\" is ignored"]
+    );
     let out = universal(&parsed.resource);
     assert_eq!(out["networking"]["inbound"][0]["port"], 9090);
     assert_eq!(read(&out).unwrap().resource.spec, parsed.resource.spec, "round trip");
@@ -77,13 +91,19 @@ fn bad_documents_name_the_field() {
         ("type: Mesh", "name: must be defined"),
         ("type: Mesh\nname: 5", "name: must be a string; quote it"),
         ("type: MeshMultiZoneService\nname: a\nspec: {}", "mesh: must be defined"),
-        ("type: MeshMultiZoneService\nname: a\nmesh: m", "spec: must be an object, is absent"),
+        (
+            "type: MeshMultiZoneService\nname: a\nmesh: m",
+            "spec: must be an object, is absent",
+        ),
         ("type: Mesh\nname: a\nmesh: m", "mesh: must be absent"),
         (
             "type: MeshMultiZoneService\nname: a\nmesh: m\nspec: {selector: {meshService: {matchLabels: {}}}, ports: []}",
             "spec.selector.meshService.matchLabels: cannot be empty",
         ),
-        ("type: MeshMultiZoneService\nname: a\nmesh: m\nspec: {selector: {meshService: {matchLabels: {a: b}}}}", "spec.ports: cannot be empty"),
+        (
+            "type: MeshMultiZoneService\nname: a\nmesh: m\nspec: {selector: {meshService: {matchLabels: {a: b}}}}",
+            "spec.ports: cannot be empty",
+        ),
         (
             "type: MeshMultiZoneService\nname: a\nmesh: m\nspec: {selector: {meshService: {matchLabels: {a: b}}}, ports: [{port: 70000}]}",
             "spec.ports[0].port: is 70000",
@@ -92,15 +112,30 @@ fn bad_documents_name_the_field() {
             "type: MeshMultiZoneService\nname: a\nmesh: m\nspec: {selector: {meshService: {matchLabels: {a: b}}}, ports: [{port: abc}]}",
             "spec.ports[0].port: invalid type: string",
         ),
-        ("apiVersion: v2\nkind: Mesh\nmetadata: {name: a}", "apiVersion: is \"v2\""),
-        ("type: HostnameGenerator\nname: a\nspec: {selector: {}, template: '{{ .Nope }}'}", "spec.selector: must have exactly one"),
-        ("type: HostnameGenerator\nname: a\nspec: {selector: {meshService: {}}, template: '{{ .Nope }}'}", "spec.template: "),
+        (
+            "apiVersion: v2\nkind: Mesh\nmetadata: {name: a}",
+            "apiVersion: is \"v2\"",
+        ),
+        (
+            "type: HostnameGenerator\nname: a\nspec: {selector: {}, template: '{{ .Nope }}'}",
+            "spec.selector: must have exactly one",
+        ),
+        (
+            "type: HostnameGenerator\nname: a\nspec: {selector: {meshService: {}}, template: '{{ .Nope }}'}",
+            "spec.template: ",
+        ),
     ] {
         let found = violations(text);
-        assert!(found.iter().any(|violation| violation.starts_with(expected)), "{text}\n{found:?}");
+        assert!(
+            found.iter().any(|violation| violation.starts_with(expected)),
+            "{text}\n{found:?}"
+        );
     }
     assert!(split("a: [").is_err());
-    assert!(matches!(split(&"a".repeat(MAX_DOCUMENT + 1)), Err(SyntaxError::TooLarge(_))));
+    assert!(matches!(
+        split(&"a".repeat(MAX_DOCUMENT + 1)),
+        Err(SyntaxError::TooLarge(_))
+    ));
 }
 
 #[test]

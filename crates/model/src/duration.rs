@@ -14,8 +14,19 @@ pub struct GoDuration(pub Duration);
 /// # Errors
 /// What would be right.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    parse_units(text, &[("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)])
-        .ok_or_else(|| format!("invalid duration \"{text}\": use for example 250ms, 5s or 1h30m"))
+    parse_units(
+        text,
+        &[
+            ("ns", 1e-9),
+            ("us", 1e-6),
+            ("µs", 1e-6),
+            ("ms", 1e-3),
+            ("s", 1.0),
+            ("m", 60.0),
+            ("h", 3600.0),
+        ],
+    )
+    .ok_or_else(|| format!("invalid duration \"{text}\": use for example 250ms, 5s or 1h30m"))
 }
 
 /// Parses the notation of certificate lifetimes: digits and a unit of `y w d h m s ms`, or `0`.
@@ -24,7 +35,15 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 /// What would be right.
 pub fn parse_long(text: &str) -> Result<time::Duration, String> {
     const DAY: f64 = 86_400.0;
-    let units = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", DAY), ("w", 7.0 * DAY), ("y", 365.0 * DAY)];
+    let units = [
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+        ("d", DAY),
+        ("w", 7.0 * DAY),
+        ("y", 365.0 * DAY),
+    ];
     parse_units(text, &units)
         .and_then(|duration| time::Duration::try_from(duration).ok())
         .ok_or_else(|| format!("invalid duration \"{text}\": use for example 24h, 30d or 10y"))
@@ -39,13 +58,19 @@ fn parse_units(text: &str, units: &[(&str, f64)]) -> Option<Duration> {
     while !rest.is_empty() {
         let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, after) = rest.split_at(number_end);
-        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let unit_end = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_end);
         let factor = units.iter().find(|(name, _)| *name == unit)?.1;
         seconds += number.parse::<f64>().ok()? * factor;
         rest = after;
     }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
+    if text.is_empty() {
+        None
+    } else {
+        Duration::try_from_secs_f64(seconds).ok()
+    }
 }
 
 impl fmt::Display for GoDuration {
@@ -103,9 +128,14 @@ mod tests {
 
     #[test]
     fn parses_and_prints_as_go() {
-        for (text, millis, printed) in
-            [("5s", 5_000, "5s"), ("1m", 60_000, "1m0s"), ("1h30m", 5_400_000, "1h30m0s"), ("250ms", 250, "250ms"), ("1.5s", 1_500, "1.5s"), ("0", 0, "0s")]
-        {
+        for (text, millis, printed) in [
+            ("5s", 5_000, "5s"),
+            ("1m", 60_000, "1m0s"),
+            ("1h30m", 5_400_000, "1h30m0s"),
+            ("250ms", 250, "250ms"),
+            ("1.5s", 1_500, "1.5s"),
+            ("0", 0, "0s"),
+        ] {
             let duration = parse(text).unwrap();
             assert_eq!(duration.as_millis(), millis, "{text}");
             assert_eq!(GoDuration(duration).to_string(), printed);

@@ -191,14 +191,18 @@ impl Kind {
     /// The kind that a user means on a command line: singular, plural, type or short name, any case.
     pub fn from_argument(argument: &str) -> Option<Kind> {
         let wanted = argument.to_ascii_lowercase();
-        Kind::ALL.iter().copied().filter(|kind| kind.info().in_api).find(|kind| {
-            let info = kind.info();
-            info.singular == wanted
-                || info.path == wanted
-                || info.path_aliases.contains(&wanted.as_str())
-                || info.name.to_ascii_lowercase() == wanted
-                || (!info.short_name.is_empty() && info.short_name == wanted)
-        })
+        Kind::ALL
+            .iter()
+            .copied()
+            .filter(|kind| kind.info().in_api)
+            .find(|kind| {
+                let info = kind.info();
+                info.singular == wanted
+                    || info.path == wanted
+                    || info.path_aliases.contains(&wanted.as_str())
+                    || info.name.to_ascii_lowercase() == wanted
+                    || (!info.short_name.is_empty() && info.short_name == wanted)
+            })
     }
 
     /// True for kinds that live in a mesh.

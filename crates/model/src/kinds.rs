@@ -65,20 +65,30 @@ pub(crate) fn check<T: Spec>(payload: &Value) -> Result<Checked, Violations> {
     let mut violations = Violations::new();
     spec.validate(root, &mut violations);
     violations.into_result()?;
-    Ok(Checked { spec: spec.to_value(), warnings })
+    Ok(Checked {
+        spec: spec.to_value(),
+        warnings,
+    })
 }
 
 fn parse<T: Spec>(payload: &Value, unknown: &mut dyn FnMut(String)) -> Result<T, Violations> {
     let root = root_of(T::KIND);
     if !payload.is_object() {
-        return Err(Violations::one(root.trim_end_matches('.'), format!("must be an object, is {}", type_of(payload))));
+        return Err(Violations::one(
+            root.trim_end_matches('.'),
+            format!("must be an object, is {}", type_of(payload)),
+        ));
     }
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(payload, &mut track);
     let result = serde_ignored::deserialize(tracked, |path| unknown(path.to_string()));
     result.map_err(|error| {
         let path = track.path().to_string();
-        let path = if path == "." { root.trim_end_matches('.').to_owned() } else { format!("{root}{path}") };
+        let path = if path == "." {
+            root.trim_end_matches('.').to_owned()
+        } else {
+            format!("{root}{path}")
+        };
         Violations::one(path, error.to_string())
     })
 }

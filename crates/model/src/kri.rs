@@ -44,8 +44,19 @@ impl Kri {
 
 impl fmt::Display for Kri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Kri { kind, mesh, zone, namespace, name, section } = self;
-        write!(f, "kri_{}_{mesh}_{zone}_{namespace}_{name}_{section}", kind.info().short_name)
+        let Kri {
+            kind,
+            mesh,
+            zone,
+            namespace,
+            name,
+            section,
+        } = self;
+        write!(
+            f,
+            "kri_{}_{mesh}_{zone}_{namespace}_{name}_{section}",
+            kind.info().short_name
+        )
     }
 }
 
@@ -65,7 +76,12 @@ impl FromStr for Kri {
 
     fn from_str(text: &str) -> Result<Self, KriError> {
         let mut parts = text.splitn(7, '_');
-        let mut next = || parts.next().map(str::to_owned).ok_or_else(|| KriError::Shape(text.to_owned()));
+        let mut next = || {
+            parts
+                .next()
+                .map(str::to_owned)
+                .ok_or_else(|| KriError::Shape(text.to_owned()))
+        };
         if next()? != "kri" {
             return Err(KriError::Shape(text.to_owned()));
         }
@@ -75,7 +91,14 @@ impl FromStr for Kri {
             .copied()
             .find(|kind| !short.is_empty() && kind.info().short_name == short)
             .ok_or(KriError::ShortName(short))?;
-        Ok(Kri { kind, mesh: next()?, zone: next()?, namespace: next()?, name: next()?, section: next()? })
+        Ok(Kri {
+            kind,
+            mesh: next()?,
+            zone: next()?,
+            namespace: next()?,
+            name: next()?,
+            section: next()?,
+        })
     }
 }
 
@@ -86,7 +109,11 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        for text in ["kri_mzsvc_payments___ledger_grpc", "kri_m____default_", "kri_msvc_default_east_ns_redis_6379"] {
+        for text in [
+            "kri_mzsvc_payments___ledger_grpc",
+            "kri_m____default_",
+            "kri_msvc_default_east_ns_redis_6379",
+        ] {
             assert_eq!(text.parse::<Kri>().unwrap().to_string(), text);
         }
         assert!("kri_mzsvc_payments".parse::<Kri>().is_err());

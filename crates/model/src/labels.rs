@@ -96,7 +96,13 @@ pub fn compute(kind: Kind, mesh: &str, resource_name: &str, role: Role<'_>, labe
 }
 
 /// Checks the labels that a user supplied.
-pub fn validate(kind: Kind, mesh: &str, role: Role<'_>, labels: &BTreeMap<String, String>, violations: &mut Violations) {
+pub fn validate(
+    kind: Kind,
+    mesh: &str,
+    role: Role<'_>,
+    labels: &BTreeMap<String, String>,
+    violations: &mut Violations,
+) {
     for (key, value) in labels {
         let path = format!("labels[\"{key}\"]");
         if let Err(reason) = name::check_label_key(key) {
@@ -110,12 +116,18 @@ pub fn validate(kind: Kind, mesh: &str, role: Role<'_>, labels: &BTreeMap<String
     let origin_path = format!("labels[\"{ORIGIN}\"]");
     match origin {
         None | Some(ORIGIN_GLOBAL | ORIGIN_ZONE) => {}
-        Some(other) => violations.add(&origin_path, format!("unknown origin \"{other}\", must be \"global\" or \"zone\"")),
+        Some(other) => violations.add(
+            &origin_path,
+            format!("unknown origin \"{other}\", must be \"global\" or \"zone\""),
+        ),
     }
     match role {
         Role::Global => {
             if origin == Some(ORIGIN_ZONE) && !kind.info().is_insight {
-                violations.add(origin_path, "a resource whose origin is a zone can only be changed in that zone");
+                violations.add(
+                    origin_path,
+                    "a resource whose origin is a zone can only be changed in that zone",
+                );
             }
         }
         Role::Zone { name, .. } => {
@@ -123,10 +135,19 @@ pub fn validate(kind: Kind, mesh: &str, role: Role<'_>, labels: &BTreeMap<String
                 return;
             }
             if let Some(zone) = labels.get(ZONE).filter(|zone| zone.as_str() != name) {
-                violations.add(format!("labels[\"{ZONE}\"]"), format!("is \"{zone}\", must be this zone, \"{name}\", or absent"));
+                violations.add(
+                    format!("labels[\"{ZONE}\"]"),
+                    format!("is \"{zone}\", must be this zone, \"{name}\", or absent"),
+                );
             }
-            if let Some(label) = labels.get(MESH).filter(|label| kind.is_mesh_scoped() && label.as_str() != mesh) {
-                violations.add(format!("labels[\"{MESH}\"]"), format!("is \"{label}\", must be the mesh of the resource, \"{mesh}\", or absent"));
+            if let Some(label) = labels
+                .get(MESH)
+                .filter(|label| kind.is_mesh_scoped() && label.as_str() != mesh)
+            {
+                violations.add(
+                    format!("labels[\"{MESH}\"]"),
+                    format!("is \"{label}\", must be the mesh of the resource, \"{mesh}\", or absent"),
+                );
             }
         }
     }

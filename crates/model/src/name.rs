@@ -40,10 +40,15 @@ pub fn check_label(name: &str) -> Result<(), String> {
 /// What is wrong, for a violation of field `mesh`.
 pub fn check_mesh_reference(name: &str) -> Result<(), String> {
     check_length(name, MAX_NAME)?;
-    if name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')) {
+    if name
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'))
+    {
         return Ok(());
     }
-    Err(format!("invalid characters in \"{name}\": must be lower-case letters, digits, '-', '_' and '.'"))
+    Err(format!(
+        "invalid characters in \"{name}\": must be lower-case letters, digits, '-', '_' and '.'"
+    ))
 }
 
 fn check_length(name: &str, max: usize) -> Result<(), String> {
@@ -56,7 +61,11 @@ fn check_length(name: &str, max: usize) -> Result<(), String> {
 
 fn is_label(part: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !part.is_empty() && part.len() <= MAX_NAME && part.chars().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+    !part.is_empty()
+        && part.len() <= MAX_NAME
+        && part.chars().all(inner)
+        && !part.starts_with('-')
+        && !part.ends_with('-')
 }
 
 /// Checks the key of a label: a Kubernetes qualified name.
@@ -85,11 +94,14 @@ pub fn check_label_value(value: &str) -> Result<(), String> {
     if value.is_empty() || (value.len() <= MAX_LABEL && is_qualified(value)) {
         return Ok(());
     }
-    Err(format!("label value \"{value}\" must be at most 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit"))
+    Err(format!(
+        "label value \"{value}\" must be at most 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit"
+    ))
 }
 
 fn is_qualified(text: &str) -> bool {
-    text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    text.chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
@@ -131,9 +143,21 @@ mod tests {
             ("", "foo", Some("zone-1"), Some("custom-ns"), "foo-696vzv497z4cv4f4"),
             ("default", "redis", None, None, "redis-7w7bc2f55x7w9d29"),
             ("default", "redis", Some("east"), None, "redis-cd75xf46x4b2zx4x"),
-            ("default", "redis", Some("east"), Some("redis-system"), "redis-wd2v4czb4v5b4w5c"),
+            (
+                "default",
+                "redis",
+                Some("east"),
+                Some("redis-system"),
+                "redis-wd2v4czb4v5b4w5c",
+            ),
             ("default", "redis", Some("west"), None, "redis-f8xz8bddwx8b5c22"),
-            ("", "synced-kube-mesh-service", None, None, "synced-kube-mesh-service-8xc5x6c9f588fzz9"),
+            (
+                "",
+                "synced-kube-mesh-service",
+                None,
+                None,
+                "synced-kube-mesh-service-8xc5x6c9f588fzz9",
+            ),
         ] {
             assert_eq!(synced(mesh, name, zone, namespace), expected);
         }

@@ -26,8 +26,16 @@ pub struct ResourceKey {
 impl ResourceKey {
     /// A key; `mesh` is dropped for global kinds.
     pub fn new(kind: Kind, mesh: impl Into<String>, name: impl Into<String>) -> Self {
-        let mesh = if kind.is_mesh_scoped() { mesh.into() } else { String::new() };
-        Self { kind, mesh, name: name.into() }
+        let mesh = if kind.is_mesh_scoped() {
+            mesh.into()
+        } else {
+            String::new()
+        };
+        Self {
+            kind,
+            mesh,
+            name: name.into(),
+        }
     }
 }
 
@@ -92,14 +100,25 @@ impl Resource {
 
     /// Its key.
     pub fn key(&self) -> ResourceKey {
-        ResourceKey { kind: self.kind, mesh: self.mesh.clone(), name: self.name.clone() }
+        ResourceKey {
+            kind: self.kind,
+            mesh: self.mesh.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// The typed payload.
     ///
     /// # Errors
-    /// The path of the first field that does not fit, for data that was stored by another version.
+    /// The path of the first field that does not fit, for data that was stored by another version; or that the
+    /// resource is of another kind.
     pub fn parse<T: Spec>(&self) -> Result<T, Violations> {
+        if self.kind != T::KIND {
+            return Err(Violations::one(
+                "type",
+                format!("is {}, expected {}", self.kind, T::KIND),
+            ));
+        }
         T::from_value(&self.spec)
     }
 
@@ -110,7 +129,9 @@ impl Resource {
 
     /// The name that users gave it: label `kuma.io/display-name`, else the core name.
     pub fn display_name(&self) -> &str {
-        self.labels.get(labels::DISPLAY_NAME).map_or(self.name.as_str(), String::as_str)
+        self.labels
+            .get(labels::DISPLAY_NAME)
+            .map_or(self.name.as_str(), String::as_str)
     }
 
     /// The zone in label `kuma.io/zone`, or "".
@@ -125,7 +146,9 @@ impl Resource {
 
     /// True if this control plane owns it: no origin label, or the origin given (`zone` in a zone, `global` on global).
     pub fn is_local(&self, own_origin: &str) -> bool {
-        self.labels.get(labels::ORIGIN).is_none_or(|origin| origin == own_origin)
+        self.labels
+            .get(labels::ORIGIN)
+            .is_none_or(|origin| origin == own_origin)
     }
 
     /// The identity by which services are referred to across control planes (`spec/resources.md` §1.4).

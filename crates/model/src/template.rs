@@ -70,7 +70,9 @@ impl Template {
         let mut rest = text;
         let mut trim_next = false;
         while let Some((before, after)) = rest.split_once("{{") {
-            let (action, after) = after.split_once("}}").ok_or_else(|| TemplateError::Unclosed(after.to_owned()))?;
+            let (action, after) = after
+                .split_once("}}")
+                .ok_or_else(|| TemplateError::Unclosed(after.to_owned()))?;
             let before = if trim_next { before.trim_start() } else { before };
             let (action, before) = match action.strip_prefix("- ") {
                 Some(action) => (action, before.trim_end()),
@@ -108,15 +110,20 @@ impl Template {
                 Part::Field(Field::Namespace) => values.namespace,
                 Part::Field(Field::Zone) => values.zone,
                 Part::Field(Field::Mesh) => values.mesh,
-                Part::Label(key) => values.labels.get(key).ok_or_else(|| TemplateError::MissingLabel(key.clone()))?,
+                Part::Label(key) => values
+                    .labels
+                    .get(key)
+                    .ok_or_else(|| TemplateError::MissingLabel(key.clone()))?,
             });
         }
         if result.is_empty() {
             return Ok(result);
         }
-        let check = crate::name::check_subdomain(&result).and_then(|()| match result.split('.').find(|part| part.len() > crate::name::MAX_LABEL) {
-            Some(part) => Err(format!("\"{part}\" is longer than 63 characters")),
-            None => Ok(()),
+        let check = crate::name::check_subdomain(&result).and_then(|()| {
+            match result.split('.').find(|part| part.len() > crate::name::MAX_LABEL) {
+                Some(part) => Err(format!("\"{part}\" is longer than 63 characters")),
+                None => Ok(()),
+            }
         });
         match check {
             Ok(()) => Ok(result),
@@ -139,9 +146,16 @@ fn parse_action(action: &str) -> Result<Part, TemplateError> {
         ".Zone" => Field::Zone,
         ".Mesh" => Field::Mesh,
         _ => {
-            let argument = action.strip_prefix("label").filter(|rest| rest.starts_with([' ', '"', '`'])).map(str::trim);
+            let argument = action
+                .strip_prefix("label")
+                .filter(|rest| rest.starts_with([' ', '"', '`']))
+                .map(str::trim);
             return argument
-                .and_then(|text| ['"', '`'].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote)))
+                .and_then(|text| {
+                    ['"', '`']
+                        .into_iter()
+                        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+                })
                 .filter(|key| !key.is_empty() && !key.contains(['"', '`']))
                 .map(|key| Part::Label(key.to_owned()))
                 .ok_or_else(|| TemplateError::Unknown(action.to_owned()));
@@ -157,7 +171,14 @@ mod tests {
 
     fn render(template: &str) -> Result<String, TemplateError> {
         let labels = BTreeMap::from([("a/b".to_owned(), "pod-0".to_owned())]);
-        let values = Values { display_name: "redis", name: "redis-x", namespace: "", zone: "east", mesh: "default", labels: &labels };
+        let values = Values {
+            display_name: "redis",
+            name: "redis-x",
+            namespace: "",
+            zone: "east",
+            mesh: "default",
+            labels: &labels,
+        };
         Template::parse(template)?.render(values)
     }
 
@@ -165,8 +186,14 @@ mod tests {
     fn renders() {
         for (template, expected) in [
             ("{{ .DisplayName }}.mzsvc.mesh.local", "redis.mzsvc.mesh.local"),
-            ("{{.DisplayName}}.svc.{{ .Zone }}.mesh.local", "redis.svc.east.mesh.local"),
-            ("{{ label \"a/b\" }}.{{ label `a/b` }}.{{ .Mesh }}", "pod-0.pod-0.default"),
+            (
+                "{{.DisplayName}}.svc.{{ .Zone }}.mesh.local",
+                "redis.svc.east.mesh.local",
+            ),
+            (
+                "{{ label \"a/b\" }}.{{ label `a/b` }}.{{ .Mesh }}",
+                "pod-0.pod-0.default",
+            ),
             ("a {{- .Zone -}} b", "aeastb"),
             ("{{ .Namespace }}", ""),
         ] {
@@ -177,10 +204,19 @@ mod tests {
     #[test]
     fn errors_name_the_expression() {
         assert_eq!(render("{{ .Nope }}"), Err(TemplateError::Unknown(".Nope".to_owned())));
-        assert_eq!(render("{{ label 'a' }}"), Err(TemplateError::Unknown("label 'a'".to_owned())));
+        assert_eq!(
+            render("{{ label 'a' }}"),
+            Err(TemplateError::Unknown("label 'a'".to_owned()))
+        );
         assert!(matches!(render("{{ .Name"), Err(TemplateError::Unclosed(_))));
-        assert_eq!(render("{{ label \"x\" }}"), Err(TemplateError::MissingLabel("x".to_owned())));
-        assert!(matches!(render("{{ .DisplayName }}..local"), Err(TemplateError::NotAHostname(..))));
+        assert_eq!(
+            render("{{ label \"x\" }}"),
+            Err(TemplateError::MissingLabel("x".to_owned()))
+        );
+        assert!(matches!(
+            render("{{ .DisplayName }}..local"),
+            Err(TemplateError::NotAHostname(..))
+        ));
         assert!(matches!(render(&"a".repeat(64)), Err(TemplateError::NotAHostname(..))));
     }
 }

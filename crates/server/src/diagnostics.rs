@@ -35,13 +35,21 @@ pub fn router(diagnostics: Diagnostics) -> Router {
 }
 
 async fn ready(State(diagnostics): State<Diagnostics>) -> StatusCode {
-    if diagnostics.ready.load(Ordering::Acquire) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    if diagnostics.ready.load(Ordering::Acquire) {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }
 
 async fn metrics(State(diagnostics): State<Diagnostics>) -> Result<String, StatusCode> {
     let mut registry = Registry::default();
     let info = Family::<[(&str, String); 2], Gauge>::default();
-    info.get_or_create(&[("instance_id", diagnostics.instance_id.to_string()), ("version", crate::COMPATIBLE_VERSION.to_owned())]).set(1);
+    info.get_or_create(&[
+        ("instance_id", diagnostics.instance_id.to_string()),
+        ("version", crate::COMPATIBLE_VERSION.to_owned()),
+    ])
+    .set(1);
     registry.register("cp_info", "The control plane", info);
     let counts = Family::<[(&str, &str); 1], Gauge>::default();
     let snapshot = diagnostics.store.snapshot();

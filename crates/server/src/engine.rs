@@ -38,9 +38,20 @@ pub struct Engine {
 }
 
 enum Command {
-    ProxyConnected { id: ProxyId, stream: u64, feed: ProxyFeed, options: ProxyOptions },
-    ProxyDisconnected { id: ProxyId, stream: u64 },
-    Watch { id: ProxyId, answer: oneshot::Sender<ProxyWatch> },
+    ProxyConnected {
+        id: ProxyId,
+        stream: u64,
+        feed: ProxyFeed,
+        options: ProxyOptions,
+    },
+    ProxyDisconnected {
+        id: ProxyId,
+        stream: u64,
+    },
+    Watch {
+        id: ProxyId,
+        answer: oneshot::Sender<ProxyWatch>,
+    },
 }
 
 /// What an agent follows.
@@ -61,8 +72,20 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn proxy_connected(&self, id: ProxyId, stream: u64, feed: ProxyFeed, options: ProxyOptions) -> Result<(), Stopped> {
-        self.send(Command::ProxyConnected { id, stream, feed, options }).await
+    pub async fn proxy_connected(
+        &self,
+        id: ProxyId,
+        stream: u64,
+        feed: ProxyFeed,
+        options: ProxyOptions,
+    ) -> Result<(), Stopped> {
+        self.send(Command::ProxyConnected {
+            id,
+            stream,
+            feed,
+            options,
+        })
+        .await
     }
 
     /// Stops serving a stream.
@@ -127,13 +150,21 @@ pub struct Runner {
 impl Runner {
     /// Works until `stop`, or until the store is gone.
     pub async fn run(mut self, stop: CancellationToken) {
-        let initial: Vec<_> = self.subscription.snapshot().iter().map(|stored| stored.resource.clone()).collect();
+        let initial: Vec<_> = self
+            .subscription
+            .snapshot()
+            .iter()
+            .map(|stored| stored.resource.clone())
+            .collect();
         for resource in initial {
             self.apply(&resource.key(), Some(&resource));
         }
         self.round().await;
         loop {
-            let deadline = [self.deadline, self.certificates.next_renewal(), self.retry_at].into_iter().flatten().min();
+            let deadline = [self.deadline, self.certificates.next_renewal(), self.retry_at]
+                .into_iter()
+                .flatten()
+                .min();
             tokio::select! {
                 () = stop.cancelled() => return,
                 batch = self.subscription.next() => {
@@ -167,12 +198,25 @@ impl Runner {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::ProxyConnected { id, stream, feed, options } => self.projector.connect(id, stream, feed, options),
+            Command::ProxyConnected {
+                id,
+                stream,
+                feed,
+                options,
+            } => self.projector.connect(id, stream, feed, options),
             Command::ProxyDisconnected { id, stream } => self.projector.disconnect(&id, stream),
             Command::Watch { id, answer } => {
-                let dns = self.dns.entry(id.0.clone()).or_insert_with(|| watch::Sender::new(Arc::default())).subscribe();
+                let dns = self
+                    .dns
+                    .entry(id.0.clone())
+                    .or_insert_with(|| watch::Sender::new(Arc::default()))
+                    .subscribe();
                 let view = self.projector.view(&id);
-                let view = self.views.entry(id).or_insert_with(|| watch::Sender::new(view)).subscribe();
+                let view = self
+                    .views
+                    .entry(id)
+                    .or_insert_with(|| watch::Sender::new(view))
+                    .subscribe();
                 // The agent may have gone while it waited.
                 let _ = answer.send(ProxyWatch { dns, view });
                 self.views.retain(|_, sender| sender.receiver_count() > 0);
@@ -188,14 +232,23 @@ impl Runner {
             tracing::error!(resource = %problem.key, problem = %problem.violations, "stored resource cannot be used and is left out");
         }
         for (mesh, table) in &changes.dns {
-            self.dns.entry(mesh.clone()).or_insert_with(|| watch::Sender::new(Arc::default())).send_replace(table.clone());
+            self.dns
+                .entry(mesh.clone())
+                .or_insert_with(|| watch::Sender::new(Arc::default()))
+                .send_replace(table.clone());
         }
         for (id, view) in &changes.sidecars {
             if let Some(sender) = self.views.get(id) {
                 sender.send_replace(view.clone());
             }
         }
-        let Changes { writes, destinations, sidecars, ingresses, .. } = changes;
+        let Changes {
+            writes,
+            destinations,
+            sidecars,
+            ingresses,
+            ..
+        } = changes;
         self.projector.apply(destinations, sidecars, ingresses);
         self.certificates.renew(now, &mut self.projector);
         self.projector.publish();
@@ -204,7 +257,9 @@ impl Runner {
             self.retry_at = None;
             // What is derived now is newer than what failed.
             let newer: Vec<_> = writes.iter().map(meshspan_store::Write::key).collect();
-            let older = std::mem::take(&mut self.unwritten).into_iter().filter(|write| !newer.contains(&write.key()));
+            let older = std::mem::take(&mut self.unwritten)
+                .into_iter()
+                .filter(|write| !newer.contains(&write.key()));
             writes = older.chain(writes).collect();
         }
         if !writes.is_empty() {
@@ -217,7 +272,10 @@ impl Runner {
         let snapshot = self.subscription.snapshot();
         let versioned = writes.into_iter().map(|write| match write {
             Write::Put(resource) => match snapshot.get(&resource.key()) {
-                Some(stored) => meshspan_store::Write::Update { expected: Some(stored.spec_version), resource },
+                Some(stored) => meshspan_store::Write::Update {
+                    expected: Some(stored.spec_version),
+                    resource,
+                },
                 None => {
                     let owner = Some(ResourceKey::new(Kind::Mesh, "", resource.mesh.as_str()));
                     meshspan_store::Write::Create { resource, owner }
@@ -241,7 +299,10 @@ impl Runner {
             match self.store.apply(vec![write.clone()]).await {
                 Ok(_) => {}
                 Err(
-                    StoreError::Conflict { .. } | StoreError::NotFound { .. } | StoreError::AlreadyExists { .. } | StoreError::MissingOwner { .. },
+                    StoreError::Conflict { .. }
+                    | StoreError::NotFound { .. }
+                    | StoreError::AlreadyExists { .. }
+                    | StoreError::MissingOwner { .. },
                 ) => {
                     tracing::debug!(resource = %key, "changed meanwhile; derived again with the change");
                 }

@@ -43,9 +43,9 @@ pub struct Server {
 /// # Errors
 /// With the name of the server, the address, and how to choose another.
 pub async fn bind(name: &str, address: SocketAddr, setting: &str) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{name} cannot listen on {address}: end what uses the port, or choose another with {setting}"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{name} cannot listen on {address}: end what uses the port, or choose another with {setting}")
+    })
 }
 
 /// Serves until `stop`; open connections are then asked to finish.
@@ -65,7 +65,9 @@ pub async fn serve(server: Server, stop: CancellationToken, tasks: TaskTracker) 
                 continue;
             }
         };
-        let Ok(permit) = limit.clone().acquire_owned().await else { return };
+        let Ok(permit) = limit.clone().acquire_owned().await else {
+            return;
+        };
         let (tls, router, stop) = (server.tls.clone(), server.router.clone(), stop.clone());
         tasks.spawn(async move {
             connection(stream, peer, tls, router, stop).await;
@@ -74,7 +76,13 @@ pub async fn serve(server: Server, stop: CancellationToken, tasks: TaskTracker) 
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>, router: Router, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    router: Router,
+    stop: CancellationToken,
+) {
     // Updates are small and urgent.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
@@ -96,11 +104,19 @@ where
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(scheme);
-        request.extensions_mut().insert(tonic::transport::server::TcpConnectInfo { local_addr: None, remote_addr: Some(peer) });
+        request
+            .extensions_mut()
+            .insert(tonic::transport::server::TcpConnectInfo {
+                local_addr: None,
+                remote_addr: Some(peer),
+            });
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -78,8 +78,12 @@ async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>> {
                 path => PathBuf::from(path),
             };
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                std::fs::create_dir_all(folder)
-                    .with_context(|| format!("cannot create {}: set KUMA_GENERAL_WORK_DIR or KUMA_STORE_SQLITE_PATH to a writable place", folder.display()))?;
+                std::fs::create_dir_all(folder).with_context(|| {
+                    format!(
+                        "cannot create {}: set KUMA_GENERAL_WORK_DIR or KUMA_STORE_SQLITE_PATH to a writable place",
+                        folder.display()
+                    )
+                })?;
             }
             let store = SqliteStore::open(SqliteOptions::new(&path)).await?;
             for row in store.skipped() {
@@ -99,28 +103,73 @@ async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToke
 
     // Every port is bound before anything is created, so that a second control plane changes nothing.
     let mut servers = Vec::new();
-    let state = ApiState { store: store.clone(), settings: Arc::new(api_settings.clone()), clock: system_clock() };
+    let state = ApiState {
+        store: store.clone(),
+        settings: Arc::new(api_settings.clone()),
+        clock: system_clock(),
+    };
     let api = &settings.api_server;
     if api.http.enabled {
-        let listener = listener::bind("the API", address(&api.http.interface, api.http.port)?, "KUMA_API_SERVER_HTTP_PORT").await?;
-        servers.push(Server { name: "api", listener, tls: None, router: meshspan_api::router(state.clone()) });
+        let listener = listener::bind(
+            "the API",
+            address(&api.http.interface, api.http.port)?,
+            "KUMA_API_SERVER_HTTP_PORT",
+        )
+        .await?;
+        servers.push(Server {
+            name: "api",
+            listener,
+            tls: None,
+            router: meshspan_api::router(state.clone()),
+        });
     }
     if api.https.enabled {
-        let listener = listener::bind("the API", address(&api.https.interface, api.https.port)?, "KUMA_API_SERVER_HTTPS_PORT").await?;
+        let listener = listener::bind(
+            "the API",
+            address(&api.https.interface, api.https.port)?,
+            "KUMA_API_SERVER_HTTPS_PORT",
+        )
+        .await?;
         let tls = ServerTls::load(&api.https.tls_cert_file, &api.https.tls_key_file, &settings)?;
-        servers.push(Server { name: "api", listener, tls: Some(tls.server_config(&["h2", "http/1.1"])?), router: meshspan_api::router(state) });
+        servers.push(Server {
+            name: "api",
+            listener,
+            tls: Some(tls.server_config(&["h2", "http/1.1"])?),
+            router: meshspan_api::router(state),
+        });
     }
     if settings.diagnostics.server_port != 0 {
-        let listener = listener::bind("diagnostics", everywhere(settings.diagnostics.server_port), "KUMA_DIAGNOSTICS_SERVER_PORT").await?;
-        let state = Diagnostics { ready: ready.clone(), store: store.clone(), instance_id: instance_id.as_str().into() };
-        servers.push(Server { name: "diagnostics", listener, tls: None, router: diagnostics::router(state) });
+        let listener = listener::bind(
+            "diagnostics",
+            everywhere(settings.diagnostics.server_port),
+            "KUMA_DIAGNOSTICS_SERVER_PORT",
+        )
+        .await?;
+        let state = Diagnostics {
+            ready: ready.clone(),
+            store: store.clone(),
+            instance_id: instance_id.as_str().into(),
+        };
+        servers.push(Server {
+            name: "diagnostics",
+            listener,
+            tls: None,
+            router: diagnostics::router(state),
+        });
     }
     let role = match settings.mode {
         Mode::Global => {
             let kds = settings.multizone.global.kds.clone();
-            let listener = listener::bind("zone synchronisation", everywhere(kds.grpc_port), "KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT").await?;
+            let listener = listener::bind(
+                "zone synchronisation",
+                everywhere(kds.grpc_port),
+                "KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT",
+            )
+            .await?;
             let tls = match kds.tls_enabled {
-                true => Some(ServerTls::load(&kds.tls_cert_file, &kds.tls_key_file, &settings)?.server_config(&["h2"])?),
+                true => {
+                    Some(ServerTls::load(&kds.tls_cert_file, &kds.tls_key_file, &settings)?.server_config(&["h2"])?)
+                }
                 false => None,
             };
             Role::Global(listener, tls)
@@ -128,7 +177,11 @@ async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToke
         Mode::Zone => {
             let port = settings.dp_server.port;
             let listener = listener::bind("the data plane server", everywhere(port), "KUMA_DP_SERVER_PORT").await?;
-            let tls = ServerTls::load(&settings.dp_server.tls_cert_file, &settings.dp_server.tls_key_file, &settings)?;
+            let tls = ServerTls::load(
+                &settings.dp_server.tls_cert_file,
+                &settings.dp_server.tls_key_file,
+                &settings,
+            )?;
             Role::Zone(listener, tls)
         }
     };
@@ -145,7 +198,12 @@ async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToke
         }
         Role::Zone(listener, tls) => {
             let plane = data_plane(&settings, store.clone(), &instance_id, &tls, &stop, &tasks)?;
-            servers.push(Server { name: "data plane", listener, tls: Some(tls.server_config(&["h2", "http/1.1"])?), router: dp::router(&plane) });
+            servers.push(Server {
+                name: "data plane",
+                listener,
+                tls: Some(tls.server_config(&["h2", "http/1.1"])?),
+                router: dp::router(&plane),
+            });
             if settings.is_federated() {
                 let zone = sync::zone(store, &settings, &instance_id, config.to_string())?;
                 let stop = stop.clone();
@@ -191,7 +249,12 @@ fn data_plane(
         deletion_grace_period: settings.mesh_service.deletion_grace_period.0.try_into()?,
     });
     let news = insights.clone();
-    let (engine, runner) = engine::engine(store.clone(), world, zone, Box::new(move |certificate| news.certificate(certificate)));
+    let (engine, runner) = engine::engine(
+        store.clone(),
+        world,
+        zone,
+        Box::new(move |certificate| news.certificate(certificate)),
+    );
     tasks.spawn(runner.run(stop.clone()));
     tasks.spawn(insights.clone().run(store.clone(), stop.clone()));
     Ok(Arc::new(DataPlane {
@@ -209,8 +272,16 @@ fn data_plane(
 }
 
 /// Creates what a control plane starts with; what fails, because the disk is full for example, is tried again.
-async fn create_defaults(store: Arc<dyn Store>, settings: &meshspan_api::Settings, stop: &CancellationToken, tasks: &TaskTracker) {
-    if default_resources::ensure_defaults(&*store, settings, OffsetDateTime::now_utc()).await.is_ok() {
+async fn create_defaults(
+    store: Arc<dyn Store>,
+    settings: &meshspan_api::Settings,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    if default_resources::ensure_defaults(&*store, settings, OffsetDateTime::now_utc())
+        .await
+        .is_ok()
+    {
         return;
     }
     let (settings, stop) = (settings.clone(), stop.clone());
@@ -220,7 +291,10 @@ async fn create_defaults(store: Arc<dyn Store>, settings: &meshspan_api::Setting
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(DEFAULTS_RETRY) => {}
             }
-            if default_resources::ensure_defaults(&*store, &settings, OffsetDateTime::now_utc()).await.is_ok() {
+            if default_resources::ensure_defaults(&*store, &settings, OffsetDateTime::now_utc())
+                .await
+                .is_ok()
+            {
                 return;
             }
         }
@@ -231,7 +305,10 @@ fn api_settings(settings: &Settings, instance_id: &str, config: serde_json::Valu
     let zone = &settings.multizone.zone;
     let mode = match settings.mode {
         Mode::Global => meshspan_api::Mode::Global,
-        Mode::Zone => meshspan_api::Mode::Zone { name: zone.name.clone(), federated: settings.is_federated() },
+        Mode::Zone => meshspan_api::Mode::Zone {
+            name: zone.name.clone(),
+            federated: settings.is_federated(),
+        },
     };
     let store_type = match settings.store.store_type {
         StoreType::Memory => "memory",
@@ -243,7 +320,11 @@ fn api_settings(settings: &Settings, instance_id: &str, config: serde_json::Valu
         base_path: settings.api_server.base_path.clone(),
         read_only: settings.api_server.read_only,
         localhost_is_admin: settings.api_server.authn.localhost_is_admin,
-        issuers: Issuers { user: tokens.enable_issuer, dataplane: true, zone: true },
+        issuers: Issuers {
+            user: tokens.enable_issuer,
+            dataplane: true,
+            zone: true,
+        },
         unsafe_delete: settings.store.unsafe_delete,
         disable_origin_label_validation: zone.disable_origin_label_validation,
         defaults: Defaults {
@@ -267,7 +348,9 @@ fn instance_id() -> String {
 }
 
 fn address(interface: &str, port: u16) -> Result<SocketAddr> {
-    let ip: IpAddr = interface.parse().with_context(|| format!("\"{interface}\" is not an address"))?;
+    let ip: IpAddr = interface
+        .parse()
+        .with_context(|| format!("\"{interface}\" is not an address"))?;
     Ok(SocketAddr::new(ip, port))
 }
 

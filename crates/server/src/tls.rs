@@ -35,14 +35,21 @@ impl ServerTls {
     pub fn load(cert_file: &str, key_file: &str, settings: &Settings) -> Result<Self> {
         let general = &settings.general;
         let files = [(cert_file, key_file), (&general.tls_cert_file, &general.tls_key_file)];
-        match files.into_iter().find(|(cert, key)| !cert.is_empty() || !key.is_empty()) {
+        match files
+            .into_iter()
+            .find(|(cert, key)| !cert.is_empty() || !key.is_empty())
+        {
             Some((cert, key)) if cert.is_empty() || key.is_empty() => {
                 bail!("tlsCertFile and tlsKeyFile must be set together: certificate is \"{cert}\", key is \"{key}\"")
             }
             Some((cert, key)) => {
                 let cert_pem = read(Path::new(cert))?;
                 let ca_pem = last_certificate(&cert_pem).with_context(|| format!("{cert} holds no certificate"))?;
-                Ok(Self { ca_pem, cert_pem, key_pem: read(Path::new(key))? })
+                Ok(Self {
+                    ca_pem,
+                    cert_pem,
+                    key_pem: read(Path::new(key))?,
+                })
             }
             None => made_at_first_start(settings),
         }
@@ -61,7 +68,9 @@ impl ServerTls {
     /// # Errors
     /// If certificate and key do not fit.
     pub fn server_config(&self, alpn: &[&str]) -> Result<Arc<rustls::ServerConfig>> {
-        let chain = CertificateDer::pem_slice_iter(self.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>().context("server certificate")?;
+        let chain = CertificateDer::pem_slice_iter(self.cert_pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .context("server certificate")?;
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).context("server key")?;
         let mut config = rustls::ServerConfig::builder()
             .with_no_client_auth()
@@ -76,16 +85,29 @@ fn made_at_first_start(settings: &Settings) -> Result<ServerTls> {
     let folder = settings.work_dir();
     let [ca, cert, key] = ["ca.pem", "tls-cert.pem", "tls-key.pem"].map(|name| folder.join(name));
     if [&ca, &cert, &key].into_iter().all(|path| path.exists()) {
-        return Ok(ServerTls { ca_pem: read(&ca)?, cert_pem: read(&cert)?, key_pem: read(&key)? });
+        return Ok(ServerTls {
+            ca_pem: read(&ca)?,
+            cert_pem: read(&cert)?,
+            key_pem: read(&key)?,
+        });
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}: set KUMA_GENERAL_WORK_DIR to a writable folder", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| {
+        format!(
+            "cannot create {}: set KUMA_GENERAL_WORK_DIR to a writable folder",
+            folder.display()
+        )
+    })?;
     let names = names(settings);
     let made = ServerCertificate::generate(&names, OffsetDateTime::now_utc(), LIFETIME)?;
     write(&key, &made.key_pem, 0o600)?;
     write(&cert, &made.cert_pem, 0o644)?;
     write(&ca, &made.ca_pem, 0o644)?;
     tracing::info!(names = names.join(", "), ca = %ca.display(), "made a server certificate; proxies and zones verify it with this CA");
-    Ok(ServerTls { ca_pem: made.ca_pem, cert_pem: made.cert_pem, key_pem: made.key_pem })
+    Ok(ServerTls {
+        ca_pem: made.ca_pem,
+        cert_pem: made.cert_pem,
+        key_pem: made.key_pem,
+    })
 }
 
 /// The names under which proxies and zones may call: what the operator says, this host's name and its addresses.
@@ -133,5 +155,10 @@ fn write(path: &PathBuf, text: &str, mode: u32) -> Result<()> {
         .open(&temporary)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&temporary, path));
-    result.with_context(|| format!("cannot write {}: set KUMA_GENERAL_WORK_DIR to a writable folder", path.display()))
+    result.with_context(|| {
+        format!(
+            "cannot write {}: set KUMA_GENERAL_WORK_DIR to a writable folder",
+            path.display()
+        )
+    })
 }

@@ -100,16 +100,18 @@ impl GlobalSync {
         };
         let publisher = Publisher::start(&*store, direction, cancel.clone());
         let registry = Registry::new(options.about.clone());
-        Ok(Self {
-            shared: Arc::new(Shared {
-                options,
-                store,
-                publisher,
-                registry,
-                cancel,
-                connections: watch::Sender::new(0),
-            }),
-        })
+        let deletions = store.subscribe();
+        let connections = watch::Sender::new(0);
+        let shared = Arc::new(Shared {
+            options,
+            store,
+            publisher,
+            registry,
+            cancel,
+            connections,
+        });
+        tokio::spawn(supervisor::follow_deletions(Arc::clone(&shared), deletions));
+        Ok(Self { shared })
     }
 
     /// Waits until no zone is connected and all ends are written down; after the cancellation only.

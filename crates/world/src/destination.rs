@@ -13,6 +13,8 @@ use crate::sni::sni;
 use crate::view::{Destination, DestinationKey, Endpoint, Locality, PeerTls, Protocol};
 use crate::world::IngressAddresses;
 
+/// Universal zones have no namespace of their own.
+const NO_SYSTEM_NAMESPACE: &str = "";
 /// Priority of the own zone.
 const LOCAL: u32 = 0;
 /// Priority of all other zones.
@@ -20,26 +22,44 @@ const REMOTE: u32 = 1;
 
 /// The identity of a service as all zones know it; a local service carries the own zone even without the label.
 pub(crate) fn identity_of(service: &ServiceEntry) -> ServiceIdentity {
-    ServiceIdentity { zone: service.zone.clone(), ..service.resource.identity() }
+    ServiceIdentity {
+        zone: service.zone.clone(),
+        ..service.resource.identity()
+    }
 }
 
 /// One destination a port of a MeshService.
-pub(crate) fn of_service(mesh: &MeshState, service: &ServiceEntry, ingresses: &IngressAddresses) -> BTreeMap<DestinationKey, Destination> {
+pub(crate) fn of_service(
+    mesh: &MeshState,
+    service: &ServiceEntry,
+    ingresses: &IngressAddresses,
+) -> BTreeMap<DestinationKey, Destination> {
     let Some(spec) = &mesh.mesh else { return BTreeMap::new() };
     let backend = spec.enabled_backend();
     let permissive = backend.is_some_and(|backend| backend.mode == TlsMode::Permissive);
     let identity = identity_of(service);
     let destination = |port: &meshspan_model::kinds::mesh_service::Port| {
-        let key = DestinationKey { service: identity.clone(), section: port.section() };
+        let key = DestinationKey {
+            service: identity.clone(),
+            section: port.section(),
+        };
         let plain = backend.is_none() || (service.local && permissive && !service.derived.tls_ready);
         let localities = if service.local {
-            vec![Locality { zone: service.zone.clone(), priority: LOCAL, through_ingress: false, endpoints: local_endpoints(mesh, service, port) }]
+            vec![Locality {
+                zone: service.zone.clone(),
+                priority: LOCAL,
+                through_ingress: false,
+                endpoints: local_endpoints(mesh, service, port),
+            }]
         } else if backend.is_some() {
             vec![through_ingress(&service.zone, true, ingresses)]
         } else {
             Vec::new()
         };
-        let tls = PeerTls { spiffe_ids: spiffe_ids(&identity.mesh, &service.derived.identities), sni: sni(&identity, port.port) };
+        let tls = PeerTls {
+            spiffe_ids: spiffe_ids(&identity.mesh, &service.derived.identities),
+            sni: sni(&identity, port.port, NO_SYSTEM_NAMESPACE),
+        };
         let destination = Destination {
             key: key.clone(),
             port: port.port,
@@ -69,7 +89,9 @@ pub(crate) fn of_multi_zone(
         let mut remote: BTreeMap<&str, bool> = BTreeMap::new();
         let mut spiffe = BTreeSet::new();
         for service in entry.matched.iter().filter_map(|name| mesh.services.get(name)) {
-            let Some(service_port) = matching_port(&service.spec.ports, port) else { continue };
+            let Some(service_port) = matching_port(&service.spec.ports, port) else {
+                continue;
+            };
             spiffe.extend(spiffe_ids(&identity.mesh, &service.derived.identities));
             if service.local {
                 for endpoint in local_endpoints(mesh, service, service_port) {
@@ -79,17 +101,35 @@ pub(crate) fn of_multi_zone(
                 *remote.entry(&service.zone).or_default() |= service.derived.state == State::Available;
             }
         }
-        let endpoints = local.into_iter().map(|((address, port), ready)| Endpoint { address, port, ready });
-        let own = Locality { zone: own_zone.to_owned(), priority: LOCAL, through_ingress: false, endpoints: endpoints.collect() };
-        let others = remote.into_iter().map(|(zone, available)| through_ingress(zone, available, ingresses));
-        let key = DestinationKey { service: identity.clone(), section: port.section() };
+        let endpoints = local
+            .into_iter()
+            .map(|((address, port), ready)| Endpoint { address, port, ready });
+        let own = Locality {
+            zone: own_zone.to_owned(),
+            priority: LOCAL,
+            through_ingress: false,
+            endpoints: endpoints.collect(),
+        };
+        let others = remote
+            .into_iter()
+            .map(|(zone, available)| through_ingress(zone, available, ingresses));
+        let key = DestinationKey {
+            service: identity.clone(),
+            section: port.section(),
+        };
         let destination = Destination {
             key: key.clone(),
             port: port.port,
             vip: entry.vip,
             protocol: Protocol::parse(&port.app_protocol),
-            tls: has_mtls.then(|| PeerTls { spiffe_ids: spiffe, sni: sni(&identity, port.port) }),
-            localities: std::iter::once(own).chain(others).filter(|locality| !locality.endpoints.is_empty()).collect(),
+            tls: has_mtls.then(|| PeerTls {
+                spiffe_ids: spiffe,
+                sni: sni(&identity, port.port, NO_SYSTEM_NAMESPACE),
+            }),
+            localities: std::iter::once(own)
+                .chain(others)
+                .filter(|locality| !locality.endpoints.is_empty())
+                .collect(),
         };
         destinations.insert(key, destination);
     }
@@ -97,8 +137,20 @@ pub(crate) fn of_multi_zone(
 }
 
 fn through_ingress(zone: &str, available: bool, ingresses: &IngressAddresses) -> Locality {
-    let endpoints: BTreeSet<_> = ingresses.of_zone(zone).map(|(address, port)| Endpoint { address, port, ready: available }).collect();
-    Locality { zone: zone.to_owned(), priority: REMOTE, through_ingress: true, endpoints: endpoints.into_iter().collect() }
+    let endpoints: BTreeSet<_> = ingresses
+        .of_zone(zone)
+        .map(|(address, port)| Endpoint {
+            address,
+            port,
+            ready: available,
+        })
+        .collect();
+    Locality {
+        zone: zone.to_owned(),
+        priority: REMOTE,
+        through_ingress: true,
+        endpoints: endpoints.into_iter().collect(),
+    }
 }
 
 fn spiffe_ids(mesh: &str, identities: &[ServiceIdentityRef]) -> BTreeSet<String> {

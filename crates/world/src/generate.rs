@@ -25,35 +25,70 @@ pub(crate) enum Generated {
 }
 
 /// The MeshService that the Dataplanes of `service` ask for.
-pub(crate) fn generate(mesh_name: &str, mesh: &MeshState, service: &str, settings: &Settings, now: OffsetDateTime) -> Generated {
-    let Some(spec) = &mesh.mesh else { return Generated::Unchanged };
+pub(crate) fn generate(
+    mesh_name: &str,
+    mesh: &MeshState,
+    service: &str,
+    settings: &Settings,
+    now: OffsetDateTime,
+) -> Generated {
+    let Some(spec) = &mesh.mesh else {
+        return Generated::Unchanged;
+    };
     let existing = mesh.services.get(service);
-    if existing.is_some_and(|entry| !entry.local || entry.resource.label(labels::MANAGED_BY) != labels::MANAGED_BY_GENERATOR) {
+    if existing
+        .is_some_and(|entry| !entry.local || entry.resource.label(labels::MANAGED_BY) != labels::MANAGED_BY_GENERATOR)
+    {
         return Generated::Unchanged;
     }
     let key = ResourceKey::new(Kind::MeshService, mesh_name, service);
     if spec.mesh_services_mode() == MeshServicesMode::Disabled {
-        return if existing.is_some() { write(Write::Delete(key)) } else { Generated::Unchanged };
+        return if existing.is_some() {
+            write(Write::Delete(key))
+        } else {
+            Generated::Unchanged
+        };
     }
     let names = mesh.index.dataplanes_by_service.get(service);
-    let mut dataplanes: Vec<_> = names.into_iter().flatten().filter_map(|name| mesh.dataplanes.get(name)).collect();
+    let mut dataplanes: Vec<_> = names
+        .into_iter()
+        .flatten()
+        .filter_map(|name| mesh.dataplanes.get(name))
+        .collect();
     dataplanes.retain(|entry| entry.spec.networking.gateway.is_none());
     dataplanes.sort_by_key(|entry| (entry.resource.creation_time, entry.resource.name.clone()));
     let Some(oldest) = dataplanes.first() else {
-        return existing.map_or(Generated::Unchanged, |entry| expire(&entry.resource, key, settings, now));
+        return existing.map_or(Generated::Unchanged, |entry| {
+            expire(&entry.resource, key, settings, now)
+        });
     };
     if name::check_label(service).is_err() {
         return Generated::Unchanged;
     }
     let ports = match existing {
-        Some(entry) if dataplanes.iter().any(|dataplane| ports_of(dataplane, service) == entry.spec.ports) => entry.spec.ports.clone(),
+        Some(entry)
+            if dataplanes
+                .iter()
+                .any(|dataplane| ports_of(dataplane, service) == entry.spec.ports) =>
+        {
+            entry.spec.ports.clone()
+        }
         _ => ports_of(oldest, service),
     };
-    let selector =
-        Selector { dataplane_tags: Some(BTreeMap::from([(TAG_SERVICE.to_owned(), service.to_owned())])), ..Selector::default() };
+    let selector = Selector {
+        dataplane_tags: Some(BTreeMap::from([(TAG_SERVICE.to_owned(), service.to_owned())])),
+        ..Selector::default()
+    };
     // What the zone computes stays: a rewritten service must not look unavailable for a moment.
-    let (state, identities) = existing.map_or((Some(State::default()), Vec::new()), |entry| (entry.spec.state, entry.spec.identities.clone()));
-    let spec = MeshService { state, selector, ports, identities };
+    let (state, identities) = existing.map_or((Some(State::default()), Vec::new()), |entry| {
+        (entry.spec.state, entry.spec.identities.clone())
+    });
+    let spec = MeshService {
+        state,
+        selector,
+        ports,
+        identities,
+    };
     let mut resource = Resource::of(mesh_name, service, &spec);
     resource.labels = BTreeMap::from(
         [
@@ -79,7 +114,12 @@ fn write(write: Write) -> Generated {
 
 /// Inbounds with that service tag as ports, in inbound order.
 fn ports_of(entry: &DataplaneEntry, service: &str) -> Vec<Port> {
-    let inbounds = entry.spec.networking.inbound.iter().filter(|inbound| inbound.service() == service);
+    let inbounds = entry
+        .spec
+        .networking
+        .inbound
+        .iter()
+        .filter(|inbound| inbound.service() == service);
     inbounds
         .map(|inbound| Port {
             name: inbound.section(),
@@ -98,8 +138,17 @@ fn copied_labels(dataplanes: &[&DataplaneEntry]) -> BTreeMap<String, String> {
             *votes.entry(key).or_default().entry(value).or_default() += 1;
         }
     }
-    let winner = |values: BTreeMap<&str, usize>| values.into_iter().rev().max_by_key(|(_, count)| *count).map(|(value, _)| value.to_owned());
-    votes.into_iter().filter_map(|(key, values)| Some((key.to_owned(), winner(values)?))).collect()
+    let winner = |values: BTreeMap<&str, usize>| {
+        values
+            .into_iter()
+            .rev()
+            .max_by_key(|(_, count)| *count)
+            .map(|(value, _)| value.to_owned())
+    };
+    votes
+        .into_iter()
+        .filter_map(|(key, values)| Some((key.to_owned(), winner(values)?)))
+        .collect()
 }
 
 /// Labels that the system gives meaning to; a namespace may be given by hand, so that selectors can use it.
@@ -110,13 +159,19 @@ fn is_reserved(key: &str) -> bool {
 
 /// A service without Dataplanes: starts its grace period, or ends it.
 fn expire(resource: &Resource, key: ResourceKey, settings: &Settings, now: OffsetDateTime) -> Generated {
-    let started = resource.labels.get(labels::DELETION_GRACE_PERIOD_STARTED_AT).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let started = resource
+        .labels
+        .get(labels::DELETION_GRACE_PERIOD_STARTED_AT)
+        .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     match started {
         Some(started) if started + settings.deletion_grace_period <= now => write(Write::Delete(key)),
         Some(started) => Generated::Later(started + settings.deletion_grace_period),
         None => {
             let mut resource = resource.clone();
-            resource.labels.insert(labels::DELETION_GRACE_PERIOD_STARTED_AT.to_owned(), meshspan_model::document::timestamp(now));
+            resource.labels.insert(
+                labels::DELETION_GRACE_PERIOD_STARTED_AT.to_owned(),
+                meshspan_model::document::timestamp(now),
+            );
             write(Write::Put(resource))
         }
     }

@@ -37,7 +37,11 @@ impl Generator {
     pub(crate) fn new(resource: &Resource, spec: HostnameGenerator) -> Option<Arc<Self>> {
         let template = Template::parse(&spec.template).ok()?;
         let of_global = !resource.is_local(labels::ORIGIN_ZONE);
-        let rank = GeneratorRank { of_global, created: resource.creation_time, name: resource.name.clone() };
+        let rank = GeneratorRank {
+            of_global,
+            created: resource.creation_time,
+            name: resource.name.clone(),
+        };
         Some(Arc::new(Self { rank, spec, template }))
     }
 }
@@ -82,7 +86,12 @@ impl Hostnames {
         };
         let mut outcomes = Vec::new();
         for generator in generators {
-            let Some(wanted) = generator.spec.selector.for_kind(service.0).filter(|wanted| wanted.matches(&resource.labels)) else {
+            let Some(wanted) = generator
+                .spec
+                .selector
+                .for_kind(service.0)
+                .filter(|wanted| wanted.matches(&resource.labels))
+            else {
                 continue;
             };
             let _ = wanted;
@@ -151,13 +160,16 @@ impl Hostnames {
         outcomes.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         let mut held = BTreeSet::new();
         for (rank, outcome) in outcomes {
-            let reference = CoreNameRef { core_name: rank.name.clone() };
+            let reference = CoreNameRef {
+                core_name: rank.name.clone(),
+            };
             let (reason, message) = match outcome {
                 Outcome::Failed(message) => ("TemplateError", message.clone()),
                 Outcome::Hostname(hostname) => match self.claims.get(hostname).and_then(BTreeSet::first) {
-                    Some(holder) if (holder.kind, &holder.name) != (service.0, &service.1) => {
-                        ("Collision", format!("hostname {hostname} is held by {} {}", holder.kind, holder.display_name))
-                    }
+                    Some(holder) if (holder.kind, &holder.name) != (service.0, &service.1) => (
+                        "Collision",
+                        format!("hostname {hostname} is held by {} {}", holder.kind, holder.display_name),
+                    ),
                     _ => {
                         if held.insert(hostname) {
                             addresses.push(Address {

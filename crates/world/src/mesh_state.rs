@@ -75,7 +75,10 @@ impl ProxyState {
         Self {
             online,
             disconnected: !online && !insight.subscriptions.is_empty(),
-            has_certificate: insight.mtls.as_ref().is_some_and(|mtls| !mtls.issued_backend.is_empty()),
+            has_certificate: insight
+                .mtls
+                .as_ref()
+                .is_some_and(|mtls| !mtls.issued_backend.is_empty()),
         }
     }
 }
@@ -112,14 +115,24 @@ impl MeshState {
 
     /// Names of the MeshMultiZoneServices whose selector fits these labels.
     pub(crate) fn multi_zone_matching(&self, labels: &BTreeMap<String, String>) -> BTreeSet<String> {
-        let candidates = labels.iter().filter_map(|(key, value)| self.index.multi_zone_by_label.get(&(key.clone(), value.clone())));
-        let fits = |name: &&String| self.multi_zone.get(*name).is_some_and(|entry| entry.spec.selector.mesh_service.matches(labels));
+        let candidates = labels
+            .iter()
+            .filter_map(|(key, value)| self.index.multi_zone_by_label.get(&(key.clone(), value.clone())));
+        let fits = |name: &&String| {
+            self.multi_zone
+                .get(*name)
+                .is_some_and(|entry| entry.spec.selector.mesh_service.matches(labels))
+        };
         candidates.flatten().filter(fits).cloned().collect()
     }
 
     /// Marks the MeshMultiZoneServices that a MeshService with these labels belongs to, after `edit` put it into or
     /// took it out of what they match.
-    pub(crate) fn mark_multi_zone_of(&mut self, labels: &BTreeMap<String, String>, edit: impl Fn(&mut BTreeSet<String>)) {
+    pub(crate) fn mark_multi_zone_of(
+        &mut self,
+        labels: &BTreeMap<String, String>,
+        edit: impl Fn(&mut BTreeSet<String>),
+    ) {
         for name in self.multi_zone_matching(labels) {
             if let Some(entry) = self.multi_zone.get_mut(&name) {
                 edit(&mut entry.matched);
@@ -130,7 +143,10 @@ impl MeshState {
 
     /// Local MeshServices whose selector may fit a Dataplane with these `kuma.io/service` values.
     pub(crate) fn services_that_may_select(&self, tags: &BTreeSet<String>) -> Vec<String> {
-        let by_tag = tags.iter().filter_map(|tag| self.index.services_by_tag.get(tag)).flatten();
+        let by_tag = tags
+            .iter()
+            .filter_map(|tag| self.index.services_by_tag.get(tag))
+            .flatten();
         by_tag.chain(&self.index.services_otherwise).cloned().collect()
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use meshspan_model::Kind;
-use meshspan_model::kinds::mesh_multi_zone_service::{MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus, Port};
+use meshspan_model::kinds::mesh_multi_zone_service::{
+    MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus, Port,
+};
 use meshspan_model::kinds::mesh_service::{self, section};
 
 use crate::conditions;
@@ -19,7 +21,11 @@ pub(crate) fn matches(mesh: &MeshState, spec: &MeshMultiZoneService) -> BTreeSet
     if wanted.match_labels.is_empty() {
         return BTreeSet::new();
     }
-    mesh.services.iter().filter(|(_, service)| wanted.matches(&service.resource.labels)).map(|(name, _)| name.clone()).collect()
+    mesh.services
+        .iter()
+        .filter(|(_, service)| wanted.matches(&service.resource.labels))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// The port of a service that a port of the MeshMultiZoneService means: by name if it has one and the service has a
@@ -27,12 +33,23 @@ pub(crate) fn matches(mesh: &MeshState, spec: &MeshMultiZoneService) -> BTreeSet
 pub(crate) fn matching_port<'a>(ports: &'a [mesh_service::Port], wanted: &Port) -> Option<&'a mesh_service::Port> {
     let by_name = || ports.iter().find(|port| section(&port.name, port.port) == wanted.name);
     let by_number = || ports.iter().find(|port| port.port == wanted.port);
-    if wanted.name.is_empty() { by_number() } else { by_name().or_else(by_number) }
+    if wanted.name.is_empty() {
+        by_number()
+    } else {
+        by_name().or_else(by_number)
+    }
 }
 
 /// The status to store.
-pub(crate) fn status(mesh: &MeshState, entry: &MultiZoneEntry, ingresses: &IngressAddresses, range: VipRange) -> MeshMultiZoneServiceStatus {
-    let (addresses, hostname_generators) = mesh.hostnames.of(&(Kind::MeshMultiZoneService, entry.resource.name.clone()));
+pub(crate) fn status(
+    mesh: &MeshState,
+    entry: &MultiZoneEntry,
+    ingresses: &IngressAddresses,
+    range: VipRange,
+) -> MeshMultiZoneServiceStatus {
+    let (addresses, hostname_generators) = mesh
+        .hostnames
+        .of(&(Kind::MeshMultiZoneService, entry.resource.name.clone()));
     let mut mesh_services: Vec<_> = entry
         .matched
         .iter()

@@ -7,7 +7,8 @@ use meshspan_model::Kind;
 use meshspan_model::Resource;
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, InboundState};
 use meshspan_model::kinds::mesh_service::{
-    DataplaneProxies, MeshService, MeshServiceStatus, Port, SERVICE_TAG, ServiceIdentityRef, State, TargetPort, TlsReadiness, TlsStatus, Vip,
+    DataplaneProxies, MeshService, MeshServiceStatus, Port, SERVICE_TAG, ServiceIdentityRef, State, TargetPort,
+    TlsReadiness, TlsStatus, Vip,
 };
 use meshspan_model::labels::TAG_SERVICE;
 
@@ -36,37 +37,53 @@ pub(crate) fn selects(service: &MeshService, entry: &DataplaneEntry) -> bool {
     let Some(tags) = selector.dataplane_tags.as_ref().filter(|tags| !tags.is_empty()) else {
         return false;
     };
-    entry.spec.networking.inbound.iter().any(|inbound| tags.iter().all(|(key, value)| inbound.tags.get(key) == Some(value)))
+    entry
+        .spec
+        .networking
+        .inbound
+        .iter()
+        .any(|inbound| tags.iter().all(|(key, value)| inbound.tags.get(key) == Some(value)))
 }
 
 /// The inbounds of a Dataplane that a port means: by number, or by name. A number falls back to nothing else; without
 /// `targetPort` the port's own number counts.
 pub(crate) fn inbounds_of_port<'a>(dataplane: &'a Dataplane, port: &Port) -> impl Iterator<Item = &'a Inbound> {
     let target = port.target_port.clone().unwrap_or(TargetPort::Number(port.port));
-    dataplane.networking.inbound.iter().filter(move |inbound| match &target {
-        TargetPort::Number(number) => inbound.port == *number,
-        TargetPort::Name(name) => inbound.name == *name,
-    })
+    dataplane
+        .networking
+        .inbound
+        .iter()
+        .filter(move |inbound| match &target {
+            TargetPort::Number(number) => inbound.port == *number,
+            TargetPort::Name(name) => inbound.name == *name,
+        })
 }
 
 /// The endpoints of a local service's port, ordered by address and port; unready ones included.
 pub(crate) fn local_endpoints(mesh: &MeshState, service: &ServiceEntry, port: &Port) -> Vec<Endpoint> {
     let mut endpoints = BTreeMap::new();
     for name in &service.matched {
-        let Some(entry) = mesh.dataplanes.get(name) else { continue };
+        let Some(entry) = mesh.dataplanes.get(name) else {
+            continue;
+        };
         let reachable = mesh.is_reachable(name);
         for inbound in inbounds_of_port(&entry.spec, port).filter(|inbound| inbound.state != InboundState::Ignored) {
             let address = match inbound.address.as_str() {
                 "" => entry.spec.dial_address(),
                 address => address,
             };
-            let Ok(address) = address.parse::<IpAddr>() else { continue };
+            let Ok(address) = address.parse::<IpAddr>() else {
+                continue;
+            };
             let ready = reachable && inbound.is_ready();
             // Two Dataplanes with one address would be one endpoint; it is ready if either says so.
             *endpoints.entry((address, inbound.port)).or_insert(false) |= ready;
         }
     }
-    endpoints.into_iter().map(|((address, port), ready)| Endpoint { address, port, ready }).collect()
+    endpoints
+        .into_iter()
+        .map(|((address, port), ready)| Endpoint { address, port, ready })
+        .collect()
 }
 
 /// State, identities and counts of a local service.
@@ -75,7 +92,9 @@ pub(crate) fn derive_local(mesh: &MeshState, service: &ServiceEntry, vip: Option
     let mut identities = BTreeSet::new();
     let mut all_have_certificates = true;
     for name in &service.matched {
-        let Some(entry) = mesh.dataplanes.get(name) else { continue };
+        let Some(entry) = mesh.dataplanes.get(name) else {
+            continue;
+        };
         let proxy = mesh.proxies.get(name).copied().unwrap_or_default();
         proxies.total += 1;
         proxies.connected += u32::from(proxy.online);
@@ -84,16 +103,27 @@ pub(crate) fn derive_local(mesh: &MeshState, service: &ServiceEntry, vip: Option
         proxies.healthy += u32::from(!proxy.disconnected && service.spec.ports.iter().all(answers));
         for inbound in &entry.spec.networking.inbound {
             if let Some(value) = inbound.tags.get(TAG_SERVICE) {
-                identities.insert(ServiceIdentityRef { identity_type: SERVICE_TAG.to_owned(), value: value.clone() });
+                identities.insert(ServiceIdentityRef {
+                    identity_type: SERVICE_TAG.to_owned(),
+                    value: value.clone(),
+                });
             }
         }
     }
     // A service whose proxies are all gone keeps its identities, so that clients keep trusting what comes back.
-    let identities = if identities.is_empty() { service.spec.identities.clone() } else { identities.into_iter().collect() };
+    let identities = if identities.is_empty() {
+        service.spec.identities.clone()
+    } else {
+        identities.into_iter().collect()
+    };
     let has_mtls = mesh.mesh.as_ref().is_some_and(|mesh| mesh.enabled_backend().is_some());
     let was_ready = service.status.tls.status == Some(TlsReadiness::Ready);
     Derived {
-        state: if proxies.healthy > 0 { State::Available } else { State::Unavailable },
+        state: if proxies.healthy > 0 {
+            State::Available
+        } else {
+            State::Unavailable
+        },
         identities,
         tls_ready: has_mtls && (was_ready || all_have_certificates),
         vip,
@@ -119,7 +149,13 @@ pub(crate) fn status(service: &ServiceEntry, mesh: &MeshState) -> MeshServiceSta
     let tls = if !service.local {
         service.status.tls
     } else {
-        TlsStatus { status: Some(if derived.tls_ready { TlsReadiness::Ready } else { TlsReadiness::NotReady }) }
+        TlsStatus {
+            status: Some(if derived.tls_ready {
+                TlsReadiness::Ready
+            } else {
+                TlsReadiness::NotReady
+            }),
+        }
     };
     MeshServiceStatus {
         addresses,
@@ -133,7 +169,11 @@ pub(crate) fn status(service: &ServiceEntry, mesh: &MeshState) -> MeshServiceSta
 /// The VIPs to store: the one in use; addresses that others put there, such as a ClusterIP, stay behind it.
 pub(crate) fn vips(vip: Option<IpAddr>, stored: &[Vip]) -> Vec<Vip> {
     let own = vip.map(|ip| Vip { ip: ip.to_string() });
-    let others = stored.iter().skip(1).filter(|other| own.as_ref() != Some(*other)).cloned();
+    let others = stored
+        .iter()
+        .skip(1)
+        .filter(|other| own.as_ref() != Some(*other))
+        .cloned();
     own.clone().into_iter().chain(others).collect()
 }
 

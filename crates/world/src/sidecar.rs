@@ -16,7 +16,11 @@ use crate::view::{DestinationKey, InboundTls, OutboundRef, Permission, Sidecar, 
 
 /// True if a Dataplane does not simply reach every destination by VIP.
 pub(crate) fn is_limited(dataplane: &Dataplane) -> bool {
-    dataplane.networking.transparent_proxying.as_ref().is_none_or(|transparent| transparent.reachable_backends.is_some())
+    dataplane
+        .networking
+        .transparent_proxying
+        .as_ref()
+        .is_none_or(|transparent| transparent.reachable_backends.is_some())
 }
 
 /// The view of a sidecar; `None` while the Mesh is unknown.
@@ -38,16 +42,37 @@ pub(crate) fn view(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> 
         outbounds: Vec::new(),
     };
     let limited = is_limited(&entry.spec);
-    let outbounds = if limited { outbounds(mesh, entry, own_zone) } else { Vec::new() };
-    Some(SidecarView { sidecar, all_destinations: !limited, outbounds })
+    let outbounds = if limited {
+        outbounds(mesh, entry, own_zone)
+    } else {
+        Vec::new()
+    };
+    Some(SidecarView {
+        sidecar,
+        all_destinations: !limited,
+        outbounds,
+    })
 }
 
 /// What the MeshTrafficPermissions of a mesh decide for all its traffic: the one of highest precedence wins
 /// (`spec/policies.md` §1.6: origin zone over global, then the name that sorts first).
 fn permission(mesh: &MeshState) -> Permission {
-    let mut policies: Vec<_> = mesh.permissions.values().filter(|(resource, _)| resource.label(labels::EFFECT) != "shadow").collect();
-    policies.sort_by_key(|(resource, _)| (resource.label(labels::ORIGIN) == labels::ORIGIN_ZONE, std::cmp::Reverse(resource.display_name().to_owned())));
-    let action = policies.iter().flat_map(|(_, spec)| &spec.from).filter_map(|from| from.default.action).next_back();
+    let mut policies: Vec<_> = mesh
+        .permissions
+        .values()
+        .filter(|(resource, _)| resource.label(labels::EFFECT) != "shadow")
+        .collect();
+    policies.sort_by_key(|(resource, _)| {
+        (
+            resource.label(labels::ORIGIN) == labels::ORIGIN_ZONE,
+            std::cmp::Reverse(resource.display_name().to_owned()),
+        )
+    });
+    let action = policies
+        .iter()
+        .flat_map(|(_, spec)| &spec.from)
+        .filter_map(|from| from.default.action)
+        .next_back();
     match action {
         Some(Action::Allow | Action::AllowWithShadowDeny) => Permission::AllowAll,
         Some(Action::Deny) | None => Permission::DenyAll,
@@ -56,13 +81,33 @@ fn permission(mesh: &MeshState) -> Permission {
 
 fn outbounds(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> Vec<OutboundRef> {
     let networking = &entry.spec.networking;
-    if let Some(backends) = networking.transparent_proxying.as_ref().and_then(|transparent| transparent.reachable_backends.as_ref()) {
+    if let Some(backends) = networking
+        .transparent_proxying
+        .as_ref()
+        .and_then(|transparent| transparent.reachable_backends.as_ref())
+    {
         let mut found = BTreeMap::new();
         for reference in &backends.refs {
-            let wanted = Wanted { kind: &reference.kind, name: &reference.name, namespace: Some(&reference.namespace), labels: &reference.labels };
-            for (key, port) in resolve(mesh, entry, own_zone, &wanted, All::Yes).into_iter().flat_map(|service| ports_of(mesh, &service)) {
+            let wanted = Wanted {
+                kind: &reference.kind,
+                name: &reference.name,
+                namespace: Some(&reference.namespace),
+                labels: &reference.labels,
+            };
+            for (key, port) in resolve(mesh, entry, own_zone, &wanted, All::Yes)
+                .into_iter()
+                .flat_map(|service| ports_of(mesh, &service))
+            {
                 if reference.port.is_none_or(|wanted| wanted == port) {
-                    found.insert(key.clone(), OutboundRef { address: None, port, bind: false, destination: key });
+                    found.insert(
+                        key.clone(),
+                        OutboundRef {
+                            address: None,
+                            port,
+                            bind: false,
+                            destination: key,
+                        },
+                    );
                 }
             }
         }
@@ -71,11 +116,25 @@ fn outbounds(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> Vec<Ou
     let mut result = Vec::new();
     for outbound in &networking.outbound {
         let Some(backend) = &outbound.backend_ref else { continue };
-        let wanted = Wanted { kind: &backend.kind, name: &backend.name, namespace: None, labels: &backend.labels };
-        let Some(service) = resolve(mesh, entry, own_zone, &wanted, All::No).into_iter().next() else { continue };
-        let port = ports_of(mesh, &service).into_iter().find(|(_, port)| *port == backend.port);
+        let wanted = Wanted {
+            kind: &backend.kind,
+            name: &backend.name,
+            namespace: None,
+            labels: &backend.labels,
+        };
+        let Some(service) = resolve(mesh, entry, own_zone, &wanted, All::No).into_iter().next() else {
+            continue;
+        };
+        let port = ports_of(mesh, &service)
+            .into_iter()
+            .find(|(_, port)| *port == backend.port);
         if let (Some((destination, _)), Ok(address)) = (port, outbound.listen_address().parse::<IpAddr>()) {
-            result.push(OutboundRef { address: Some(address), port: outbound.port, bind: true, destination });
+            result.push(OutboundRef {
+                address: Some(address),
+                port: outbound.port,
+                bind: true,
+                destination,
+            });
         }
     }
     result
@@ -98,16 +157,28 @@ enum All {
 
 /// The services that a reference means; oldest first. By name it means the display name in the proxy's own mesh and,
 /// for MeshServices, its own zone and namespace (`spec/resources.md` §2.2).
-fn resolve(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str, wanted: &Wanted<'_>, all: All) -> Vec<ServiceName> {
-    let namespace = wanted.namespace.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| entry.resource.namespace());
-    let by_labels = |labels: &BTreeMap<String, String>| wanted.labels.iter().all(|(key, value)| labels.get(key) == Some(value));
+fn resolve(
+    mesh: &MeshState,
+    entry: &DataplaneEntry,
+    own_zone: &str,
+    wanted: &Wanted<'_>,
+    all: All,
+) -> Vec<ServiceName> {
+    let namespace = wanted
+        .namespace
+        .filter(|namespace| !namespace.is_empty())
+        .unwrap_or_else(|| entry.resource.namespace());
+    let by_labels =
+        |labels: &BTreeMap<String, String>| wanted.labels.iter().all(|(key, value)| labels.get(key) == Some(value));
     let mut found = Vec::new();
     match wanted.kind {
         "MeshService" => {
             for (name, service) in &mesh.services {
                 let resource = &service.resource;
                 let fits = if wanted.labels.is_empty() {
-                    resource.display_name() == wanted.name && service.zone == own_zone && resource.namespace() == namespace
+                    resource.display_name() == wanted.name
+                        && service.zone == own_zone
+                        && resource.namespace() == namespace
                 } else {
                     by_labels(&resource.labels)
                 };
@@ -119,7 +190,11 @@ fn resolve(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str, wanted: &Wa
         "MeshMultiZoneService" => {
             for (name, service) in &mesh.multi_zone {
                 let resource = &service.resource;
-                let fits = if wanted.labels.is_empty() { resource.display_name() == wanted.name } else { by_labels(&resource.labels) };
+                let fits = if wanted.labels.is_empty() {
+                    resource.display_name() == wanted.name
+                } else {
+                    by_labels(&resource.labels)
+                };
                 if fits {
                     found.push((resource.creation_time, (Kind::MeshMultiZoneService, name.clone())));
                 }
@@ -135,12 +210,28 @@ fn resolve(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str, wanted: &Wa
 fn ports_of(mesh: &MeshState, (kind, name): &ServiceName) -> Vec<(DestinationKey, u32)> {
     match kind {
         Kind::MeshService => mesh.services.get(name).map_or_else(Vec::new, |service| {
-            let key = |section| DestinationKey { service: identity_of(service), section };
-            service.spec.ports.iter().map(|port| (key(port.section()), port.port)).collect()
+            let key = |section| DestinationKey {
+                service: identity_of(service),
+                section,
+            };
+            service
+                .spec
+                .ports
+                .iter()
+                .map(|port| (key(port.section()), port.port))
+                .collect()
         }),
         _ => mesh.multi_zone.get(name).map_or_else(Vec::new, |service| {
-            let key = |section| DestinationKey { service: service.resource.identity(), section };
-            service.spec.ports.iter().map(|port| (key(port.section()), port.port)).collect()
+            let key = |section| DestinationKey {
+                service: service.resource.identity(),
+                section,
+            };
+            service
+                .spec
+                .ports
+                .iter()
+                .map(|port| (key(port.section()), port.port))
+                .collect()
         }),
     }
 }

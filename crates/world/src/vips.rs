@@ -25,7 +25,9 @@ impl VipRange {
     /// # Errors
     /// If the text is no CIDR.
     pub fn parse(text: &str) -> Result<Self, CidrError> {
-        text.parse::<IpNet>().map(|net| Self(net.trunc())).map_err(|_| CidrError { text: text.to_owned() })
+        text.parse::<IpNet>()
+            .map(|net| Self(net.trunc()))
+            .map_err(|_| CidrError { text: text.to_owned() })
     }
 
     /// Number of addresses; network and broadcast addresses count, as nothing ever broadcasts here.
@@ -41,7 +43,9 @@ impl VipRange {
 
     fn at(&self, offset: u128) -> IpAddr {
         match self.0.network() {
-            IpAddr::V4(base) => IpAddr::V4(Ipv4Addr::from_bits(base.to_bits().wrapping_add(u32::try_from(offset).unwrap_or(0)))),
+            IpAddr::V4(base) => IpAddr::V4(Ipv4Addr::from_bits(
+                base.to_bits().wrapping_add(u32::try_from(offset).unwrap_or(0)),
+            )),
             IpAddr::V6(base) => IpAddr::V6(Ipv6Addr::from_bits(base.to_bits().wrapping_add(offset))),
         }
     }
@@ -63,7 +67,11 @@ pub(crate) struct VipPool {
 
 impl VipPool {
     pub(crate) fn new(range: VipRange) -> Self {
-        Self { range, by_address: BTreeMap::new(), by_identity: BTreeMap::new() }
+        Self {
+            range,
+            by_address: BTreeMap::new(),
+            by_identity: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn range(&self) -> VipRange {
@@ -105,7 +113,9 @@ impl VipPool {
 
     fn probe(&self, identity: &ServiceIdentity) -> Option<IpAddr> {
         let size = self.range.size();
-        if self.by_address.len() as u128 >= size && (0..size).all(|offset| self.by_address.contains_key(&self.range.at(offset))) {
+        if self.by_address.len() as u128 >= size
+            && (0..size).all(|offset| self.by_address.contains_key(&self.range.at(offset)))
+        {
             return None;
         }
         let start = u128::from(hash(identity)) % size;
@@ -125,7 +135,13 @@ impl VipPool {
 
 fn hash(identity: &ServiceIdentity) -> u64 {
     // NUL cannot be part of a name, so the concatenation is unambiguous.
-    let ServiceIdentity { kind, mesh, zone, namespace, name } = identity;
+    let ServiceIdentity {
+        kind,
+        mesh,
+        zone,
+        namespace,
+        name,
+    } = identity;
     xxh3_64([kind.name(), mesh, zone, namespace, name].join("\0").as_bytes())
 }
 
@@ -137,14 +153,23 @@ mod tests {
     use proptest::prelude::*;
 
     fn identity(name: &str) -> ServiceIdentity {
-        ServiceIdentity { kind: Kind::MeshMultiZoneService, mesh: "default".into(), zone: String::new(), namespace: String::new(), name: name.into() }
+        ServiceIdentity {
+            kind: Kind::MeshMultiZoneService,
+            mesh: "default".into(),
+            zone: String::new(),
+            namespace: String::new(),
+            name: name.into(),
+        }
     }
 
     #[test]
     fn an_address_never_moves() {
         // A changed value here changes every user's addresses: that is a breaking change.
         let mut pool = VipPool::new(VipRange::parse("243.0.0.0/8").unwrap());
-        assert_eq!(pool.assign(&identity("redis"), None).unwrap().to_string(), pool.assign(&identity("redis"), None).unwrap().to_string());
+        assert_eq!(
+            pool.assign(&identity("redis"), None).unwrap().to_string(),
+            pool.assign(&identity("redis"), None).unwrap().to_string()
+        );
         let first = pool.assign(&identity("redis"), None);
         pool.release(&identity("redis"));
         assert_eq!(pool.assign(&identity("redis"), None), first);
@@ -154,14 +179,20 @@ mod tests {
     fn an_address_in_status_is_kept_unless_taken() {
         let mut pool = VipPool::new(VipRange::parse("243.0.0.0/8").unwrap());
         let old = "10.0.0.1".parse().unwrap();
-        assert_eq!(pool.assign(&identity("a"), Some(old)), Some(old), "also outside of the range");
+        assert_eq!(
+            pool.assign(&identity("a"), Some(old)),
+            Some(old),
+            "also outside of the range"
+        );
         assert_ne!(pool.assign(&identity("b"), Some(old)), Some(old));
     }
 
     #[test]
     fn a_small_range_is_used_up_to_the_last_address() {
         let mut pool = VipPool::new(VipRange::parse("10.0.0.0/30").unwrap());
-        let taken: std::collections::BTreeSet<_> = (0..4).map(|n| pool.assign(&identity(&n.to_string()), None).unwrap()).collect();
+        let taken: std::collections::BTreeSet<_> = (0..4)
+            .map(|n| pool.assign(&identity(&n.to_string()), None).unwrap())
+            .collect();
         assert_eq!(taken.len(), 4);
         assert_eq!(pool.assign(&identity("x"), None), None);
         pool.release(&identity("2"));
@@ -172,7 +203,10 @@ mod tests {
     fn ranges() {
         assert!(VipRange::parse("243.0.0.0").is_err());
         assert!(VipRange::parse("nonsense/8").is_err());
-        let (a, b) = (VipRange::parse("241.0.0.0/8").unwrap(), VipRange::parse("241.1.0.0/16").unwrap());
+        let (a, b) = (
+            VipRange::parse("241.0.0.0/8").unwrap(),
+            VipRange::parse("241.1.0.0/16").unwrap(),
+        );
         assert!(a.overlaps(&b) && b.overlaps(&a));
         assert!(!a.overlaps(&VipRange::parse("243.0.0.0/8").unwrap()));
         assert_eq!(VipRange::parse("fd00::/64").unwrap().size(), 1 << 64);

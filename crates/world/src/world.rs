@@ -68,7 +68,10 @@ pub(crate) struct IngressAddresses(BTreeMap<String, BTreeMap<String, (IpAddr, u3
 impl IngressAddresses {
     /// Addresses of a zone's ingresses; two ingresses with one address count twice here, callers take a set.
     pub(crate) fn of_zone(&self, zone: &str) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
-        self.0.get(zone).into_iter().flat_map(|ingresses| ingresses.values().copied())
+        self.0
+            .get(zone)
+            .into_iter()
+            .flat_map(|ingresses| ingresses.values().copied())
     }
 }
 
@@ -115,7 +118,12 @@ impl World {
             Kind::ZoneIngress => self.apply_ingress(key, after),
             Kind::HostnameGenerator => self.apply_generator(key, after),
             Kind::MeshTrafficPermission => self.apply_permission(key, after),
-            Kind::Zone | Kind::ZoneInsight | Kind::ZoneIngressInsight | Kind::Secret | Kind::GlobalSecret | Kind::Config => {}
+            Kind::Zone
+            | Kind::ZoneInsight
+            | Kind::ZoneIngressInsight
+            | Kind::Secret
+            | Kind::GlobalSecret
+            | Kind::Config => {}
         }
     }
 
@@ -125,7 +133,10 @@ impl World {
         match resource.parse::<T>() {
             Ok(spec) => Some((resource.clone(), spec)),
             Err(violations) => {
-                self.pending.problems.push(Problem { key: key.clone(), violations });
+                self.pending.problems.push(Problem {
+                    key: key.clone(),
+                    violations,
+                });
                 None
             }
         }
@@ -146,13 +157,22 @@ impl World {
         mesh.dirty.services.extend(mesh.services.keys().cloned());
         mesh.dirty.multi_zone.extend(mesh.multi_zone.keys().cloned());
         mesh.dirty.sidecars.extend(mesh.dataplanes.keys().cloned());
-        let generated = mesh.services.values().filter(|entry| entry.local).map(|entry| entry.resource.name.clone());
-        mesh.dirty.generate.extend(mesh.index.dataplanes_by_service.keys().cloned().chain(generated));
+        let generated = mesh
+            .services
+            .values()
+            .filter(|entry| entry.local)
+            .map(|entry| entry.resource.name.clone());
+        mesh.dirty
+            .generate
+            .extend(mesh.index.dataplanes_by_service.keys().cloned().chain(generated));
         self.pending.meshes.insert(key.name.clone(), spec);
     }
 
     fn apply_dataplane(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
-        let new = self.typed(key, after).map(|(resource, spec)| DataplaneEntry { resource, spec: Arc::new(spec) });
+        let new = self.typed(key, after).map(|(resource, spec)| DataplaneEntry {
+            resource,
+            spec: Arc::new(spec),
+        });
         let mesh = self.mesh(&key.mesh);
         let name = &key.name;
         let old = mesh.dataplanes.remove(name);
@@ -176,9 +196,15 @@ impl World {
         // Only services that selected it before or select it now are touched.
         let tags: BTreeSet<String> = old.iter().chain(&new).flat_map(service_tags).collect();
         for candidate in mesh.services_that_may_select(&tags) {
-            let Some(entry) = mesh.services.get_mut(&candidate) else { continue };
+            let Some(entry) = mesh.services.get_mut(&candidate) else {
+                continue;
+            };
             let selected = new.as_ref().is_some_and(|new| service::selects(&entry.spec, new));
-            let was_selected = if selected { !entry.matched.insert(name.clone()) } else { entry.matched.remove(name) };
+            let was_selected = if selected {
+                !entry.matched.insert(name.clone())
+            } else {
+                entry.matched.remove(name)
+            };
             if selected || was_selected {
                 mesh.dirty.services.insert(candidate);
             }
@@ -189,7 +215,9 @@ impl World {
     }
 
     fn apply_insight(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
-        let state = self.typed::<DataplaneInsight>(key, after).map(|(_, insight)| ProxyState::of(&insight));
+        let state = self
+            .typed::<DataplaneInsight>(key, after)
+            .map(|(_, insight)| ProxyState::of(&insight));
         let mesh = self.mesh(&key.mesh);
         let before = mesh.proxies.get(&key.name).copied();
         if before == state {
@@ -218,23 +246,45 @@ impl World {
             mesh.dirty.generate.insert(name.clone());
         }
         mesh.dirty.services.insert(name.clone());
-        let claims_changed = old.as_ref().map(|old| &old.resource.labels) != new.as_ref().map(|(resource, _)| &resource.labels);
+        let claims_changed =
+            old.as_ref().map(|old| &old.resource.labels) != new.as_ref().map(|(resource, _)| &resource.labels);
         mesh.dirty.references |= claims_changed;
         let old_identity = old.as_ref().map(destination::identity_of);
         let mut identity = None;
         if let Some((resource, spec)) = new {
             let spec: meshspan_model::kinds::mesh_service::MeshService = spec;
             let local = resource.is_local(labels::ORIGIN_ZONE);
-            let zone = if local { own_zone.clone() } else { resource.zone().to_owned() };
+            let zone = if local {
+                own_zone.clone()
+            } else {
+                resource.zone().to_owned()
+            };
             let matched = match &old {
                 Some(old) if old.local == local && old.spec.selector == spec.selector => old.matched.clone(),
-                _ if local => mesh.dataplanes.iter().filter(|(_, entry)| service::selects(&spec, entry)).map(|(name, _)| name.clone()).collect(),
+                _ if local => mesh
+                    .dataplanes
+                    .iter()
+                    .filter(|(_, entry)| service::selects(&spec, entry))
+                    .map(|(name, _)| name.clone())
+                    .collect(),
                 _ => BTreeSet::new(),
             };
             mesh.dirty.references |= old.as_ref().is_none_or(|old| old.spec.ports != spec.ports);
             let derived = old.map(|old| old.derived).unwrap_or_default();
-            let status = resource.status.as_ref().and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default();
-            let entry = ServiceEntry { resource, spec: Arc::new(spec), status, local, zone, matched, derived };
+            let status = resource
+                .status
+                .as_ref()
+                .and_then(|status| serde_json::from_value(status.clone()).ok())
+                .unwrap_or_default();
+            let entry = ServiceEntry {
+                resource,
+                spec: Arc::new(spec),
+                status,
+                local,
+                zone,
+                matched,
+                derived,
+            };
             identity = Some(destination::identity_of(&entry));
             index_service(mesh, name, &entry);
             mesh.mark_multi_zone_of(&entry.resource.labels, |matched| {
@@ -249,7 +299,12 @@ impl World {
             self.service_vips.release(&old);
         }
         if claims_changed {
-            self.renew_claims(&key.mesh, &(Kind::MeshService, key.name.clone()), &own_zone, &generators);
+            self.renew_claims(
+                &key.mesh,
+                &(Kind::MeshService, key.name.clone()),
+                &own_zone,
+                &generators,
+            );
         }
     }
 
@@ -260,27 +315,40 @@ impl World {
         let mesh = self.mesh(&key.mesh);
         let first_label = |entry: &MultiZoneEntry| {
             let labels = &entry.spec.selector.mesh_service.match_labels;
-            labels.first_key_value().map(|(key, value)| (key.clone(), value.clone()))
+            labels
+                .first_key_value()
+                .map(|(key, value)| (key.clone(), value.clone()))
         };
         let old = mesh.multi_zone.remove(name);
         if let Some(label) = old.as_ref().and_then(first_label) {
             remove(&mut mesh.index.multi_zone_by_label, &label, name);
         }
         mesh.dirty.multi_zone.insert(name.clone());
-        let claims_changed = old.as_ref().map(|old| &old.resource.labels) != new.as_ref().map(|(resource, _)| &resource.labels);
+        let claims_changed =
+            old.as_ref().map(|old| &old.resource.labels) != new.as_ref().map(|(resource, _)| &resource.labels);
         mesh.dirty.references |= claims_changed;
         let old_identity = old.as_ref().map(|old| old.resource.identity());
         let identity = new.as_ref().map(|(resource, _)| resource.identity());
         if let Some((resource, spec)) = new {
             let spec: meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneService = spec;
             mesh.dirty.references |= old.as_ref().is_none_or(|old| old.spec.ports != spec.ports);
-            let status = resource.status.as_ref().and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default();
+            let status = resource
+                .status
+                .as_ref()
+                .and_then(|status| serde_json::from_value(status.clone()).ok())
+                .unwrap_or_default();
             let matched = match &old {
                 Some(old) if old.spec.selector == spec.selector => old.matched.clone(),
                 _ => multi_zone::matches(mesh, &spec),
             };
             let vip = old.and_then(|old| old.vip);
-            let entry = MultiZoneEntry { resource, spec: Arc::new(spec), status, matched, vip };
+            let entry = MultiZoneEntry {
+                resource,
+                spec: Arc::new(spec),
+                status,
+                matched,
+                vip,
+            };
             if let Some(label) = first_label(&entry) {
                 insert(&mut mesh.index.multi_zone_by_label, label, name);
             }
@@ -290,7 +358,12 @@ impl World {
             self.multi_zone_vips.release(&old);
         }
         if claims_changed {
-            self.renew_claims(&key.mesh, &(Kind::MeshMultiZoneService, key.name.clone()), &own_zone, &generators);
+            self.renew_claims(
+                &key.mesh,
+                &(Kind::MeshMultiZoneService, key.name.clone()),
+                &own_zone,
+                &generators,
+            );
         }
     }
 
@@ -300,7 +373,9 @@ impl World {
             Kind::MeshService => mesh.services.get(&service.1).map(|entry| entry.resource.clone()),
             _ => mesh.multi_zone.get(&service.1).map(|entry| entry.resource.clone()),
         };
-        let affected = mesh.hostnames.update(service, resource.as_deref(), own_zone, generators.iter());
+        let affected = mesh
+            .hostnames
+            .update(service, resource.as_deref(), own_zone, generators.iter());
         for (kind, name) in affected.into_iter().chain([service.clone()]) {
             match kind {
                 Kind::MeshService => mesh.dirty.services.insert(name),
@@ -311,12 +386,17 @@ impl World {
     }
 
     fn apply_generator(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
-        let generator = self.typed(key, after).and_then(|(resource, spec)| Generator::new(&resource, spec));
+        let generator = self
+            .typed(key, after)
+            .and_then(|(resource, spec)| Generator::new(&resource, spec));
         match generator {
             Some(generator) => self.generators.insert(key.name.clone(), generator),
             None => self.generators.remove(&key.name),
         };
-        let (own_zone, generators) = (self.settings.zone.clone(), self.generators.values().cloned().collect::<Vec<_>>());
+        let (own_zone, generators) = (
+            self.settings.zone.clone(),
+            self.generators.values().cloned().collect::<Vec<_>>(),
+        );
         let names: Vec<_> = self.meshes.keys().cloned().collect();
         for name in names {
             let mesh = self.mesh(&name);
@@ -325,7 +405,11 @@ impl World {
                 .services()
                 .cloned()
                 .chain(mesh.services.keys().map(|name| (Kind::MeshService, name.clone())))
-                .chain(mesh.multi_zone.keys().map(|name| (Kind::MeshMultiZoneService, name.clone())))
+                .chain(
+                    mesh.multi_zone
+                        .keys()
+                        .map(|name| (Kind::MeshMultiZoneService, name.clone())),
+                )
                 .collect();
             for service in services {
                 self.renew_claims(&name, &service, &own_zone, &generators);
@@ -369,19 +453,37 @@ impl World {
             zones.insert(zone.clone());
         }
         if let Some((zone, spec)) = &new {
-            let public = spec.public_address().and_then(|(address, port)| Some((address.parse().ok()?, port)));
+            let public = spec
+                .public_address()
+                .and_then(|(address, port)| Some((address.parse().ok()?, port)));
             if let Some(public) = public {
-                self.addresses.0.entry(zone.clone()).or_default().insert(key.name.clone(), public);
+                self.addresses
+                    .0
+                    .entry(zone.clone())
+                    .or_default()
+                    .insert(key.name.clone(), public);
             }
             zones.insert(zone.clone());
         }
         let own = &self.settings.zone;
         if old.as_ref().or(new.as_ref()).is_some_and(|(zone, _)| zone == own) {
-            self.pending.ingresses.insert(key.name.clone(), new.map(|(_, spec)| spec));
+            self.pending
+                .ingresses
+                .insert(key.name.clone(), new.map(|(_, spec)| spec));
         }
         for mesh in self.meshes.values_mut() {
-            for name in zones.iter().filter_map(|zone| mesh.index.services_by_zone.get(zone)).flatten().cloned().collect::<Vec<_>>() {
-                let labels = mesh.services.get(&name).map(|entry| entry.resource.labels.clone()).unwrap_or_default();
+            for name in zones
+                .iter()
+                .filter_map(|zone| mesh.index.services_by_zone.get(zone))
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+            {
+                let labels = mesh
+                    .services
+                    .get(&name)
+                    .map(|entry| entry.resource.labels.clone())
+                    .unwrap_or_default();
                 mesh.mark_multi_zone_of(&labels, |_| ());
                 mesh.dirty.services.insert(name);
             }
@@ -409,12 +511,27 @@ impl World {
                 }
             }
             for service in &dirty.services {
-                let touched = derive_service(mesh, name, service, &mut self.service_vips, &self.addresses, &mut changes);
+                let touched = derive_service(
+                    mesh,
+                    name,
+                    service,
+                    &mut self.service_vips,
+                    &self.addresses,
+                    &mut changes,
+                );
                 dirty.multi_zone.extend(touched.multi_zone);
                 dirty.dns |= touched.dns;
             }
             for service in &dirty.multi_zone {
-                dirty.dns |= derive_multi_zone(mesh, name, service, &mut self.multi_zone_vips, &self.addresses, &self.settings, &mut changes);
+                dirty.dns |= derive_multi_zone(
+                    mesh,
+                    name,
+                    service,
+                    &mut self.multi_zone_vips,
+                    &self.addresses,
+                    &self.settings,
+                    &mut changes,
+                );
             }
             if dirty.dns {
                 derive_dns(mesh, name, &mut changes);
@@ -452,14 +569,25 @@ fn derive_service(
         touched.dns = true;
         return touched;
     };
-    let vip = vips.assign(&destination::identity_of(entry), service::stored_vip(&entry.status.vips));
-    let derived = if entry.local { service::derive_local(mesh, entry, vip) } else { service::derive_remote(entry, vip) };
+    let vip = vips.assign(
+        &destination::identity_of(entry),
+        service::stored_vip(&entry.status.vips),
+    );
+    let derived = if entry.local {
+        service::derive_local(mesh, entry, vip)
+    } else {
+        service::derive_remote(entry, vip)
+    };
     touched.dns = derived.vip != entry.derived.vip;
     if let Some(entry) = mesh.services.get_mut(name) {
         entry.derived = derived;
     }
-    let Some(entry) = mesh.services.get(name) else { return touched };
-    touched.multi_zone.extend(mesh.multi_zone_matching(&entry.resource.labels));
+    let Some(entry) = mesh.services.get(name) else {
+        return touched;
+    };
+    touched
+        .multi_zone
+        .extend(mesh.multi_zone_matching(&entry.resource.labels));
     if entry.local
         && let Some(resource) = service::with_computed(entry)
     {
@@ -473,7 +601,9 @@ fn derive_service(
     let status = service::status(entry, mesh);
     if status != entry.status {
         let key = ResourceKey::new(Kind::MeshService, mesh_name, name);
-        changes.writes.push(Write::Status(key, serde_json::to_value(status).unwrap_or_default()));
+        changes
+            .writes
+            .push(Write::Status(key, serde_json::to_value(status).unwrap_or_default()));
     }
     let destinations = destination::of_service(mesh, entry, ingresses);
     publish(mesh, service_name, destinations, changes);
@@ -508,11 +638,15 @@ fn derive_multi_zone(
     if let Some(entry) = mesh.multi_zone.get_mut(name) {
         entry.vip = vip;
     }
-    let Some(entry) = mesh.multi_zone.get(name) else { return dns };
+    let Some(entry) = mesh.multi_zone.get(name) else {
+        return dns;
+    };
     let status = multi_zone::status(mesh, entry, ingresses, vips.range());
     if status != entry.status {
         let key = ResourceKey::new(Kind::MeshMultiZoneService, mesh_name, name);
-        changes.writes.push(Write::Status(key, serde_json::to_value(status).unwrap_or_default()));
+        changes
+            .writes
+            .push(Write::Status(key, serde_json::to_value(status).unwrap_or_default()));
     }
     let destinations = destination::of_multi_zone(mesh, entry, &settings.zone, ingresses);
     publish(mesh, service_name, destinations, changes);
@@ -520,7 +654,12 @@ fn derive_multi_zone(
 }
 
 /// Hands out the destinations of a service that differ from what was handed out before.
-fn publish(mesh: &mut MeshState, service: ServiceName, destinations: BTreeMap<DestinationKey, Destination>, changes: &mut Changes) {
+fn publish(
+    mesh: &mut MeshState,
+    service: ServiceName,
+    destinations: BTreeMap<DestinationKey, Destination>,
+    changes: &mut Changes,
+) {
     let before = mesh.destinations.remove(&service).unwrap_or_default();
     let mut after = BTreeMap::new();
     for (key, destination) in destinations {
@@ -544,8 +683,14 @@ fn publish(mesh: &mut MeshState, service: ServiceName, destinations: BTreeMap<De
 
 fn derive_dns(mesh: &mut MeshState, mesh_name: &str, changes: &mut Changes) {
     let mut table = DnsTable::new();
-    let services = mesh.services.iter().filter_map(|(name, entry)| Some(((Kind::MeshService, name.clone()), entry.derived.vip?)));
-    let multi_zone = mesh.multi_zone.iter().filter_map(|(name, entry)| Some(((Kind::MeshMultiZoneService, name.clone()), entry.vip?)));
+    let services = mesh
+        .services
+        .iter()
+        .filter_map(|(name, entry)| Some(((Kind::MeshService, name.clone()), entry.derived.vip?)));
+    let multi_zone = mesh
+        .multi_zone
+        .iter()
+        .filter_map(|(name, entry)| Some(((Kind::MeshMultiZoneService, name.clone()), entry.vip?)));
     // Without its Mesh, whose deletion takes all of this with it, nothing has a name.
     for (service, vip) in services.chain(multi_zone).filter(|_| mesh.mesh.is_some()) {
         for address in mesh.hostnames.of(&service).0 {
@@ -559,7 +704,10 @@ fn derive_dns(mesh: &mut MeshState, mesh_name: &str, changes: &mut Changes) {
 }
 
 fn derive_sidecar(mesh: &mut MeshState, mesh_name: &str, name: &str, own_zone: &str, changes: &mut Changes) {
-    let view = mesh.dataplanes.get(name).and_then(|entry| sidecar::view(mesh, entry, own_zone));
+    let view = mesh
+        .dataplanes
+        .get(name)
+        .and_then(|entry| sidecar::view(mesh, entry, own_zone));
     let key = (mesh_name.to_owned(), name.to_owned());
     match view {
         Some(view) if mesh.sidecars.get(name).is_some_and(|old| **old == view) => {}
@@ -577,7 +725,14 @@ fn derive_sidecar(mesh: &mut MeshState, mesh_name: &str, name: &str, own_zone: &
 }
 
 fn service_tags(entry: &DataplaneEntry) -> BTreeSet<String> {
-    entry.spec.networking.inbound.iter().map(|inbound| inbound.service().to_owned()).filter(|service| !service.is_empty()).collect()
+    entry
+        .spec
+        .networking
+        .inbound
+        .iter()
+        .map(|inbound| inbound.service().to_owned())
+        .filter(|service| !service.is_empty())
+        .collect()
 }
 
 fn index_service(mesh: &mut MeshState, name: &str, entry: &ServiceEntry) {

@@ -59,7 +59,13 @@ struct Sim {
 impl Sim {
     fn new() -> Self {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
-        Self { world: World::new(settings()), store: BTreeMap::new(), view: View::default(), now, rounds: 0 }
+        Self {
+            world: World::new(settings()),
+            store: BTreeMap::new(),
+            view: View::default(),
+            now,
+            rounds: 0,
+        }
     }
 
     fn put(&mut self, mut resource: Resource) {
@@ -97,7 +103,11 @@ impl Sim {
                     Write::Delete(key) => self.write(key, None),
                     Write::Status(key, status) => {
                         let mut resource = (**self.store.get(&key).expect("status of a stored resource")).clone();
-                        assert_ne!(resource.status.as_ref(), Some(&status), "an equal status is written again");
+                        assert_ne!(
+                            resource.status.as_ref(),
+                            Some(&status),
+                            "an equal status is written again"
+                        );
                         resource.status = Some(status);
                         self.write(key, Some(resource));
                     }
@@ -108,11 +118,17 @@ impl Sim {
     }
 
     fn get(&self, kind: Kind, mesh: &str, name: &str) -> &Resource {
-        self.store.get(&ResourceKey::new(kind, mesh, name)).unwrap_or_else(|| panic!("no {kind} {name}"))
+        self.store
+            .get(&ResourceKey::new(kind, mesh, name))
+            .unwrap_or_else(|| panic!("no {kind} {name}"))
     }
 
     fn destination(&self, kind: Kind, name: &str, section: &str) -> &Destination {
-        let found = self.view.destinations.iter().find(|(key, _)| key.service.kind == kind && key.service.name == name && key.section == section);
+        let found = self
+            .view
+            .destinations
+            .iter()
+            .find(|(key, _)| key.service.kind == kind && key.service.name == name && key.section == section);
         found.unwrap_or_else(|| panic!("no destination {name} {section}")).1
     }
 }
@@ -122,8 +138,15 @@ fn doc(yaml: &str) -> Resource {
 }
 
 fn mesh(mtls: bool) -> Resource {
-    let mtls = if mtls { "mtls: {enabledBackend: ca-1, backends: [{name: ca-1, type: builtin}]}" } else { "{}" };
-    doc(&format!("type: Mesh\nname: default\n{}", mtls.trim_matches(|c| c == '{' || c == '}').to_owned() + if mtls == "{}" { "" } else { "}" }))
+    let mtls = if mtls {
+        "mtls: {enabledBackend: ca-1, backends: [{name: ca-1, type: builtin}]}"
+    } else {
+        "{}"
+    };
+    doc(&format!(
+        "type: Mesh\nname: default\n{}",
+        mtls.trim_matches(|c| c == '{' || c == '}').to_owned() + if mtls == "{}" { "" } else { "}" }
+    ))
 }
 
 fn dataplane(name: &str, service: &str, address: &str, state: &str) -> Resource {
@@ -136,7 +159,12 @@ fn remote_service(zone: &str, name: &str, state: &str) -> Resource {
     let mut resource = doc(&format!(
         "{{type: MeshService, mesh: default, name: {name}-{zone}, spec: {{state: {state}, ports: [{{port: 6379, name: '6379'}}], identities: [{{type: ServiceTag, value: {name}}}]}}}}"
     ));
-    for (key, value) in [(labels::ORIGIN, "global"), (labels::ZONE, zone), (labels::DISPLAY_NAME, name), (labels::ENV, "universal")] {
+    for (key, value) in [
+        (labels::ORIGIN, "global"),
+        (labels::ZONE, zone),
+        (labels::DISPLAY_NAME, name),
+        (labels::ENV, "universal"),
+    ] {
         resource.labels.insert(key.into(), value.into());
     }
     resource
@@ -152,18 +180,27 @@ fn ingress(zone: &str, number: u32) -> Resource {
     let mut resource = doc(&format!(
         "{{type: ZoneIngress, name: ingress-{zone}-{number}, zone: {zone}, networking: {{address: 10.0.0.9, port: 10001, advertisedAddress: 192.168.{number}.1, advertisedPort: 10001}}}}"
     ));
-    resource.labels = BTreeMap::from([(labels::ORIGIN.into(), "global".into()), (labels::ZONE.into(), zone.into())]);
+    resource.labels = BTreeMap::from([
+        (labels::ORIGIN.into(), "global".into()),
+        (labels::ZONE.into(), zone.into()),
+    ]);
     resource
 }
 
 fn generator(name: &str, kind: &str, template: &str) -> Resource {
-    doc(&format!("{{type: HostnameGenerator, name: {name}, labels: {{kuma.io/origin: global}}, spec: {{selector: {{{kind}: {{matchLabels: {{}}}}}}, template: '{template}'}}}}"))
+    doc(&format!(
+        "{{type: HostnameGenerator, name: {name}, labels: {{kuma.io/origin: global}}, spec: {{selector: {{{kind}: {{matchLabels: {{}}}}}}, template: '{template}'}}}}"
+    ))
 }
 
 fn two_zones() -> Sim {
     let mut sim = Sim::new();
     sim.put(mesh(true));
-    sim.put(generator("mzsvc", "meshMultiZoneService", "{{ .DisplayName }}.mzsvc.mesh.local"));
+    sim.put(generator(
+        "mzsvc",
+        "meshMultiZoneService",
+        "{{ .DisplayName }}.mzsvc.mesh.local",
+    ));
     sim.put(dataplane("redis-1", "redis", "10.1.0.1", "Ready"));
     sim.put(remote_service("west", "redis", "Available"));
     sim.put(ingress("west", 1));
@@ -174,30 +211,55 @@ fn two_zones() -> Sim {
 
 fn shape(destination: &Destination) -> Vec<(String, u32, Vec<(String, bool)>)> {
     let endpoints = |locality: &meshspan_world::view::Locality| {
-        locality.endpoints.iter().map(|endpoint| (endpoint.address.to_string(), endpoint.ready)).collect()
+        locality
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.address.to_string(), endpoint.ready))
+            .collect()
     };
-    destination.localities.iter().map(|locality| (locality.zone.clone(), locality.priority, endpoints(locality))).collect()
+    destination
+        .localities
+        .iter()
+        .map(|locality| (locality.zone.clone(), locality.priority, endpoints(locality)))
+        .collect()
 }
 
 #[test]
 fn a_service_of_two_zones_gets_one_name_and_one_address() {
     let sim = two_zones();
-    let status = sim.get(Kind::MeshMultiZoneService, "default", "redis").status.clone().unwrap();
+    let status = sim
+        .get(Kind::MeshMultiZoneService, "default", "redis")
+        .status
+        .clone()
+        .unwrap();
     assert_eq!(status["addresses"][0]["hostname"], "redis.mzsvc.mesh.local");
-    assert!(status["vips"][0]["ip"].as_str().unwrap().starts_with("243."), "{status}");
+    assert!(
+        status["vips"][0]["ip"].as_str().unwrap().starts_with("243."),
+        "{status}"
+    );
     assert_eq!(
         status["meshServices"],
         json!([{"name": "redis", "namespace": "", "zone": "east", "mesh": "default"}, {"name": "redis", "namespace": "", "zone": "west", "mesh": "default"}])
     );
-    let conditions: BTreeMap<_, _> =
-        status["conditions"].as_array().unwrap().iter().map(|c| (c["type"].as_str().unwrap(), c["status"].as_str().unwrap())).collect();
+    let conditions: BTreeMap<_, _> = status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["type"].as_str().unwrap(), c["status"].as_str().unwrap()))
+        .collect();
     assert!(conditions.values().all(|status| *status == "True"), "{conditions:?}");
     let destination = sim.destination(Kind::MeshMultiZoneService, "redis", "6379");
     assert_eq!(
         shape(destination),
-        [("east".into(), 0, vec![("10.1.0.1".into(), true)]), ("west".into(), 1, vec![("192.168.1.1".into(), true)])]
+        [
+            ("east".into(), 0, vec![("10.1.0.1".into(), true)]),
+            ("west".into(), 1, vec![("192.168.1.1".into(), true)])
+        ]
     );
-    assert_eq!(destination.tls.as_ref().unwrap().spiffe_ids.iter().collect::<Vec<_>>(), ["spiffe://default/redis"]);
+    assert_eq!(
+        destination.tls.as_ref().unwrap().spiffe_ids.iter().collect::<Vec<_>>(),
+        ["spiffe://default/redis"]
+    );
     let table = &sim.view.dns["default"];
     assert_eq!(table["redis.mzsvc.mesh.local"], [destination.vip.unwrap()]);
 }
@@ -211,10 +273,16 @@ fn a_generated_service_carries_state_identity_and_labels() {
     sim.settle();
     let service = sim.get(Kind::MeshService, "default", "redis");
     assert_eq!(service.spec["state"], "Available");
-    assert_eq!(service.spec["identities"], json!([{"type": "ServiceTag", "value": "redis"}]));
+    assert_eq!(
+        service.spec["identities"],
+        json!([{"type": "ServiceTag", "value": "redis"}])
+    );
     assert_eq!(service.zone(), "east");
     assert_eq!(service.label("team"), "core");
-    assert_eq!(service.status.as_ref().unwrap()["dataplaneProxies"], json!({"healthy": 1, "total": 2}));
+    assert_eq!(
+        service.status.as_ref().unwrap()["dataplaneProxies"],
+        json!({"healthy": 1, "total": 2})
+    );
 }
 
 #[test]
@@ -224,7 +292,11 @@ fn a_readiness_flip_touches_nothing_but_its_destinations() {
     sim.put(dataplane("redis-1", "redis", "10.1.0.1", "NotReady"));
     let changes = sim.world.derive(sim.now);
     key.extend(changes.destinations.keys().map(|key| key.service.kind));
-    assert_eq!(key, [Kind::MeshService, Kind::MeshMultiZoneService], "the two services that contain it");
+    assert_eq!(
+        key,
+        [Kind::MeshService, Kind::MeshMultiZoneService],
+        "the two services that contain it"
+    );
     assert_eq!(changes.sidecars.len(), 1, "its own resource changed");
     assert!(changes.dns.is_empty() && changes.meshes.is_empty());
     for write in sim.view.take(changes) {
@@ -239,9 +311,16 @@ fn a_readiness_flip_touches_nothing_but_its_destinations() {
         }
     }
     sim.settle();
-    assert_eq!(sim.get(Kind::MeshService, "default", "redis").spec["state"], "Unavailable");
+    assert_eq!(
+        sim.get(Kind::MeshService, "default", "redis").spec["state"],
+        "Unavailable"
+    );
     let destination = sim.destination(Kind::MeshMultiZoneService, "redis", "6379");
-    assert_eq!(shape(destination)[0], ("east".into(), 0, vec![("10.1.0.1".into(), false)]), "kept, as unready");
+    assert_eq!(
+        shape(destination)[0],
+        ("east".into(), 0, vec![("10.1.0.1".into(), false)]),
+        "kept, as unready"
+    );
 }
 
 #[test]
@@ -250,8 +329,17 @@ fn conditions_name_what_is_wrong() {
     sim.delete(Kind::ZoneIngress, "", "ingress-west-1");
     sim.settle();
     let reasons = |sim: &Sim| -> Vec<String> {
-        let status = sim.get(Kind::MeshMultiZoneService, "default", "redis").status.clone().unwrap();
-        let bad = status["conditions"].as_array().unwrap().iter().filter(|c| c["status"] == "False").map(|c| c["reason"].as_str().unwrap().to_owned());
+        let status = sim
+            .get(Kind::MeshMultiZoneService, "default", "redis")
+            .status
+            .clone()
+            .unwrap();
+        let bad = status["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|c| c["status"] == "False")
+            .map(|c| c["reason"].as_str().unwrap().to_owned());
         bad.collect()
     };
     assert_eq!(reasons(&sim), ["NoZoneIngress"]);
@@ -276,11 +364,20 @@ fn conditions_name_what_is_wrong() {
 #[test]
 fn the_address_stays_through_everything() {
     let mut sim = two_zones();
-    let vip = |sim: &Sim| sim.destination(Kind::MeshMultiZoneService, "redis", "6379").vip.unwrap();
+    let vip = |sim: &Sim| {
+        sim.destination(Kind::MeshMultiZoneService, "redis", "6379")
+            .vip
+            .unwrap()
+    };
     let first = vip(&sim);
     sim.delete(Kind::MeshMultiZoneService, "default", "redis");
     sim.settle();
-    assert!(sim.view.dns.get("default").is_none_or(|table| !table.contains_key("redis.mzsvc.mesh.local")));
+    assert!(
+        sim.view
+            .dns
+            .get("default")
+            .is_none_or(|table| !table.contains_key("redis.mzsvc.mesh.local"))
+    );
     sim.put(multi_zone("redis", 6379));
     sim.settle();
     assert_eq!(vip(&sim), first, "deleted and created again");
@@ -295,13 +392,34 @@ fn hostnames_collide_in_the_open() {
     sim.put(generator("same", "meshMultiZoneService", "one.mesh.local"));
     sim.put(multi_zone("zzz", 6379));
     sim.settle();
-    let status = sim.get(Kind::MeshMultiZoneService, "default", "redis").status.clone().unwrap();
-    let other = sim.get(Kind::MeshMultiZoneService, "default", "zzz").status.clone().unwrap();
-    let of = |status: &serde_json::Value| status["hostnameGenerators"].as_array().unwrap().iter().find(|g| g["hostnameGeneratorRef"]["coreName"] == "same").unwrap()["conditions"][0].clone();
+    let status = sim
+        .get(Kind::MeshMultiZoneService, "default", "redis")
+        .status
+        .clone()
+        .unwrap();
+    let other = sim
+        .get(Kind::MeshMultiZoneService, "default", "zzz")
+        .status
+        .clone()
+        .unwrap();
+    let of = |status: &serde_json::Value| {
+        status["hostnameGenerators"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|g| g["hostnameGeneratorRef"]["coreName"] == "same")
+            .unwrap()["conditions"][0]
+            .clone()
+    };
     let mut outcomes = [of(&status), of(&other)];
     outcomes.sort_by_key(|condition| condition["reason"].as_str().unwrap().to_owned());
     assert_eq!(outcomes[0]["reason"], "Collision");
-    assert!(outcomes[0]["message"].as_str().unwrap().contains("is held by MeshMultiZoneService"));
+    assert!(
+        outcomes[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("is held by MeshMultiZoneService")
+    );
     assert_eq!(outcomes[1]["reason"], "Generated");
 }
 
@@ -313,12 +431,18 @@ fn a_service_without_dataplanes_leaves_after_its_grace_period() {
     let service = sim.get(Kind::MeshService, "default", "redis");
     assert!(service.labels.contains_key(labels::DELETION_GRACE_PERIOD_STARTED_AT));
     assert_eq!(service.spec["state"], "Unavailable");
-    assert_eq!(service.spec["identities"][0]["value"], "redis", "clients keep trusting what comes back");
+    assert_eq!(
+        service.spec["identities"][0]["value"], "redis",
+        "clients keep trusting what comes back"
+    );
     let deadline = sim.world.derive(sim.now).deadline.unwrap();
     assert_eq!(deadline, sim.now + Duration::hours(1));
     sim.now = deadline;
     sim.settle();
-    assert!(!sim.store.contains_key(&ResourceKey::new(Kind::MeshService, "default", "redis")));
+    assert!(
+        !sim.store
+            .contains_key(&ResourceKey::new(Kind::MeshService, "default", "redis"))
+    );
 }
 
 #[test]
@@ -326,7 +450,13 @@ fn explicit_outbounds_resolve_and_follow() {
     let mut sim = two_zones();
     sim.put(doc("{type: Dataplane, mesh: default, name: client, networking: {address: 10.1.0.5, inbound: [{port: 1, tags: {kuma.io/service: client}}], outbound: [{port: 10, backendRef: {kind: MeshMultiZoneService, name: redis, port: 6379}}, {port: 11, backendRef: {kind: MeshMultiZoneService, name: later, port: 1}}]}}"));
     sim.settle();
-    let ports = |sim: &Sim| sim.view.sidecars[&("default".into(), "client".into())].outbounds.iter().map(|o| o.port).collect::<Vec<_>>();
+    let ports = |sim: &Sim| {
+        sim.view.sidecars[&("default".into(), "client".into())]
+            .outbounds
+            .iter()
+            .map(|o| o.port)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ports(&sim), [10]);
     sim.put(multi_zone("later", 1));
     sim.settle();
@@ -353,12 +483,27 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop_oneof![Just("a.mesh"), Just("{{ .DisplayName }}.mzsvc.mesh.local")].prop_map(|template| generator("g1", "meshMultiZoneService", template)),
         1 => Just(generator("g2", "meshService", "{{ .DisplayName }}.svc.{{ .Zone }}.mesh.local")),
     ];
-    (put, 0..4_u8).prop_map(|(resource, dice)| if dice == 0 { Event::Delete(resource.key()) } else { Event::Put(resource) })
+    (put, 0..4_u8).prop_map(|(resource, dice)| {
+        if dice == 0 {
+            Event::Delete(resource.key())
+        } else {
+            Event::Put(resource)
+        }
+    })
 }
 
-fn canonical(sim: &mut Sim) -> (View, BTreeMap<ResourceKey, (BTreeMap<String, String>, serde_json::Value, Option<serde_json::Value>)>) {
+fn canonical(
+    sim: &mut Sim,
+) -> (
+    View,
+    BTreeMap<ResourceKey, (BTreeMap<String, String>, serde_json::Value, Option<serde_json::Value>)>,
+) {
     sim.settle();
-    let store = sim.store.iter().map(|(key, r)| (key.clone(), (r.labels.clone(), r.spec.clone(), r.status.clone()))).collect();
+    let store = sim
+        .store
+        .iter()
+        .map(|(key, r)| (key.clone(), (r.labels.clone(), r.spec.clone(), r.status.clone())))
+        .collect();
     (std::mem::take(&mut sim.view), store)
 }
 

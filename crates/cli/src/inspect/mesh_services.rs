@@ -1,8 +1,8 @@
 //! `inspect meshservices`: services of single zones.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
-use anyhow::bail;
 use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_service::{MeshService, MeshServiceStatus, State, TargetPort, TlsReadiness};
 use meshspan_model::labels;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::service_text::{
     conditions_table, hostnames, notes, port, proxies, vips, write_fields, write_notes, write_section,
 };
-use super::{NamedServicesArgs, text, typed};
-use crate::client::{Client, collection};
+use super::{NamedServicesArgs, services_asked_for, text, typed};
+use crate::client::Client;
 use crate::console::Console;
-use crate::get::{display_name, find};
+use crate::get::display_name;
 use crate::output::{list_document, write_document};
 use crate::table::Table;
 
@@ -25,14 +25,14 @@ pub(super) struct Service {
     pub(super) core_name: String,
     pub(super) zone: String,
     pub(super) namespace: String,
-    pub(super) labels: std::collections::BTreeMap<String, String>,
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) spec: MeshService,
     pub(super) status: MeshServiceStatus,
 }
 
 impl Service {
     pub(super) fn read(document: &Value) -> anyhow::Result<Self> {
-        let labels: std::collections::BTreeMap<String, String> = typed(document, "labels")?;
+        let labels: BTreeMap<String, String> = typed(document, "labels")?;
         let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
         Ok(Self {
             mesh: text(document, "mesh"),
@@ -80,17 +80,7 @@ pub(super) async fn inspect(
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let mesh = args.services.mesh.one();
-    let documents = match &args.name {
-        Some(name) => {
-            let found = find(Kind::MeshService, &args.services.mesh.mesh, name, client).await?;
-            if found.is_empty() {
-                let mesh = &args.services.mesh.mesh;
-                bail!("there is no MeshService {name} in mesh {mesh}: see `meshspan inspect meshservices -m {mesh}`");
-            }
-            found
-        }
-        None => client.list(&collection(Kind::MeshService, mesh), &[]).await?,
-    };
+    let documents = services_asked_for(Kind::MeshService, args, client).await?;
     if write_document(console.out, args.services.output.output, &list_document(&documents))? {
         return Ok(());
     }

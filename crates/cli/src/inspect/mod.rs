@@ -11,7 +11,7 @@ mod subscriptions;
 mod zone_ingresses;
 mod zones;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use meshspan_model::kind::Kind;
 use serde::de::DeserializeOwned;
@@ -21,9 +21,9 @@ pub use dataplanes::DataplanesArgs;
 pub use proxy::ProxyQuestion;
 pub use zone_ingresses::ZoneIngressesArgs;
 
-use crate::client::Client;
+use crate::client::{Client, collection};
 use crate::console::Console;
-use crate::get::DEFAULT_MESH;
+use crate::get::{DEFAULT_MESH, find};
 use crate::output::Format;
 use crate::run::Outcome;
 
@@ -127,7 +127,7 @@ pub struct ServicesArgs {
 #[derive(Debug, Args)]
 pub struct NamedServicesArgs {
     /// Only this one, in full: its display name or the name that `meshspan get` shows
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", conflicts_with = "all_meshes")]
     pub name: Option<String>,
     /// What.
     #[command(flatten)]
@@ -149,6 +149,20 @@ pub async fn inspect(args: &InspectArgs, client: &Client, console: &mut Console<
         InspectCommand::MeshMultiZoneServices(args) => multi_zone_services::inspect(args, client, console).await?,
     }
     Ok(Outcome::Done)
+}
+
+/// The services that the arguments ask for: all of a kind, or those of one name.
+async fn services_asked_for(kind: Kind, args: &NamedServicesArgs, client: &Client) -> anyhow::Result<Vec<Value>> {
+    let mesh = &args.services.mesh;
+    let Some(name) = &args.name else {
+        return Ok(client.list(&collection(kind, mesh.one()), &[]).await?);
+    };
+    let found = find(kind, &mesh.mesh, name, client).await?;
+    if found.is_empty() {
+        let (mesh, list) = (&mesh.mesh, kind.info().path);
+        bail!("there is no {kind} {name} in mesh {mesh}: see `meshspan inspect {list} -m {mesh}`");
+    }
+    Ok(found)
 }
 
 /// A field of a document as a type of the model; its default when the field is absent.
@@ -173,5 +187,5 @@ fn text(document: &Value, field: &str) -> String {
 
 /// The overviews of a kind: resource and insight.
 fn overview_path(kind: Kind, mesh: Option<&str>) -> String {
-    format!("{}/_overview", crate::client::collection(kind, mesh))
+    format!("{}/_overview", collection(kind, mesh))
 }

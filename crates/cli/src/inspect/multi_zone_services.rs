@@ -14,10 +14,10 @@ use super::mesh_services::Service;
 use super::service_text::{
     conditions_table, hostnames, notes, port, problems, proxies, vips, write_fields, write_notes, write_section,
 };
-use super::{NamedServicesArgs, text, typed};
+use super::{NamedServicesArgs, services_asked_for, text, typed};
 use crate::client::{Client, ClientError, collection, item};
 use crate::console::Console;
-use crate::get::{display_name, find};
+use crate::get::display_name;
 use crate::output::{list_document, write_document};
 use crate::table::Table;
 
@@ -50,19 +50,7 @@ pub(super) async fn inspect(
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let mesh = args.services.mesh.one();
-    let documents = match &args.name {
-        Some(name) => {
-            let found = find(Kind::MeshMultiZoneService, &args.services.mesh.mesh, name, client).await?;
-            if found.is_empty() {
-                let mesh = &args.services.mesh.mesh;
-                bail!(
-                    "there is no MeshMultiZoneService {name} in mesh {mesh}: see `meshspan inspect meshmultizoneservices -m {mesh}`"
-                );
-            }
-            found
-        }
-        None => client.list(&collection(Kind::MeshMultiZoneService, mesh), &[]).await?,
-    };
+    let documents = services_asked_for(Kind::MeshMultiZoneService, args, client).await?;
     if write_document(console.out, args.services.output.output, &list_document(&documents))? {
         return Ok(());
     }

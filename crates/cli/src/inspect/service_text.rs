@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use meshspan_model::kinds::mesh_service::{Address, Condition, DataplaneProxies, HostnameGeneratorStatus, Vip};
 
-use crate::table::Table;
+use crate::table::{Table, shown};
 
 /// `6379/tcp`, or `redis:6379/tcp` for a port with a name.
 pub(super) fn port(name: &str, number: u32, protocol: &str) -> String {
@@ -65,18 +65,14 @@ pub(super) fn write_notes(out: &mut dyn Write, notes: &[String]) -> io::Result<(
     if !notes.is_empty() {
         writeln!(out)?;
     }
-    notes.iter().try_for_each(|note| writeln!(out, "{}", printable(note)))
+    notes.iter().try_for_each(|note| writeln!(out, "{}", shown(note)))
 }
 
 /// `Title:   value` lines with aligned values; empty values are `-`.
 pub(super) fn write_fields(out: &mut dyn Write, fields: &[(&str, String)]) -> io::Result<()> {
     let width = fields.iter().map(|(title, _)| title.len()).max().unwrap_or_default() + 1;
     for (title, value) in fields {
-        let value = if value.is_empty() {
-            "-".to_owned()
-        } else {
-            printable(value)
-        };
+        let value = shown(value);
         writeln!(out, "{:width$}   {value}", format!("{title}:"))?;
     }
     Ok(())
@@ -109,8 +105,4 @@ pub(super) fn conditions_table(conditions: &[Condition], generators: &[HostnameG
         table.add(row(condition, &format!("{name}/")));
     }
     table
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -5,7 +5,6 @@ mod envoy;
 mod run;
 mod screen;
 mod story;
-mod traffic;
 
 pub use args::DemoArgs;
 pub use run::{isolate, run};

@@ -12,11 +12,11 @@ use super::args::DemoArgs;
 use super::envoy;
 use super::screen::Screen;
 use super::story::{self, Stage};
-use super::traffic::Traffic;
 use crate::logs::{keep_logs, log_ends};
 use crate::machine::Network;
 use crate::mesh::{ApplicationKind, ControlPlane};
 use crate::program::Program;
+use crate::traffic::Traffic;
 
 /// How many lines of each log an error shows.
 const SHOWN_LINES: usize = 3;
@@ -41,17 +41,12 @@ pub fn isolate(args: &DemoArgs) -> Result<Isolation> {
 /// The exit code is 0 if everything that was printed was observed, 1 if not, 130 if it was interrupted before the end of the story.
 ///
 /// # Errors
-/// The runtime cannot be started, or logs cannot be kept. What goes wrong in the story is printed.
-pub fn run(args: &DemoArgs, isolation: &Isolation) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(play(args, isolation))
-}
-
-async fn play(args: &DemoArgs, isolation: &Isolation) -> Result<ExitCode> {
+/// The network cannot be made, or logs cannot be kept. What goes wrong in the story is printed.
+pub async fn run(args: DemoArgs, isolation: Isolation) -> Result<ExitCode> {
     let mut stop = Stop::new()?;
     println!("Meshspan demo: one name across two zones");
     let mut screen = Screen::new();
-    let network = match isolation {
+    let network = match &isolation {
         Isolation::Root | Isolation::UserNamespace => {
             screen.heading("Starting. Each host has a network namespace of its own; its traffic and DNS are intercepted.");
             Network::lab().await?

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use meshspan_lab::eventually;
 
 use super::screen::{Screen, requests, short};
-use super::traffic::{PACE, Question, Traffic};
 use crate::machine::{Machine, Network};
 use crate::mesh::{Application, ApplicationKind, Deployment, Outbound, Workload, WorkloadSpec};
 use crate::program::Program;
+use crate::traffic::{PACE, Question, Traffic};
 
 const REDIS: &str = include_str!("redis.yaml");
 const ECHO: &str = include_str!("echo.yaml");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use meshspan_envoy::sni::sni;
+use meshspan_world::sni::sni;
 use meshspan_envoy::{BootstrapParams, ProxyOptions, bootstrap};
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, IpFamilyMode, TransparentProxying};
 use meshspan_model::kinds::zone_ingress::ZoneIngress;

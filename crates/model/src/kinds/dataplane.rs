@@ -276,14 +276,21 @@ impl Dataplane {
 
     /// Port of Envoy's admin interface.
     pub fn admin_port(&self) -> u32 {
-        self.networking.admin.map(|admin| admin.port).filter(|port| *port != 0).unwrap_or(DEFAULT_ADMIN_PORT)
+        self.networking
+            .admin
+            .map(|admin| admin.port)
+            .filter(|port| *port != 0)
+            .unwrap_or(DEFAULT_ADMIN_PORT)
     }
 
     /// All tags of all inbounds and of the gateway, each with its values.
     pub fn tags(&self) -> BTreeMap<String, std::collections::BTreeSet<String>> {
         let mut all: BTreeMap<String, std::collections::BTreeSet<String>> = BTreeMap::new();
         let inbounds = self.networking.inbound.iter().map(|inbound| &inbound.tags);
-        for (key, value) in inbounds.chain(self.networking.gateway.iter().map(|gateway| &gateway.tags)).flatten() {
+        for (key, value) in inbounds
+            .chain(self.networking.gateway.iter().map(|gateway| &gateway.tags))
+            .flatten()
+        {
             all.entry(key.clone()).or_default().insert(value.clone());
         }
         all
@@ -303,12 +310,20 @@ impl Inbound {
 
     /// The application's port.
     pub fn workload_port(&self) -> u32 {
-        if self.service_port == 0 { self.port } else { self.service_port }
+        if self.service_port == 0 {
+            self.port
+        } else {
+            self.service_port
+        }
     }
 
     /// Name of the section: the inbound's name, else its port.
     pub fn section(&self) -> String {
-        if self.name.is_empty() { self.port.to_string() } else { self.name.clone() }
+        if self.name.is_empty() {
+            self.port.to_string()
+        } else {
+            self.name.clone()
+        }
     }
 
     /// True if it takes traffic: `state` Ready and `health` not false.
@@ -325,7 +340,11 @@ impl Spec for Dataplane {
         let root = format!("{root}networking");
         check_dial_address(&networking.address, &format!("{root}.address"), violations);
         if !networking.advertised_address.is_empty() {
-            check_dial_address(&networking.advertised_address, &format!("{root}.advertisedAddress"), violations);
+            check_dial_address(
+                &networking.advertised_address,
+                &format!("{root}.advertisedAddress"),
+                violations,
+            );
         }
         if networking.inbound.is_empty() && networking.gateway.is_none() {
             violations.add(&root, "must have at least one inbound, or be a gateway");
@@ -347,14 +366,20 @@ impl Spec for Dataplane {
         }
         if let Some(transparent) = &networking.transparent_proxying {
             let path = format!("{root}.transparentProxying");
-            for (port, name) in
-                [(transparent.redirect_port_inbound, "redirectPortInbound"), (transparent.redirect_port_outbound, "redirectPortOutbound")]
-            {
+            for (port, name) in [
+                (transparent.redirect_port_inbound, "redirectPortInbound"),
+                (transparent.redirect_port_outbound, "redirectPortOutbound"),
+            ] {
                 if port > 65535 {
                     violations.add(format!("{path}.{name}"), format!("is {port}, must be at most 65535"));
                 }
             }
-            for (index, reference) in transparent.reachable_backends.iter().flat_map(|backends| &backends.refs).enumerate() {
+            for (index, reference) in transparent
+                .reachable_backends
+                .iter()
+                .flat_map(|backends| &backends.refs)
+                .enumerate()
+            {
                 let path = format!("{path}.reachableBackends.refs[{index}]");
                 if reference.name.is_empty() == reference.labels.is_empty() {
                     violations.add(&path, "must have either a name or labels");
@@ -367,13 +392,26 @@ impl Spec for Dataplane {
         }
         let admin = self.admin_port();
         if admin > 65535 {
-            violations.add(format!("{root}.admin.port"), format!("is {admin}, must be at most 65535"));
+            violations.add(
+                format!("{root}.admin.port"),
+                format!("is {admin}, must be at most 65535"),
+            );
         }
-        let collides = |address: &str, port: u32| port == admin && address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        let inbound = networking.inbound.iter().any(|inbound| collides(self.inbound_address(inbound), inbound.port));
-        let outbound = networking.outbound.iter().any(|outbound| collides(outbound.listen_address(), outbound.port));
+        let collides =
+            |address: &str, port: u32| port == admin && address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let inbound = networking
+            .inbound
+            .iter()
+            .any(|inbound| collides(self.inbound_address(inbound), inbound.port));
+        let outbound = networking
+            .outbound
+            .iter()
+            .any(|outbound| collides(outbound.listen_address(), outbound.port));
         if inbound || outbound {
-            violations.add(format!("{root}.admin.port"), format!("{admin} is also the port of an inbound or outbound on loopback"));
+            violations.add(
+                format!("{root}.admin.port"),
+                format!("{admin} is also the port of an inbound or outbound on loopback"),
+            );
         }
     }
 }
@@ -381,31 +419,51 @@ impl Spec for Dataplane {
 impl Outbound {
     /// Where Envoy listens.
     pub fn listen_address(&self) -> &str {
-        if self.address.is_empty() { "127.0.0.1" } else { &self.address }
+        if self.address.is_empty() {
+            "127.0.0.1"
+        } else {
+            &self.address
+        }
     }
 }
 
 impl Dataplane {
     /// The address of an inbound's listener.
     pub fn inbound_address<'a>(&'a self, inbound: &'a Inbound) -> &'a str {
-        if inbound.address.is_empty() { &self.networking.address } else { &inbound.address }
+        if inbound.address.is_empty() {
+            &self.networking.address
+        } else {
+            &inbound.address
+        }
     }
 
     fn validate_inbound(&self, inbound: &Inbound, path: &str, violations: &mut Violations) {
         check_port(inbound.port, format!("{path}.port"), violations);
         if inbound.service_port > 65535 {
-            violations.add(format!("{path}.servicePort"), format!("is {}, must be at most 65535", inbound.service_port));
+            violations.add(
+                format!("{path}.servicePort"),
+                format!("is {}, must be at most 65535", inbound.service_port),
+            );
         }
-        for (address, field) in [(&inbound.address, "address"), (&inbound.service_address, "serviceAddress")] {
+        for (address, field) in [
+            (&inbound.address, "address"),
+            (&inbound.service_address, "serviceAddress"),
+        ] {
             if !address.is_empty() && address.parse::<IpAddr>().is_err() {
-                violations.add(format!("{path}.{field}"), format!("is \"{address}\", must be an IP address"));
+                violations.add(
+                    format!("{path}.{field}"),
+                    format!("is \"{address}\", must be an IP address"),
+                );
             }
         }
         if !inbound.service_address.is_empty()
             && inbound.service_address == self.inbound_address(inbound)
             && inbound.workload_port() == inbound.port
         {
-            violations.add(format!("{path}.serviceAddress"), "with servicePort is the address and port on which Envoy listens itself");
+            violations.add(
+                format!("{path}.serviceAddress"),
+                "with servicePort is the address and port on which Envoy listens itself",
+            );
         }
         validate_tags(&inbound.tags, &format!("{path}.tags"), violations);
         if let Some(probe) = &inbound.service_probe {
@@ -415,7 +473,10 @@ impl Dataplane {
                     violations.add(format!("{path}.{field}"), "must be positive");
                 }
             }
-            for (threshold, field) in [(probe.unhealthy_threshold, "unhealthyThreshold"), (probe.healthy_threshold, "healthyThreshold")] {
+            for (threshold, field) in [
+                (probe.unhealthy_threshold, "unhealthyThreshold"),
+                (probe.healthy_threshold, "healthyThreshold"),
+            ] {
                 if threshold == Some(0) {
                     violations.add(format!("{path}.{field}"), "must be positive");
                 }
@@ -427,7 +488,10 @@ impl Dataplane {
 fn validate_outbound(outbound: &Outbound, path: &str, violations: &mut Violations) {
     check_port(outbound.port, format!("{path}.port"), violations);
     if !outbound.address.is_empty() && outbound.address.parse::<IpAddr>().is_err() {
-        violations.add(format!("{path}.address"), format!("is \"{}\", must be an IP address", outbound.address));
+        violations.add(
+            format!("{path}.address"),
+            format!("is \"{}\", must be an IP address", outbound.address),
+        );
     }
     match (&outbound.backend_ref, outbound.tags.is_empty()) {
         (Some(_), false) => violations.add(format!("{path}.backendRef"), "cannot stand beside tags"),
@@ -447,7 +511,10 @@ fn validate_outbound(outbound: &Outbound, path: &str, violations: &mut Violation
 
 fn check_backend_kind(kind: &str, path: &str, violations: &mut Violations) {
     if !["MeshService", "MeshExternalService", "MeshMultiZoneService"].contains(&kind) {
-        violations.add(path, format!("is \"{kind}\", must be MeshService, MeshExternalService or MeshMultiZoneService"));
+        violations.add(
+            path,
+            format!("is \"{kind}\", must be MeshService, MeshExternalService or MeshMultiZoneService"),
+        );
     }
 }
 
@@ -459,16 +526,25 @@ fn validate_tags(tags: &BTreeMap<String, String>, path: &str, violations: &mut V
     for (key, value) in tags {
         let path = format!("{path}[\"{key}\"]");
         if key.is_empty() || !key.chars().all(is_key) {
-            violations.add(&path, "tag name must consist of letters, digits, '.', '-', '_', ':' and '/'");
+            violations.add(
+                &path,
+                "tag name must consist of letters, digits, '.', '-', '_', ':' and '/'",
+            );
         }
         if key == TAG_SERVICE && value.is_empty() {
             continue;
         }
         if value.is_empty() || !value.chars().all(|c| is_key(c) && c != '/') {
-            violations.add(&path, format!("tag value \"{value}\" must consist of letters, digits, '.', '-', '_' and ':'"));
+            violations.add(
+                &path,
+                format!("tag value \"{value}\" must consist of letters, digits, '.', '-', '_' and ':'"),
+            );
         }
         if key == TAG_PROTOCOL && !PROTOCOLS.contains(&value.as_str()) {
-            violations.add(&path, format!("unknown protocol \"{value}\", must be one of {}", PROTOCOLS.join(", ")));
+            violations.add(
+                &path,
+                format!("unknown protocol \"{value}\", must be one of {}", PROTOCOLS.join(", ")),
+            );
         }
     }
 }
@@ -476,10 +552,15 @@ fn validate_tags(tags: &BTreeMap<String, String>, path: &str, violations: &mut V
 /// Checks an address that others dial: an IP, not the unspecified one, or a DNS name.
 pub(crate) fn check_dial_address(address: &str, path: &str, violations: &mut Violations) {
     match address.parse::<IpAddr>() {
-        Ok(ip) if ip.is_unspecified() => violations.add(path, format!("is {address}, must be an address that others can dial")),
+        Ok(ip) if ip.is_unspecified() => {
+            violations.add(path, format!("is {address}, must be an address that others can dial"))
+        }
         Ok(_) => {}
         Err(_) if address.is_empty() => violations.add(path, "must be defined"),
-        Err(_) if address.bytes().all(|b| b.is_ascii_digit() || b == b'.') || crate::name::check_subdomain(&address.to_ascii_lowercase()).is_err() => {
+        Err(_)
+            if address.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+                || crate::name::check_subdomain(&address.to_ascii_lowercase()).is_err() =>
+        {
             violations.add(path, format!("is \"{address}\", must be an IP address or a DNS name"));
         }
         Err(_) => {}

@@ -174,7 +174,9 @@ pub struct MtlsInsight {
 
 /// True if some connection is open.
 pub fn is_online(subscriptions: &[DiscoverySubscription]) -> bool {
-    subscriptions.iter().any(|subscription| subscription.connect_time.is_some() && subscription.disconnect_time.is_none())
+    subscriptions
+        .iter()
+        .any(|subscription| subscription.connect_time.is_some() && subscription.disconnect_time.is_none())
 }
 
 /// 64-bit integers are strings in proto3 JSON; numbers are accepted.

@@ -48,8 +48,15 @@ impl Spec for HostnameGenerator {
     const KIND: Kind = Kind::HostnameGenerator;
 
     fn validate(&self, root: &str, violations: &mut Violations) {
-        let Selector { mesh_service, mesh_external_service, mesh_multi_zone_service } = &self.selector;
-        let given = [mesh_service, mesh_external_service, mesh_multi_zone_service].iter().filter(|labels| labels.is_some()).count();
+        let Selector {
+            mesh_service,
+            mesh_external_service,
+            mesh_multi_zone_service,
+        } = &self.selector;
+        let given = [mesh_service, mesh_external_service, mesh_multi_zone_service]
+            .iter()
+            .filter(|labels| labels.is_some())
+            .count();
         if given != 1 {
             violations.add(
                 format!("{root}selector"),

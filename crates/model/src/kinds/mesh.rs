@@ -141,7 +141,10 @@ pub struct Routing {
     #[serde(alias = "zone_egress", skip_serializing_if = "is_default")]
     pub zone_egress: bool,
     /// Forbids MeshExternalServices unless permitted.
-    #[serde(alias = "default_forbid_mesh_external_service_access", skip_serializing_if = "is_default")]
+    #[serde(
+        alias = "default_forbid_mesh_external_service_access",
+        skip_serializing_if = "is_default"
+    )]
     pub default_forbid_mesh_external_service_access: bool,
 }
 
@@ -212,18 +215,26 @@ impl Mesh {
     /// The enabled mTLS backend.
     pub fn enabled_backend(&self) -> Option<&CaBackend> {
         let mtls = self.mtls.as_ref().filter(|mtls| !mtls.enabled_backend.is_empty())?;
-        mtls.backends.iter().find(|backend| backend.name == mtls.enabled_backend)
+        mtls.backends
+            .iter()
+            .find(|backend| backend.name == mtls.enabled_backend)
     }
 
     /// True if traffic to destinations outside of the mesh passes.
     pub fn passthrough(&self) -> bool {
-        let outbound = self.networking.as_ref().and_then(|networking| networking.outbound.as_ref());
+        let outbound = self
+            .networking
+            .as_ref()
+            .and_then(|networking| networking.outbound.as_ref());
         outbound.and_then(|outbound| outbound.passthrough).unwrap_or(true)
     }
 
     /// How MeshServices are generated.
     pub fn mesh_services_mode(&self) -> MeshServicesMode {
-        self.mesh_services.as_ref().map(|services| services.mode).unwrap_or_default()
+        self.mesh_services
+            .as_ref()
+            .map(|services| services.mode)
+            .unwrap_or_default()
     }
 }
 
@@ -242,7 +253,10 @@ impl CaBackend {
     /// # Errors
     /// The violation, with the path below `conf`.
     pub fn builtin(&self) -> Result<BuiltinCa, Violations> {
-        let mut result = BuiltinCa { rsa_bits: 2048, lifetime: time::Duration::days(3650) };
+        let mut result = BuiltinCa {
+            rsa_bits: 2048,
+            lifetime: time::Duration::days(3650),
+        };
         let Some(cert) = self.conf.as_ref().and_then(|conf| conf.get("caCert")) else {
             return Ok(result);
         };
@@ -258,7 +272,12 @@ impl CaBackend {
             result.lifetime = duration::parse_long(expiration)
                 .ok()
                 .filter(|lifetime| lifetime.is_positive())
-                .ok_or_else(|| Violations::one("caCert.expiration", format!("is \"{expiration}\", must be a duration such as 10y")))?;
+                .ok_or_else(|| {
+                    Violations::one(
+                        "caCert.expiration",
+                        format!("is \"{expiration}\", must be a duration such as 10y"),
+                    )
+                })?;
         }
         Ok(result)
     }
@@ -274,11 +293,20 @@ impl Spec for Mesh {
         if self.routing.as_ref().is_some_and(|routing| routing.zone_egress) && self.enabled_backend().is_none() {
             violations.add(format!("{root}mtls"), "must be enabled when routing.zoneEgress is true");
         }
-        let constraints = self.constraints.as_ref().and_then(|constraints| constraints.dataplane_proxy.as_ref());
+        let constraints = self
+            .constraints
+            .as_ref()
+            .and_then(|constraints| constraints.dataplane_proxy.as_ref());
         if let Some(constraints) = constraints {
-            for (list, name) in [(&constraints.requirements, "requirements"), (&constraints.restrictions, "restrictions")] {
+            for (list, name) in [
+                (&constraints.requirements, "requirements"),
+                (&constraints.restrictions, "restrictions"),
+            ] {
                 for (index, _) in list.iter().enumerate().filter(|(_, rule)| rule.tags.is_empty()) {
-                    violations.add(format!("{root}constraints.dataplaneProxy.{name}[{index}].tags"), "must have at least one tag");
+                    violations.add(
+                        format!("{root}constraints.dataplaneProxy.{name}[{index}].tags"),
+                        "must have at least one tag",
+                    );
                 }
             }
         }
@@ -288,15 +316,24 @@ impl Spec for Mesh {
 fn validate_mtls(mtls: &Mtls, root: &str, violations: &mut Violations) {
     let path = format!("{root}mtls");
     if mtls.backends.len() > 1 {
-        violations.add(format!("{path}.backends"), format!("has {} backends, cannot have more than 1", mtls.backends.len()));
+        violations.add(
+            format!("{path}.backends"),
+            format!("has {} backends, cannot have more than 1", mtls.backends.len()),
+        );
     }
     if !mtls.enabled_backend.is_empty() && !mtls.backends.iter().any(|backend| backend.name == mtls.enabled_backend) {
-        violations.add(format!("{path}.enabledBackend"), format!("backend \"{}\" is not listed in mtls.backends", mtls.enabled_backend));
+        violations.add(
+            format!("{path}.enabledBackend"),
+            format!("backend \"{}\" is not listed in mtls.backends", mtls.enabled_backend),
+        );
     }
     for (index, backend) in mtls.backends.iter().enumerate() {
         let path = format!("{path}.backends[{index}]");
         if crate::name::check_label(&backend.name).is_err() {
-            violations.add(format!("{path}.name"), format!("is \"{}\", must be a lower-case DNS name", backend.name));
+            violations.add(
+                format!("{path}.name"),
+                format!("is \"{}\", must be a lower-case DNS name", backend.name),
+            );
         }
         match backend.backend_type.as_str() {
             "builtin" => {
@@ -308,14 +345,28 @@ fn validate_mtls(mtls: &Mtls, root: &str, violations: &mut Violations) {
             }
             "provided" => {
                 for part in ["cert", "key"] {
-                    if backend.conf.as_ref().and_then(|conf| conf.get(part)).is_none_or(|source| !source.is_object()) {
-                        violations.add(format!("{path}.conf.{part}"), "must be a data source: one of secret, file, inline, inlineString");
+                    if backend
+                        .conf
+                        .as_ref()
+                        .and_then(|conf| conf.get(part))
+                        .is_none_or(|source| !source.is_object())
+                    {
+                        violations.add(
+                            format!("{path}.conf.{part}"),
+                            "must be a data source: one of secret, file, inline, inlineString",
+                        );
                     }
                 }
             }
-            other => violations.add(format!("{path}.type"), format!("unknown CA type \"{other}\", must be builtin or provided")),
+            other => violations.add(
+                format!("{path}.type"),
+                format!("unknown CA type \"{other}\", must be builtin or provided"),
+            ),
         }
-        let rotation = backend.dp_cert.as_ref().map(|cert| cert.rotation.clone().unwrap_or_default());
+        let rotation = backend
+            .dp_cert
+            .as_ref()
+            .map(|cert| cert.rotation.clone().unwrap_or_default());
         if let Some(rotation) = rotation
             && let Err(reason) = duration::parse_long(&rotation.expiration)
         {

@@ -99,7 +99,10 @@ impl Spec for MeshMultiZoneService {
         if self.ports.is_empty() {
             violations.add(format!("{root}ports"), "cannot be empty");
         }
-        let ports = self.ports.iter().map(|port| (port.name.as_str(), port.port, port.app_protocol.as_str()));
+        let ports = self
+            .ports
+            .iter()
+            .map(|port| (port.name.as_str(), port.port, port.app_protocol.as_str()));
         validate_ports(ports, &format!("{root}ports"), violations);
     }
 }

@@ -70,7 +70,9 @@ pub struct MatchLabels {
 impl MatchLabels {
     /// True if every pair is among `labels`.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+        self.match_labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
     }
 }
 
@@ -231,7 +233,11 @@ impl Port {
 
 /// Section name of a port: its name, else its number.
 pub fn section(name: &str, port: u32) -> String {
-    if name.is_empty() { port.to_string() } else { name.to_owned() }
+    if name.is_empty() {
+        port.to_string()
+    } else {
+        name.to_owned()
+    }
 }
 
 impl Spec for MeshService {
@@ -247,19 +253,36 @@ impl Spec for MeshService {
     }
 
     fn validate(&self, root: &str, violations: &mut Violations) {
-        let Selector { dataplane_tags, dataplane_ref, dataplane_labels } = &self.selector;
-        let given = usize::from(dataplane_tags.is_some()) + usize::from(dataplane_ref.is_some()) + usize::from(dataplane_labels.is_some());
+        let Selector {
+            dataplane_tags,
+            dataplane_ref,
+            dataplane_labels,
+        } = &self.selector;
+        let given = usize::from(dataplane_tags.is_some())
+            + usize::from(dataplane_ref.is_some())
+            + usize::from(dataplane_labels.is_some());
         if given > 1 {
-            violations.add(format!("{root}selector"), "must have at most one of dataplaneTags, dataplaneRef, dataplaneLabels");
+            violations.add(
+                format!("{root}selector"),
+                "must have at most one of dataplaneTags, dataplaneRef, dataplaneLabels",
+            );
         }
-        if dataplane_ref.as_ref().is_some_and(|reference| reference.name.is_empty()) {
+        if dataplane_ref
+            .as_ref()
+            .is_some_and(|reference| reference.name.is_empty())
+        {
             violations.add(format!("{root}selector.dataplaneRef.name"), "must be defined");
         }
-        let ports = self.ports.iter().map(|port| (port.name.as_str(), port.port, port.app_protocol.as_str()));
+        let ports = self
+            .ports
+            .iter()
+            .map(|port| (port.name.as_str(), port.port, port.app_protocol.as_str()));
         validate_ports(ports, &format!("{root}ports"), violations);
         for (index, port) in self.ports.iter().enumerate() {
             match &port.target_port {
-                Some(TargetPort::Number(number)) => check_port(*number, format!("{root}ports[{index}].targetPort"), violations),
+                Some(TargetPort::Number(number)) => {
+                    check_port(*number, format!("{root}ports[{index}].targetPort"), violations)
+                }
                 Some(TargetPort::Name(name)) if name.is_empty() => {
                     violations.add(format!("{root}ports[{index}].targetPort"), "cannot be empty");
                 }
@@ -270,23 +293,39 @@ impl Spec for MeshService {
 }
 
 /// Checks a list of (name, number, protocol): numbers in range, numbers and names unique, protocols known.
-pub(crate) fn validate_ports<'a>(ports: impl Iterator<Item = (&'a str, u32, &'a str)>, path: &str, violations: &mut Violations) {
+pub(crate) fn validate_ports<'a>(
+    ports: impl Iterator<Item = (&'a str, u32, &'a str)>,
+    path: &str,
+    violations: &mut Violations,
+) {
     let (mut names, mut numbers) = (BTreeMap::new(), BTreeMap::new());
     for (index, (name, number, protocol)) in ports.enumerate() {
         check_port(number, format!("{path}[{index}].port"), violations);
         if let Some(first) = numbers.insert(number, index) {
-            violations.add(format!("{path}[{index}].port"), format!("{number} is also the port of {path}[{first}]"));
+            violations.add(
+                format!("{path}[{index}].port"),
+                format!("{number} is also the port of {path}[{first}]"),
+            );
         }
         if !name.is_empty() {
             if let Err(reason) = crate::name::check_subdomain(name) {
                 violations.add(format!("{path}[{index}].name"), reason);
             }
             if let Some(first) = names.insert(name, index) {
-                violations.add(format!("{path}[{index}].name"), format!("\"{name}\" is also the name of {path}[{first}]"));
+                violations.add(
+                    format!("{path}[{index}].name"),
+                    format!("\"{name}\" is also the name of {path}[{first}]"),
+                );
             }
         }
         if !protocol.is_empty() && !PROTOCOLS.contains(&protocol) {
-            violations.add(format!("{path}[{index}].appProtocol"), format!("unknown protocol \"{protocol}\", must be one of {}", PROTOCOLS.join(", ")));
+            violations.add(
+                format!("{path}[{index}].appProtocol"),
+                format!(
+                    "unknown protocol \"{protocol}\", must be one of {}",
+                    PROTOCOLS.join(", ")
+                ),
+            );
         }
     }
 }

@@ -71,9 +71,16 @@ impl Spec for MeshTrafficPermission {
             violations.add(format!("{root}from"), "needs at least one item");
         }
         for (index, from) in self.from.iter().enumerate() {
-            check_kind(&from.target_ref.kind, format!("{root}from[{index}].targetRef.kind"), violations);
+            check_kind(
+                &from.target_ref.kind,
+                format!("{root}from[{index}].targetRef.kind"),
+                violations,
+            );
             if from.default.action.is_none() {
-                violations.add(format!("{root}from[{index}].default.action"), "must be defined: Allow, Deny or AllowWithShadowDeny");
+                violations.add(
+                    format!("{root}from[{index}].default.action"),
+                    "must be defined: Allow, Deny or AllowWithShadowDeny",
+                );
             }
         }
     }

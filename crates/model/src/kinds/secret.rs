@@ -41,7 +41,7 @@ fn check_data(data: &str, root: &str, violations: &mut Violations) {
     let alphabet = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
     if data.is_empty() {
         violations.add(format!("{root}data"), "must be defined");
-    } else if data.len() % 4 != 0 || data.len() - body.len() > 2 || !body.chars().all(alphabet) {
+    } else if !data.len().is_multiple_of(4) || data.len() - body.len() > 2 || !body.chars().all(alphabet) {
         violations.add(format!("{root}data"), "must be base64");
     }
 }

@@ -61,13 +61,22 @@ pub struct AvailableService {
 impl ZoneIngress {
     /// Where other zones dial, if it can be reached from other zones at all.
     pub fn public_address(&self) -> Option<(&str, u32)> {
-        let Networking { advertised_address, advertised_port, .. } = &self.networking;
-        (!advertised_address.is_empty() && *advertised_port != 0).then_some((advertised_address.as_str(), *advertised_port))
+        let Networking {
+            advertised_address,
+            advertised_port,
+            ..
+        } = &self.networking;
+        (!advertised_address.is_empty() && *advertised_port != 0)
+            .then_some((advertised_address.as_str(), *advertised_port))
     }
 
     /// Port of Envoy's admin interface.
     pub fn admin_port(&self) -> u32 {
-        self.networking.admin.map(|admin| admin.port).filter(|port| *port != 0).unwrap_or(DEFAULT_ADMIN_PORT)
+        self.networking
+            .admin
+            .map(|admin| admin.port)
+            .filter(|port| *port != 0)
+            .unwrap_or(DEFAULT_ADMIN_PORT)
     }
 }
 
@@ -80,16 +89,28 @@ impl Spec for ZoneIngress {
         if !self.networking.address.is_empty() {
             check_dial_address(&self.networking.address, &format!("{root}.address"), violations);
         }
-        match (self.networking.advertised_address.as_str(), self.networking.advertised_port) {
+        match (
+            self.networking.advertised_address.as_str(),
+            self.networking.advertised_port,
+        ) {
             ("", 0) => {}
-            ("", _) => violations.add(format!("{root}.advertisedAddress"), "must be defined together with advertisedPort"),
-            (_, 0) => violations.add(format!("{root}.advertisedPort"), "must be defined together with advertisedAddress"),
+            ("", _) => violations.add(
+                format!("{root}.advertisedAddress"),
+                "must be defined together with advertisedPort",
+            ),
+            (_, 0) => violations.add(
+                format!("{root}.advertisedPort"),
+                "must be defined together with advertisedAddress",
+            ),
             (address, port) => {
                 check_dial_address(address, &format!("{root}.advertisedAddress"), violations);
                 check_port(port, format!("{root}.advertisedPort"), violations);
             }
         }
-        if self.networking.port != 0 && self.admin_port() == self.networking.port && self.networking.address.starts_with("127.") {
+        if self.networking.port != 0
+            && self.admin_port() == self.networking.port
+            && self.networking.address.starts_with("127.")
+        {
             violations.add(format!("{root}.admin.port"), "is also the port of the ingress");
         }
     }

@@ -127,7 +127,9 @@ pub struct HealthCheck {
 impl ZoneInsight {
     /// True if some connection is open.
     pub fn is_online(&self) -> bool {
-        self.subscriptions.iter().any(|subscription| subscription.connect_time.is_some() && subscription.disconnect_time.is_none())
+        self.subscriptions
+            .iter()
+            .any(|subscription| subscription.connect_time.is_some() && subscription.disconnect_time.is_none())
     }
 }
 

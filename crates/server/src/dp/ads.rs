@@ -46,10 +46,17 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<&str>) -> Resul
         ipv6: metadata.flag("ipv6Enabled").unwrap_or(true),
     };
     let stopping = || Status::unavailable("the control plane is stopping");
-    plane.engine.proxy_connected(id.clone(), stream, feed, options).await.map_err(|_| stopping())?;
+    plane
+        .engine
+        .proxy_connected(id.clone(), stream, feed, options)
+        .await
+        .map_err(|_| stopping())?;
     tracing::info!(mesh = id.0, proxy = id.1, "proxy connected");
     let (plane, brought) = (plane.clone(), brought.is_some());
-    Ok(Session { feed: receiver, events: Box::new(move |event| on_event(&plane, &id, stream, brought, &event)) })
+    Ok(Session {
+        feed: receiver,
+        events: Box::new(move |event| on_event(&plane, &id, stream, brought, &event)),
+    })
 }
 
 /// The Dataplane whose tags count: the one that is brought, else the one that is stored.
@@ -59,20 +66,27 @@ fn dataplane_of(plane: &DataPlane, id: &ProxyId, brought: Option<&meshspan_model
     }
     match brought {
         Some(resource) => resource.parse().ok(),
-        None => plane.store.get(&registration::key(id)).and_then(|stored| stored.resource.parse().ok()),
+        None => plane
+            .store
+            .get(&registration::key(id))
+            .and_then(|stored| stored.resource.parse().ok()),
     }
 }
 
 fn on_event(plane: &Arc<DataPlane>, id: &ProxyId, stream: u64, brought: bool, event: &StreamEvent) {
     match event {
-        StreamEvent::Nacked { ty, message, resources, .. } => {
+        StreamEvent::Nacked {
+            ty, message, resources, ..
+        } => {
             let names = resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             tracing::error!(mesh = id.0, proxy = id.1, type = %ty, resources = names, message, "Envoy rejected configuration; it keeps the last good one");
         }
         StreamEvent::Closed { .. } => {
             let (engine, id) = (plane.engine.clone(), id.clone());
             // Fails only if the engine has stopped.
-            plane.tasks.spawn(async move { engine.proxy_disconnected(id, stream).await });
+            plane
+                .tasks
+                .spawn(async move { engine.proxy_disconnected(id, stream).await });
             if plane.stop.is_cancelled() {
                 return;
             }
@@ -92,7 +106,9 @@ fn on_event(plane: &Arc<DataPlane>, id: &ProxyId, stream: u64, brought: bool, ev
 pub(super) fn parse_id(id: &str) -> Result<ProxyId, Status> {
     match id.split_once('.') {
         Some((mesh, name)) if !name.is_empty() && id.len() <= 512 => Ok((mesh.to_owned(), name.to_owned())),
-        _ => Err(Status::invalid_argument(format!("node id \"{id}\" must be <mesh>.<name>"))),
+        _ => Err(Status::invalid_argument(format!(
+            "node id \"{id}\" must be <mesh>.<name>"
+        ))),
     }
 }
 

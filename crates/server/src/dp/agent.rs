@@ -23,24 +23,45 @@ const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Agents(pub(super) Arc<DataPlane>);
 
 impl AgentPlane for Agents {
-    async fn open(&self, hello: Hello, token: Option<String>, peer: Option<SocketAddr>) -> Result<AgentSession, Status> {
+    async fn open(
+        &self,
+        hello: Hello,
+        token: Option<String>,
+        peer: Option<SocketAddr>,
+    ) -> Result<AgentSession, Status> {
         let result = open(&self.0, &hello, token.as_deref()).await;
         if let Err(status) = &result {
-            tracing::warn!(mesh = hello.mesh, proxy = hello.name, ?peer, reason = status.message(), "agent was not let in");
+            tracing::warn!(
+                mesh = hello.mesh,
+                proxy = hello.name,
+                ?peer,
+                reason = status.message(),
+                "agent was not let in"
+            );
         }
         result
     }
 }
 
 async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<&str>) -> Result<AgentSession, Status> {
-    let mesh = if hello.proxy_type == "ingress" { String::new() } else { hello.mesh.clone() };
+    let mesh = if hello.proxy_type == "ingress" {
+        String::new()
+    } else {
+        hello.mesh.clone()
+    };
     let id: ProxyId = (mesh, hello.name.clone());
     let dataplane = registered(plane, &id).await?;
     auth::check(plane, &id, token, dataplane.as_ref())?;
-    let watch = plane.engine.watch(id.clone()).await.map_err(|_| Status::unavailable("the control plane is stopping"))?;
+    let watch = plane
+        .engine
+        .watch(id.clone())
+        .await
+        .map_err(|_| Status::unavailable("the control plane is stopping"))?;
     let (outgoing, receiver) = mpsc::channel(QUEUE);
     let ttl = u32::try_from(plane.settings.dns_server.ttl.0.as_secs()).unwrap_or(u32::MAX);
-    plane.tasks.spawn(feed(watch, hello.wants_dns, ttl, outgoing, plane.stop.clone()));
+    plane
+        .tasks
+        .spawn(feed(watch, hello.wants_dns, ttl, outgoing, plane.stop.clone()));
     // The newest report counts; the sender is dropped with the stream, which ends the task.
     let (reports, found) = watch::channel(None);
     plane.tasks.spawn(take_reports(plane.clone(), id, found));
@@ -49,7 +70,10 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<&str>) -> Res
             reports.send_replace(Some(report));
         }
     };
-    Ok(AgentSession { outgoing: receiver, events: Box::new(events) })
+    Ok(AgentSession {
+        outgoing: receiver,
+        events: Box::new(events),
+    })
 }
 
 /// Waits until the proxy's resource is stored.
@@ -71,7 +95,9 @@ async fn registered(plane: &DataPlane, id: &ProxyId) -> Result<Option<Dataplane>
         }
         Ok(Some(resource)) => Ok(resource.parse().ok()),
         Ok(None) => Err(Status::unavailable("the control plane is stopping")),
-        Err(_) => Err(Status::not_found(format!("{key} does not exist: its Envoy has not connected"))),
+        Err(_) => Err(Status::not_found(format!(
+            "{key} does not exist: its Envoy has not connected"
+        ))),
     }
 }
 
@@ -95,7 +121,12 @@ async fn feed(
     let mut diff = DnsDiff::new(ttl);
     let mut sent_plan: Option<HealthCheckPlan> = None;
     loop {
-        let plan = watch.view.borrow_and_update().as_ref().map(|view| health::plan(&view.sidecar.dataplane)).unwrap_or_default();
+        let plan = watch
+            .view
+            .borrow_and_update()
+            .as_ref()
+            .map(|view| health::plan(&view.sidecar.dataplane))
+            .unwrap_or_default();
         if sent_plan.as_ref() != Some(&plan) {
             sent_plan = Some(plan.clone());
             if send(&outgoing, Message::HealthChecks(plan)).await.is_err() {
@@ -120,5 +151,8 @@ async fn feed(
 }
 
 async fn send(outgoing: &mpsc::Sender<Result<ControlPlaneMessage, Status>>, message: Message) -> Result<(), ()> {
-    outgoing.send(Ok(ControlPlaneMessage { message: Some(message) })).await.map_err(|_| ())
+    outgoing
+        .send(Ok(ControlPlaneMessage { message: Some(message) }))
+        .await
+        .map_err(|_| ())
 }

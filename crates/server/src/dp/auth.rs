@@ -14,7 +14,11 @@ use crate::settings::ProxyAuth;
 /// True if proxies of that kind must show a token.
 pub(super) fn required(plane: &DataPlane, kind: Kind) -> bool {
     let authn = &plane.settings.dp_server.authn;
-    let auth_type = if kind == Kind::Dataplane { authn.dp_proxy.auth_type } else { authn.zone_proxy.auth_type };
+    let auth_type = if kind == Kind::Dataplane {
+        authn.dp_proxy.auth_type
+    } else {
+        authn.zone_proxy.auth_type
+    };
     auth_type != ProxyAuth::None
 }
 
@@ -23,30 +27,57 @@ pub(super) fn required(plane: &DataPlane, kind: Kind) -> bool {
 /// # Errors
 /// `UNAUTHENTICATED` for a missing or invalid token, `PERMISSION_DENIED` for one of another proxy; the message says
 /// what to do and never contains the token.
-pub(super) fn check(plane: &DataPlane, id: &ProxyId, token: Option<&str>, dataplane: Option<&Dataplane>) -> Result<(), Status> {
-    let kind = if id.0.is_empty() { Kind::ZoneIngress } else { Kind::Dataplane };
+pub(super) fn check(
+    plane: &DataPlane,
+    id: &ProxyId,
+    token: Option<&str>,
+    dataplane: Option<&Dataplane>,
+) -> Result<(), Status> {
+    let kind = if id.0.is_empty() {
+        Kind::ZoneIngress
+    } else {
+        Kind::Dataplane
+    };
     if !required(plane, kind) {
         return Ok(());
     }
-    let token = token.map(|token| token.strip_prefix("Bearer ").unwrap_or(token).trim()).filter(|token| !token.is_empty());
+    let token = token
+        .map(|token| token.strip_prefix("Bearer ").unwrap_or(token).trim())
+        .filter(|token| !token.is_empty());
     let Some(token) = token else {
         let make = match kind {
-            Kind::Dataplane => format!("meshspan generate dataplane-token --name {} --mesh {} --valid-for 720h", id.1, id.0),
-            _ => format!("meshspan generate zone-token --zone {} --scope ingress --valid-for 720h", plane.zone()),
+            Kind::Dataplane => format!(
+                "meshspan generate dataplane-token --name {} --mesh {} --valid-for 720h",
+                id.1, id.0
+            ),
+            _ => format!(
+                "meshspan generate zone-token --zone {} --scope ingress --valid-for 720h",
+                plane.zone()
+            ),
         };
-        return Err(Status::unauthenticated(format!("{kind} {} showed no token: make one with `{make}` and give it with --dataplane-token-file", id.1)));
+        return Err(Status::unauthenticated(format!(
+            "{kind} {} showed no token: make one with `{make}` and give it with --dataplane-token-file",
+            id.1
+        )));
     };
     let (snapshot, now) = (plane.store.snapshot(), OffsetDateTime::now_utc());
     let invalid = |error: &dyn std::fmt::Display| Status::unauthenticated(format!("token of {kind} {}: {error}", id.1));
-    let denied = |error: &dyn std::fmt::Display| Status::permission_denied(format!("token of {kind} {}: {error}", id.1));
+    let denied =
+        |error: &dyn std::fmt::Display| Status::permission_denied(format!("token of {kind} {}: {error}", id.1));
     if kind == Kind::Dataplane {
         let trust = trust::dataplane(&snapshot, &id.0).map_err(|error| invalid(&error))?;
         let token = validate_dataplane_token(token, &trust, now).map_err(|error| invalid(&error))?;
         let tags = dataplane.map(Dataplane::tags).unwrap_or_default();
-        token.claims.authorize(&id.0, &id.1, &tags).map_err(|error| denied(&error))
+        token
+            .claims
+            .authorize(&id.0, &id.1, &tags)
+            .map_err(|error| denied(&error))
     } else {
         let trust = trust::zone(&snapshot, plane.settings.is_federated()).map_err(|error| invalid(&error))?;
         let token = validate_zone_token(token, &trust, now).map_err(|error| invalid(&error))?;
-        token.claims.authorize(plane.zone(), ZoneScope::Ingress).map_err(|error| denied(&error))
+        token
+            .claims
+            .authorize(plane.zone(), ZoneScope::Ingress)
+            .map_err(|error| denied(&error))
     }
 }

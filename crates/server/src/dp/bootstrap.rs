@@ -46,18 +46,27 @@ struct Request {
 
 /// The route.
 pub(super) fn router(plane: Arc<DataPlane>) -> Router {
-    Router::new().route("/bootstrap", post(handle)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(plane)
+    Router::new()
+        .route("/bootstrap", post(handle))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(plane)
 }
 
 /// A refusal: status and text for the agent's user.
 type Refusal = (StatusCode, String);
 
 async fn handle(State(plane): State<Arc<DataPlane>>, headers: HeaderMap, body: Bytes) -> Response {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     match answer(&plane, host, &body) {
         Ok(bootstrap) => {
             let text = serde_json::to_string_pretty(&bootstrap).unwrap_or_default();
-            let wants_json = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("application/json"));
+            let wants_json = headers
+                .get(header::ACCEPT)
+                .and_then(|accept| accept.to_str().ok())
+                .is_some_and(|accept| accept.contains("application/json"));
             if !wants_json {
                 return ([(header::CONTENT_TYPE, "text/x-yaml")], text).into_response();
             }
@@ -76,48 +85,83 @@ async fn handle(State(plane): State<Arc<DataPlane>>, headers: HeaderMap, body: B
 }
 
 fn bootstrap_address(body: &[u8]) -> String {
-    let resource = serde_json::from_slice::<Request>(body).ok().and_then(|request| serde_json::from_str::<Value>(&request.dataplane_resource).ok());
-    let address = resource.as_ref().and_then(|resource| resource.pointer("/networking/address")).and_then(Value::as_str);
+    let resource = serde_json::from_slice::<Request>(body)
+        .ok()
+        .and_then(|request| serde_json::from_str::<Value>(&request.dataplane_resource).ok());
+    let address = resource
+        .as_ref()
+        .and_then(|resource| resource.pointer("/networking/address"))
+        .and_then(Value::as_str);
     address.unwrap_or_default().to_owned()
 }
 
 fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Value, Refusal> {
-    let request: Request = serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, format!("invalid request: {error}")))?;
+    let request: Request =
+        serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, format!("invalid request: {error}")))?;
     let invalid = |text: String| (StatusCode::UNPROCESSABLE_ENTITY, text);
     let proxy_type = match request.proxy_type.as_str() {
         "" | "dataplane" => ProxyType::Dataplane,
         "ingress" => ProxyType::Ingress,
-        other => return Err(invalid(format!("proxyType: is \"{other}\", must be dataplane or ingress"))),
+        other => {
+            return Err(invalid(format!(
+                "proxyType: is \"{other}\", must be dataplane or ingress"
+            )));
+        }
     };
-    let mesh = if proxy_type == ProxyType::Ingress { String::new() } else { request.mesh.clone() };
+    let mesh = if proxy_type == ProxyType::Ingress {
+        String::new()
+    } else {
+        request.mesh.clone()
+    };
     if request.name.is_empty() {
         return Err(invalid("name: must be defined".to_owned()));
     }
     let id: ProxyId = (mesh, request.name.clone());
-    let kind = if proxy_type == ProxyType::Ingress { Kind::ZoneIngress } else { Kind::Dataplane };
+    let kind = if proxy_type == ProxyType::Ingress {
+        Kind::ZoneIngress
+    } else {
+        Kind::Dataplane
+    };
     let token = request.dataplane_token.trim();
     if token.is_empty() && auth::required(plane, kind) {
         auth::check(plane, &id, None, None).map_err(|status| invalid(status.message().to_owned()))?;
     }
-    if kind == Kind::Dataplane && plane.store.get(&meshspan_model::ResourceKey::new(Kind::Mesh, "", id.0.as_str())).is_none() {
-        return Err(invalid(format!("mesh: \"{}\" does not exist: create it on the global control plane", id.0)));
+    if kind == Kind::Dataplane
+        && plane
+            .store
+            .get(&meshspan_model::ResourceKey::new(Kind::Mesh, "", id.0.as_str()))
+            .is_none()
+    {
+        return Err(invalid(format!(
+            "mesh: \"{}\" does not exist: create it on the global control plane",
+            id.0
+        )));
     }
     let resource = if request.dataplane_resource.is_empty() {
-        let stored = plane.store.get(&registration::key(&id)).ok_or((StatusCode::NOT_FOUND, String::new()))?;
+        let stored = plane
+            .store
+            .get(&registration::key(&id))
+            .ok_or((StatusCode::NOT_FOUND, String::new()))?;
         (*stored.resource).clone()
     } else {
-        let mut resource = registration::read(&id, &request.dataplane_resource).map_err(|text| invalid(format!("dataplaneResource: {text}")))?;
+        let mut resource = registration::read(&id, &request.dataplane_resource)
+            .map_err(|text| invalid(format!("dataplaneResource: {text}")))?;
         let snapshot = plane.store.snapshot();
         let existing = snapshot.get(&registration::key(&id)).map(|stored| &*stored.resource);
-        registration::complete(plane, &mut resource, existing, &snapshot).map_err(|text| invalid(format!("dataplaneResource: {text}")))?;
+        registration::complete(plane, &mut resource, existing, &snapshot)
+            .map_err(|text| invalid(format!("dataplaneResource: {text}")))?;
         resource
     };
     let (service, admin_port) = match proxy_type {
         ProxyType::Dataplane => {
             let dataplane: Dataplane = resource.parse().map_err(|violations| invalid(violations.to_string()))?;
             check_interception(&dataplane).map_err(invalid)?;
-            auth::check(plane, &id, Some(token), Some(&dataplane)).map_err(|status| invalid(status.message().to_owned()))?;
-            let service = dataplane.tags().remove(meshspan_model::labels::TAG_SERVICE).and_then(|values| values.into_iter().next());
+            auth::check(plane, &id, Some(token), Some(&dataplane))
+                .map_err(|status| invalid(status.message().to_owned()))?;
+            let service = dataplane
+                .tags()
+                .remove(meshspan_model::labels::TAG_SERVICE)
+                .and_then(|values| values.into_iter().next());
             (service.unwrap_or_default(), dataplane.admin_port())
         }
         ProxyType::Ingress => {
@@ -145,7 +189,11 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Value, Refusal> 
         socket_mark: request.socket_mark,
         xds_host,
         xds_port,
-        ca_pem: if request.ca_cert.is_empty() { plane.ca_pem.clone() } else { request.ca_cert },
+        ca_pem: if request.ca_cert.is_empty() {
+            plane.ca_pem.clone()
+        } else {
+            request.ca_cert
+        },
         token: token.to_owned(),
     };
     Ok(meshspan_envoy::bootstrap(&params))
@@ -154,7 +202,10 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Value, Refusal> 
 fn check_interception(dataplane: &Dataplane) -> Result<(), String> {
     let networking = &dataplane.networking;
     if networking.transparent_proxying.is_some() && !networking.outbound.is_empty() {
-        return Err("networking.outbound: cannot stand beside networking.transparentProxying, which reaches every destination".to_owned());
+        return Err(
+            "networking.outbound: cannot stand beside networking.transparentProxying, which reaches every destination"
+                .to_owned(),
+        );
     }
     Ok(())
 }
@@ -162,7 +213,10 @@ fn check_interception(dataplane: &Dataplane) -> Result<(), String> {
 fn split_host(host: &str, default_port: u16) -> (String, u16) {
     let authority = host.parse::<http::uri::Authority>();
     match authority {
-        Ok(authority) => (authority.host().trim_matches(['[', ']']).to_owned(), authority.port_u16().unwrap_or(default_port)),
+        Ok(authority) => (
+            authority.host().trim_matches(['[', ']']).to_owned(),
+            authority.port_u16().unwrap_or(default_port),
+        ),
         Err(_) => (host.to_owned(), default_port),
     }
 }
@@ -171,8 +225,10 @@ fn split_host(host: &str, default_port: u16) -> (String, u16) {
 /// handshake failure later.
 fn check_host(plane: &DataPlane, host: &str) -> Result<(), Refusal> {
     let bad = |reason: String| (StatusCode::BAD_REQUEST, reason);
-    let name = rustls_pki_types::ServerName::try_from(host.to_owned()).map_err(|_| bad(format!("Host: \"{host}\" is not a host name or address")))?;
-    let certificate = rustls::server::ParsedCertificate::try_from(&plane.certificate).map_err(|error| bad(format!("server certificate: {error}")))?;
+    let name = rustls_pki_types::ServerName::try_from(host.to_owned())
+        .map_err(|_| bad(format!("Host: \"{host}\" is not a host name or address")))?;
+    let certificate = rustls::server::ParsedCertificate::try_from(&plane.certificate)
+        .map_err(|error| bad(format!("server certificate: {error}")))?;
     rustls::client::verify_server_name(&certificate, &name).map_err(|_| {
         bad(format!(
             "the control plane is called {host} by the proxy, but that name is not in its certificate: add it to KUMA_GENERAL_TLS_NAMES and remove the old certificate files, or use another --cp-address"

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meshspan_model::Kind;
 use meshspan_model::Spec as _;
 use meshspan_model::kinds::dataplane::{Dataplane, InboundState, ServiceProbe};
 use meshspan_store::{StoreError, Write};
@@ -17,7 +18,11 @@ const ATTEMPTS: usize = 5;
 
 /// What the agent of a Dataplane probes: each inbound with a `serviceProbe`.
 pub(super) fn plan(dataplane: &Dataplane) -> HealthCheckPlan {
-    let inbounds = dataplane.networking.inbound.iter().filter_map(|inbound| Some((inbound, inbound.service_probe.as_ref()?)));
+    let inbounds = dataplane
+        .networking
+        .inbound
+        .iter()
+        .filter_map(|inbound| Some((inbound, inbound.service_probe.as_ref()?)));
     let check = |(inbound, probe): (&meshspan_model::kinds::dataplane::Inbound, &ServiceProbe)| HealthCheck {
         inbound_port: inbound.port,
         address: match (inbound.service_address.as_str(), dataplane.inbound_address(inbound)) {
@@ -32,30 +37,59 @@ pub(super) fn plan(dataplane: &Dataplane) -> HealthCheckPlan {
         healthy_threshold: probe.healthy_threshold.unwrap_or(1),
         unhealthy_threshold: probe.unhealthy_threshold.unwrap_or(1),
     };
-    HealthCheckPlan { checks: inbounds.map(check).collect() }
+    HealthCheckPlan {
+        checks: inbounds.map(check).collect(),
+    }
 }
 
 fn millis(duration: Option<meshspan_model::duration::GoDuration>, default: u32) -> u32 {
-    duration.map_or(default, |duration| u32::try_from(duration.0.as_millis()).unwrap_or(u32::MAX).max(1))
+    duration.map_or(default, |duration| {
+        u32::try_from(duration.0.as_millis()).unwrap_or(u32::MAX).max(1)
+    })
 }
 
 /// Stores what an agent found.
 pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthReport) {
     let key = registration::key(id);
+    if key.kind != Kind::Dataplane {
+        return;
+    }
     for _ in 0..ATTEMPTS {
         let Some(stored) = plane.store.get(&key) else { return };
-        let Ok(mut dataplane) = stored.resource.parse::<Dataplane>() else { return };
+        let Ok(mut dataplane) = stored.resource.parse::<Dataplane>() else {
+            return;
+        };
         for inbound in &mut dataplane.networking.inbound {
-            let Some(found) = report.inbounds.iter().find(|found| found.inbound_port == inbound.port) else { continue };
-            let state = if found.ready { InboundState::Ready } else { InboundState::NotReady };
+            let Some(found) = report.inbounds.iter().find(|found| found.inbound_port == inbound.port) else {
+                continue;
+            };
+            let state = if found.ready {
+                InboundState::Ready
+            } else {
+                InboundState::NotReady
+            };
             if inbound.state != state && inbound.state != InboundState::Ignored {
-                tracing::info!(mesh = id.0, proxy = id.1, port = inbound.port, ready = found.ready, detail = found.detail, "inbound changed");
+                tracing::info!(
+                    mesh = id.0,
+                    proxy = id.1,
+                    port = inbound.port,
+                    ready = found.ready,
+                    detail = found.detail,
+                    "inbound changed"
+                );
                 inbound.state = state;
             }
         }
         let mut resource = (*stored.resource).clone();
         resource.spec = dataplane.to_value();
-        match plane.store.apply(vec![Write::Update { resource, expected: Some(stored.spec_version) }]).await {
+        match plane
+            .store
+            .apply(vec![Write::Update {
+                resource,
+                expected: Some(stored.spec_version),
+            }])
+            .await
+        {
             Err(StoreError::Conflict { .. }) => {}
             Ok(_) | Err(StoreError::NotFound { .. }) => return,
             Err(error) => {

@@ -47,7 +47,12 @@ struct Known {
 impl Insights {
     /// Knows nothing yet.
     pub fn new(instance_id: String, flush_interval: Duration) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), instance_id, flush_interval }
+        Self {
+            state: Mutex::default(),
+            changed: Notify::new(),
+            instance_id,
+            flush_interval,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -59,7 +64,11 @@ impl Insights {
         let now = OffsetDateTime::now_utc();
         let mut state = self.lock();
         let known = state.proxies.entry(id.clone()).or_insert_with(|| stored(store, id));
-        for open in known.subscriptions.iter_mut().filter(|subscription| subscription.disconnect_time.is_none()) {
+        for open in known
+            .subscriptions
+            .iter_mut()
+            .filter(|subscription| subscription.disconnect_time.is_none())
+        {
             open.disconnect_time = Some(now);
         }
         known.stream = stream;
@@ -81,8 +90,12 @@ impl Insights {
     pub(super) fn event(&self, id: &ProxyId, stream: u64, event: &StreamEvent) {
         let now = OffsetDateTime::now_utc();
         let mut state = self.lock();
-        let Some(known) = state.proxies.get_mut(id).filter(|known| known.stream == stream) else { return };
-        let Some(subscription) = known.subscriptions.last_mut() else { return };
+        let Some(known) = state.proxies.get_mut(id).filter(|known| known.stream == stream) else {
+            return;
+        };
+        let Some(subscription) = known.subscriptions.last_mut() else {
+            return;
+        };
         let status = &mut subscription.status;
         status.last_update_time = Some(now);
         let mut urgent = false;
@@ -93,11 +106,13 @@ impl Insights {
             StreamEvent::Rejections { ty, rejected } => {
                 let name = type_name(*ty);
                 status.rejections.retain(|rejection| rejection.resource_type != name);
-                status.rejections.extend(rejected.iter().map(|(resource, rejection)| Rejection {
-                    resource_type: name.to_owned(),
-                    names: vec![resource.to_string()],
-                    message: rejection.message.clone(),
-                }));
+                status
+                    .rejections
+                    .extend(rejected.iter().map(|(resource, rejection)| Rejection {
+                        resource_type: name.to_owned(),
+                        names: vec![resource.to_string()],
+                        message: rejection.message.clone(),
+                    }));
                 urgent = true;
             }
             StreamEvent::Closed { .. } => {
@@ -117,7 +132,9 @@ impl Insights {
     /// A certificate was issued, or is no longer in use.
     pub fn certificate(&self, news: CertificateNews) {
         let mut state = self.lock();
-        let Some(known) = state.proxies.get_mut(&news.proxy) else { return };
+        let Some(known) = state.proxies.get_mut(&news.proxy) else {
+            return;
+        };
         let before = known.mtls.take();
         known.mtls = news.issued.map(|issued| MtlsInsight {
             certificate_expiration_time: Some(issued.expires_at),
@@ -147,7 +164,9 @@ impl Insights {
             let due: Vec<_> = {
                 let mut state = self.lock();
                 let due = std::mem::take(&mut state.urgent);
-                due.into_iter().filter_map(|id| Some((id.clone(), state.proxies.get(&id)?.clone()))).collect()
+                due.into_iter()
+                    .filter_map(|id| Some((id.clone(), state.proxies.get(&id)?.clone())))
+                    .collect()
             };
             for (id, known) in due {
                 self.lock().counted.remove(&id);
@@ -157,7 +176,11 @@ impl Insights {
     }
 }
 
-fn count(status: &mut meshspan_model::kinds::dataplane_insight::DiscoverySubscriptionStatus, ty: Option<ResourceType>, add: impl Fn(&mut ServiceStats)) {
+fn count(
+    status: &mut meshspan_model::kinds::dataplane_insight::DiscoverySubscriptionStatus,
+    ty: Option<ResourceType>,
+    add: impl Fn(&mut ServiceStats),
+) {
     add(&mut status.total);
     match ty {
         Some(ResourceType::Cluster) => add(&mut status.cds),
@@ -179,26 +202,48 @@ fn type_name(ty: ResourceType) -> &'static str {
 }
 
 fn insight_key(id: &ProxyId) -> ResourceKey {
-    let kind = if id.0.is_empty() { Kind::ZoneIngressInsight } else { Kind::DataplaneInsight };
+    let kind = if id.0.is_empty() {
+        Kind::ZoneIngressInsight
+    } else {
+        Kind::DataplaneInsight
+    };
     ResourceKey::new(kind, id.0.as_str(), id.1.as_str())
 }
 
 fn stored(store: &dyn Store, id: &ProxyId) -> Known {
-    let Some(stored) = store.get(&insight_key(id)) else { return Known::default() };
+    let Some(stored) = store.get(&insight_key(id)) else {
+        return Known::default();
+    };
     if id.0.is_empty() {
         let insight: ZoneIngressInsight = stored.resource.parse().unwrap_or_default();
-        return Known { subscriptions: insight.subscriptions, ..Known::default() };
+        return Known {
+            subscriptions: insight.subscriptions,
+            ..Known::default()
+        };
     }
     let insight: DataplaneInsight = stored.resource.parse().unwrap_or_default();
-    Known { subscriptions: insight.subscriptions, mtls: insight.mtls, stream: 0 }
+    Known {
+        subscriptions: insight.subscriptions,
+        mtls: insight.mtls,
+        stream: 0,
+    }
 }
 
 async fn save(store: &dyn Store, id: &ProxyId, known: Known) {
     let key = insight_key(id);
     let resource = if id.0.is_empty() {
-        Resource::of("", key.name.as_str(), &ZoneIngressInsight { subscriptions: known.subscriptions })
+        Resource::of(
+            "",
+            key.name.as_str(),
+            &ZoneIngressInsight {
+                subscriptions: known.subscriptions,
+            },
+        )
     } else {
-        let insight = DataplaneInsight { subscriptions: known.subscriptions, mtls: known.mtls };
+        let insight = DataplaneInsight {
+            subscriptions: known.subscriptions,
+            mtls: known.mtls,
+        };
         Resource::of(key.mesh.as_str(), key.name.as_str(), &insight)
     };
     let owner = Some(registration::key(id));

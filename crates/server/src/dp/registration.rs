@@ -22,7 +22,10 @@ pub struct Registrations(Mutex<BTreeMap<ProxyId, u64>>);
 
 impl Registrations {
     fn set(&self, id: &ProxyId, stream: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), stream);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), stream);
     }
 
     /// True if `stream` is still the newest; forgets it then.
@@ -38,7 +41,11 @@ impl Registrations {
 
 /// The key of a proxy's resource.
 pub(super) fn key(id: &ProxyId) -> ResourceKey {
-    let kind = if id.0.is_empty() { Kind::ZoneIngress } else { Kind::Dataplane };
+    let kind = if id.0.is_empty() {
+        Kind::ZoneIngress
+    } else {
+        Kind::Dataplane
+    };
     ResourceKey::new(kind, id.0.as_str(), id.1.as_str())
 }
 
@@ -54,24 +61,43 @@ pub(super) fn read(id: &ProxyId, text: &str) -> Result<Resource, String> {
 }
 
 /// Makes sure that the proxy's resource is stored: the one it brought, or one that is there already.
-pub(super) async fn register(plane: &DataPlane, id: &ProxyId, brought: Option<&Resource>, stream: u64) -> Result<(), Status> {
+pub(super) async fn register(
+    plane: &DataPlane,
+    id: &ProxyId,
+    brought: Option<&Resource>,
+    stream: u64,
+) -> Result<(), Status> {
     plane.registrations.set(id, stream);
     let key = key(id);
     let Some(brought) = brought else {
         return match plane.store.get(&key) {
             Some(_) => Ok(()),
-            None => Err(Status::not_found(format!("{key} does not exist: apply it, or start the proxy with --dataplane-file"))),
+            None => Err(Status::not_found(format!(
+                "{key} does not exist: apply it, or start the proxy with --dataplane-file"
+            ))),
         };
     };
     for _ in 0..ATTEMPTS {
         let snapshot = plane.store.snapshot();
         let existing = snapshot.get(&key);
         let mut resource = brought.clone();
-        complete(plane, &mut resource, existing.map(|stored| &*stored.resource), &snapshot).map_err(Status::invalid_argument)?;
+        complete(
+            plane,
+            &mut resource,
+            existing.map(|stored| &*stored.resource),
+            &snapshot,
+        )
+        .map_err(Status::invalid_argument)?;
         let write = match existing {
-            Some(stored) => Write::Update { resource, expected: Some(stored.spec_version) },
+            Some(stored) => Write::Update {
+                resource,
+                expected: Some(stored.spec_version),
+            },
             None => {
-                let owner = key.kind.is_mesh_scoped().then(|| ResourceKey::new(Kind::Mesh, "", key.mesh.as_str()));
+                let owner = key
+                    .kind
+                    .is_mesh_scoped()
+                    .then(|| ResourceKey::new(Kind::Mesh, "", key.mesh.as_str()));
                 Write::Create { resource, owner }
             }
         };
@@ -79,12 +105,17 @@ pub(super) async fn register(plane: &DataPlane, id: &ProxyId, brought: Option<&R
             Ok(_) => return Ok(()),
             Err(StoreError::Conflict { .. } | StoreError::AlreadyExists { .. } | StoreError::NotFound { .. }) => {}
             Err(StoreError::MissingOwner { .. }) => {
-                return Err(Status::not_found(format!("mesh \"{}\" does not exist: create it on the global control plane", key.mesh)));
+                return Err(Status::not_found(format!(
+                    "mesh \"{}\" does not exist: create it on the global control plane",
+                    key.mesh
+                )));
             }
             Err(error) => return Err(Status::unavailable(error.to_string())),
         }
     }
-    Err(Status::unavailable(format!("{key} is being changed by others all the time")))
+    Err(Status::unavailable(format!(
+        "{key} is being changed by others all the time"
+    )))
 }
 
 /// Fills in what a zone computes.
@@ -94,11 +125,15 @@ pub(super) fn complete(
     existing: Option<&Resource>,
     snapshot: &meshspan_store::Snapshot,
 ) -> Result<(), String> {
-    let role = Role::Zone { name: plane.zone(), federated: plane.settings.is_federated() };
+    let role = Role::Zone {
+        name: plane.zone(),
+        federated: plane.settings.is_federated(),
+    };
     let (kind, mesh, name) = (resource.kind, resource.mesh.clone(), resource.name.clone());
     labels::compute(kind, &mesh, &name, role, &mut resource.labels);
     match kind {
-        Kind::Dataplane => rules::dataplane::prepare(resource, existing, plane.zone(), snapshot).map_err(|violations| violations.to_string()),
+        Kind::Dataplane => rules::dataplane::prepare(resource, existing, plane.zone(), snapshot)
+            .map_err(|violations| violations.to_string()),
         _ => {
             let mut ingress: ZoneIngress = resource.parse().map_err(|violations| violations.to_string())?;
             plane.zone().clone_into(&mut ingress.zone);

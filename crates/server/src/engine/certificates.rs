@@ -64,7 +64,13 @@ pub(super) struct Certificates {
 
 impl Certificates {
     pub(super) fn new(news: NewsSink) -> Self {
-        Self { secrets: BTreeMap::new(), meshes: BTreeMap::new(), issued: BTreeMap::new(), renewals: BTreeSet::new(), news }
+        Self {
+            secrets: BTreeMap::new(),
+            meshes: BTreeMap::new(),
+            issued: BTreeMap::new(),
+            renewals: BTreeSet::new(),
+            news,
+        }
     }
 
     pub(super) fn next_renewal(&self) -> Option<OffsetDateTime> {
@@ -79,12 +85,21 @@ impl Certificates {
                 self.meshes.remove(name);
             }
             Some(backend) => {
-                let same = self.meshes.get(name).filter(|mesh| mesh.backend.name == backend.name && mesh.backend.conf == backend.conf);
+                let same = self
+                    .meshes
+                    .get(name)
+                    .filter(|mesh| mesh.backend.name == backend.name && mesh.backend.conf == backend.conf);
                 let ca = match same.and_then(|mesh| mesh.ca.clone()) {
                     Some(ca) => Some(ca),
                     None => self.load(name, backend),
                 };
-                self.meshes.insert(name.to_owned(), MeshCa { backend: backend.clone(), ca });
+                self.meshes.insert(
+                    name.to_owned(),
+                    MeshCa {
+                        backend: backend.clone(),
+                        ca,
+                    },
+                );
             }
         }
     }
@@ -94,7 +109,9 @@ impl Certificates {
             Some(resource) => self.secrets.insert(key.clone(), resource.clone()),
             None => self.secrets.remove(key),
         };
-        let Some(backend) = self.meshes.get(&key.mesh).map(|mesh| mesh.backend.clone()) else { return };
+        let Some(backend) = self.meshes.get(&key.mesh).map(|mesh| mesh.backend.clone()) else {
+            return;
+        };
         if ca_secrets(&key.mesh, &backend).is_some_and(|names| names.contains(&key.name)) {
             let ca = self.load(&key.mesh, &backend);
             self.meshes.insert(key.mesh.clone(), MeshCa { backend, ca });
@@ -117,13 +134,20 @@ impl Certificates {
     }
 
     fn secret(&self, mesh: &str, name: &str) -> Option<String> {
-        let resource = self.secrets.get(&ResourceKey::new(meshspan_model::Kind::Secret, mesh, name))?;
+        let resource = self
+            .secrets
+            .get(&ResourceKey::new(meshspan_model::Kind::Secret, mesh, name))?;
         decode(&resource.parse::<Secret>().ok()?.data)
     }
 
     /// Issues what is missing or due, for connected proxies, and hands it to projection.
     pub(super) fn renew(&mut self, now: OffsetDateTime, projector: &mut Projector) {
-        let due: BTreeSet<ProxyId> = self.renewals.iter().take_while(|(when, _)| *when <= now).map(|(_, id)| id.clone()).collect();
+        let due: BTreeSet<ProxyId> = self
+            .renewals
+            .iter()
+            .take_while(|(when, _)| *when <= now)
+            .map(|(_, id)| id.clone())
+            .collect();
         self.renewals.retain(|(when, _)| *when > now);
         let mut candidates = projector.take_changed_identities();
         candidates.extend(due.iter().cloned());
@@ -145,7 +169,11 @@ impl Certificates {
                     self.issue(&id, &view, &backend, ca, now, projector);
                 }
                 Some(MeshCa { ca: None, .. }) => {
-                    tracing::warn!(mesh = id.0, proxy = id.1, "no certificate: the CA of the mesh is not here yet");
+                    tracing::warn!(
+                        mesh = id.0,
+                        proxy = id.1,
+                        "no certificate: the CA of the mesh is not here yet"
+                    );
                 }
             }
         }
@@ -157,13 +185,22 @@ impl Certificates {
             (None, issued) => issued.is_some(),
             (Some(mesh), None) => mesh.ca.is_some(),
             (Some(mesh), Some(issued)) => {
-                mesh.ca.as_ref().is_some_and(|ca| !Arc::ptr_eq(ca, &issued.ca)) || mesh.backend.cert_lifetime() != issued.lifetime
+                mesh.ca.as_ref().is_some_and(|ca| !Arc::ptr_eq(ca, &issued.ca))
+                    || mesh.backend.cert_lifetime() != issued.lifetime
             }
         };
         projector.connected_sidecars().filter(|id| stale(id)).cloned().collect()
     }
 
-    fn issue(&mut self, id: &ProxyId, view: &SidecarView, backend: &CaBackend, ca: Arc<Ca>, now: OffsetDateTime, projector: &mut Projector) {
+    fn issue(
+        &mut self,
+        id: &ProxyId,
+        view: &SidecarView,
+        backend: &CaBackend,
+        ca: Arc<Ca>,
+        now: OffsetDateTime,
+        projector: &mut Projector,
+    ) {
         let tags = view.sidecar.dataplane.tags();
         let lifetime = backend.cert_lifetime();
         let current = self.issued.get(id).is_some_and(|issued| {
@@ -196,29 +233,58 @@ impl Certificates {
         self.renewals.insert((renew_at, id.clone()));
         self.tell(
             id,
-            Some(IssuedCertificate { backend: backend.name.clone(), issued_at: certificate.issued_at, expires_at: certificate.not_after }),
+            Some(IssuedCertificate {
+                backend: backend.name.clone(),
+                issued_at: certificate.issued_at,
+                expires_at: certificate.not_after,
+            }),
         );
-        self.issued.insert(id.clone(), Issued { tags, ca, lifetime, renew_at });
+        self.issued.insert(
+            id.clone(),
+            Issued {
+                tags,
+                ca,
+                lifetime,
+                renew_at,
+            },
+        );
     }
 
     fn tell(&self, id: &ProxyId, issued: Option<IssuedCertificate>) {
-        (self.news)(CertificateNews { proxy: id.clone(), issued });
+        (self.news)(CertificateNews {
+            proxy: id.clone(),
+            issued,
+        });
     }
 }
 
 /// Names of the secrets that hold a backend's certificate and key; `None` if they are in the Mesh itself.
 fn ca_secrets(mesh: &str, backend: &CaBackend) -> Option<[String; 2]> {
     if backend.backend_type == "builtin" {
-        return Some([secret_names::builtin_ca_cert(mesh, &backend.name), secret_names::builtin_ca_key(mesh, &backend.name)]);
+        return Some([
+            secret_names::builtin_ca_cert(mesh, &backend.name),
+            secret_names::builtin_ca_key(mesh, &backend.name),
+        ]);
     }
-    let name = |part: &str| backend.conf.as_ref()?.get(part)?.get("secret")?.as_str().map(str::to_owned);
+    let name = |part: &str| {
+        backend
+            .conf
+            .as_ref()?
+            .get(part)?
+            .get("secret")?
+            .as_str()
+            .map(str::to_owned)
+    };
     Some([name("cert")?, name("key")?])
 }
 
 /// A data source that is written into the Mesh.
 fn inline(backend: &CaBackend, part: &str) -> Option<String> {
     let source = backend.conf.as_ref()?.get(part)?;
-    let text = source.get("inlineString").and_then(|text| text.as_str()).map(str::to_owned);
+    let text = source
+        .get("inlineString")
+        .and_then(|text| text.as_str())
+        .map(str::to_owned);
     text.or_else(|| decode(source.get("inline")?.as_str()?))
 }
 

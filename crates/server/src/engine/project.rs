@@ -74,7 +74,8 @@ impl Projector {
 
     pub(super) fn connect(&mut self, id: ProxyId, stream: u64, feed: ProxyFeed, options: ProxyOptions) {
         let identity = self.proxies.remove(&id).and_then(|old| {
-            old.feed.close(tonic::Status::aborted("a newer stream of the same proxy took over"));
+            old.feed
+                .close(tonic::Status::aborted("a newer stream of the same proxy took over"));
             old.identity
         });
         let proxy = Proxy {
@@ -107,12 +108,17 @@ impl Projector {
     }
 
     pub(super) fn connected_sidecars(&self) -> impl Iterator<Item = &ProxyId> {
-        self.proxies.keys().filter(|id| !id.0.is_empty() && self.views.contains_key(*id))
+        self.proxies
+            .keys()
+            .filter(|id| !id.0.is_empty() && self.views.contains_key(*id))
     }
 
     /// Proxies that came, went or changed their tags since the last call.
     pub(super) fn take_changed_identities(&mut self) -> BTreeSet<ProxyId> {
-        std::mem::take(&mut self.identities_changed).into_iter().filter(|id| !id.0.is_empty()).collect()
+        std::mem::take(&mut self.identities_changed)
+            .into_iter()
+            .filter(|id| !id.0.is_empty())
+            .collect()
     }
 
     pub(super) fn has_identity(&self, id: &ProxyId) -> bool {
@@ -144,7 +150,10 @@ impl Projector {
                     proxy.stale = true;
                 }
             }
-            self.meshes.entry(key.service.mesh.clone()).or_default().apply(key, destination);
+            self.meshes
+                .entry(key.service.mesh.clone())
+                .or_default()
+                .apply(key, destination);
         }
         for (id, view) in sidecars {
             if let Some(proxy) = self.proxies.get_mut(&id) {
@@ -164,7 +173,10 @@ impl Projector {
             listeners_stale = true;
         }
         if listeners_stale {
-            self.proxies.iter_mut().filter(|(id, _)| id.0.is_empty()).for_each(|(_, proxy)| proxy.stale = true);
+            self.proxies
+                .iter_mut()
+                .filter(|(id, _)| id.0.is_empty())
+                .for_each(|(_, proxy)| proxy.stale = true);
         }
     }
 
@@ -178,7 +190,10 @@ impl Projector {
         });
         match served {
             Some(destination) => {
-                for encoded in [meshspan_envoy::ingress_cluster(destination), meshspan_envoy::ingress_endpoints(destination)] {
+                for encoded in [
+                    meshspan_envoy::ingress_cluster(destination),
+                    meshspan_envoy::ingress_endpoints(destination),
+                ] {
                     put(&mut self.ingress_shared, &mut self.ingress_changed, encoded);
                 }
                 let before = self.ingress_destinations.insert(key.clone(), destination.clone());
@@ -186,8 +201,13 @@ impl Projector {
                 before.as_ref().map(sni) != Some(sni(destination))
             }
             None => {
-                let Some(before) = self.ingress_destinations.remove(key) else { return false };
-                for encoded in [meshspan_envoy::ingress_cluster(&before), meshspan_envoy::ingress_endpoints(&before)] {
+                let Some(before) = self.ingress_destinations.remove(key) else {
+                    return false;
+                };
+                for encoded in [
+                    meshspan_envoy::ingress_cluster(&before),
+                    meshspan_envoy::ingress_endpoints(&before),
+                ] {
                     take(&mut self.ingress_shared, &mut self.ingress_changed, &encoded);
                 }
                 true
@@ -198,13 +218,18 @@ impl Projector {
     /// Publishes to every stream what changed for it.
     pub(super) fn publish(&mut self) {
         let ingress_changed = std::mem::take(&mut self.ingress_changed);
-        let mesh_changed: BTreeMap<String, Names> =
-            self.meshes.iter_mut().map(|(name, pool)| (name.clone(), std::mem::take(&mut pool.changed))).collect();
+        let mesh_changed: BTreeMap<String, Names> = self
+            .meshes
+            .iter_mut()
+            .map(|(name, pool)| (name.clone(), std::mem::take(&mut pool.changed)))
+            .collect();
         let empty = Names::new();
         let (meshes, views) = (&self.meshes, &self.views);
         for (id, proxy) in &mut self.proxies {
             let (shared, shared_changed) = if id.0.is_empty() {
-                let Some(ingress) = self.ingresses.get(&id.1) else { continue };
+                let Some(ingress) = self.ingresses.get(&id.1) else {
+                    continue;
+                };
                 if proxy.stale {
                     let ingress = Ingress {
                         name: id.1.clone(),
@@ -240,7 +265,9 @@ impl MeshPool {
         };
         let after: Vec<Encoded> = destination.iter().flat_map(|destination| encode(destination)).collect();
         for encoded in before.iter().flat_map(|before| encode(before)) {
-            let kept = after.iter().any(|after| after.resource_type == encoded.resource_type && after.name == encoded.name);
+            let kept = after
+                .iter()
+                .any(|after| after.resource_type == encoded.resource_type && after.name == encoded.name);
             if !kept {
                 take(&mut self.shared, &mut self.changed, &encoded);
             }
@@ -253,9 +280,17 @@ impl MeshPool {
 
 /// Cluster and endpoints of a destination, and the listener at its VIP.
 fn encode(destination: &Arc<Destination>) -> Vec<Encoded> {
-    let mut resources = vec![meshspan_envoy::destination_cluster(destination), meshspan_envoy::destination_endpoints(destination)];
+    let mut resources = vec![
+        meshspan_envoy::destination_cluster(destination),
+        meshspan_envoy::destination_endpoints(destination),
+    ];
     if let Some(address) = destination.vip {
-        let outbound = Outbound { address, port: destination.port, bind: false, destination: destination.clone() };
+        let outbound = Outbound {
+            address,
+            port: destination.port,
+            bind: false,
+            destination: destination.clone(),
+        };
         resources.push(meshspan_envoy::outbound_listener(&outbound));
     }
     resources
@@ -265,14 +300,30 @@ fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &P
     let mut sidecar = view.sidecar.clone();
     let mut resources = Vec::new();
     for outbound in &view.outbounds {
-        let Some(destination) = pool.and_then(|pool| pool.destinations.get(&outbound.destination)) else { continue };
-        let Some(address) = outbound.address.or(destination.vip) else { continue };
-        resources.extend([meshspan_envoy::destination_cluster(destination), meshspan_envoy::destination_endpoints(destination)]);
-        sidecar.outbounds.push(Outbound { address, port: outbound.port, bind: outbound.bind, destination: destination.clone() });
+        let Some(destination) = pool.and_then(|pool| pool.destinations.get(&outbound.destination)) else {
+            continue;
+        };
+        let Some(address) = outbound.address.or(destination.vip) else {
+            continue;
+        };
+        resources.extend([
+            meshspan_envoy::destination_cluster(destination),
+            meshspan_envoy::destination_endpoints(destination),
+        ]);
+        sidecar.outbounds.push(Outbound {
+            address,
+            port: outbound.port,
+            bind: outbound.bind,
+            destination: destination.clone(),
+        });
     }
     resources.extend(meshspan_envoy::sidecar(&sidecar, &proxy.options));
     if let Some(identity) = &proxy.identity {
-        resources.push(meshspan_envoy::secrets::identity(&id.0, &identity.cert_chain_pem, &identity.key_pem));
+        resources.push(meshspan_envoy::secrets::identity(
+            &id.0,
+            &identity.cert_chain_pem,
+            &identity.key_pem,
+        ));
         resources.push(meshspan_envoy::secrets::trust_bundle(&id.0, &identity.trust_pem));
     }
     resources
@@ -287,7 +338,11 @@ impl Proxy {
         }
         for ty in ResourceType::ALL {
             for resource in before.iter(ty) {
-                if self.own.get(ty, resource.name()).is_none_or(|after| after.version() != resource.version()) {
+                if self
+                    .own
+                    .get(ty, resource.name())
+                    .is_none_or(|after| after.version() != resource.version())
+                {
                     self.changed.insert((ty, resource.name().clone()));
                 }
             }
@@ -308,7 +363,13 @@ impl Proxy {
         self.changed.clear();
         self.fresh = false;
         if !changes.is_empty() {
-            self.feed.publish(Snapshot { shared, own: self.own.clone() }, changes);
+            self.feed.publish(
+                Snapshot {
+                    shared,
+                    own: self.own.clone(),
+                },
+                changes,
+            );
         }
     }
 }
@@ -325,7 +386,10 @@ fn type_of(encoded: &Encoded) -> ResourceType {
 /// Adds or replaces a resource and remembers its name, unless it is there already.
 fn put(set: &mut ResourceSet, changed: &mut Names, encoded: Encoded) {
     let ty = type_of(&encoded);
-    if set.get(ty, &encoded.name).is_none_or(|old| old.version() != &encoded.version) {
+    if set
+        .get(ty, &encoded.name)
+        .is_none_or(|old| old.version() != &encoded.version)
+    {
         changed.insert((ty, encoded.name.clone()));
         set.insert(ty, Resource::new(encoded.name, encoded.version, encoded.body));
     }

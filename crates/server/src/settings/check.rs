@@ -6,16 +6,31 @@ use meshspan_world::VipRange;
 use super::{Mode, ProxyAuth, Settings, SettingsError, interface};
 
 pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
-    let fail = |field: &str, reason: String| Err(SettingsError::Value { field: field.to_owned(), reason });
+    let fail = |field: &str, reason: String| {
+        Err(SettingsError::Value {
+            field: field.to_owned(),
+            reason,
+        })
+    };
     if settings.environment != "universal" {
-        return fail("environment", format!("is \"{}\", only universal is supported so far", settings.environment));
+        return fail(
+            "environment",
+            format!("is \"{}\", only universal is supported so far", settings.environment),
+        );
     }
     if let Err(reason) = name::check_label(&settings.multizone.zone.name) {
         return fail("multizone.zone.name", reason);
     }
     let address = &settings.multizone.zone.global_address;
-    if settings.mode == Mode::Zone && !address.is_empty() && !address.starts_with("grpcs://") && !address.starts_with("grpc://") {
-        return fail("multizone.zone.globalAddress", format!("is \"{address}\", must be like grpcs://global.example:5685"));
+    if settings.mode == Mode::Zone
+        && !address.is_empty()
+        && !address.starts_with("grpcs://")
+        && !address.starts_with("grpc://")
+    {
+        return fail(
+            "multizone.zone.globalAddress",
+            format!("is \"{address}\", must be like grpcs://global.example:5685"),
+        );
     }
     for (field, text) in [
         ("apiServer.http.interface", &settings.api_server.http.interface),
@@ -26,10 +41,16 @@ pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
         }
     }
     if settings.dp_server.authn.dp_proxy.auth_type == ProxyAuth::ZoneToken {
-        return fail("dpServer.authn.dpProxy.type", "is \"zoneToken\", must be dpToken or none".to_owned());
+        return fail(
+            "dpServer.authn.dpProxy.type",
+            "is \"zoneToken\", must be dpToken or none".to_owned(),
+        );
     }
     if settings.dp_server.authn.zone_proxy.auth_type == ProxyAuth::DpToken {
-        return fail("dpServer.authn.zoneProxy.type", "is \"dpToken\", must be zoneToken or none".to_owned());
+        return fail(
+            "dpServer.authn.zoneProxy.type",
+            "is \"dpToken\", must be zoneToken or none".to_owned(),
+        );
     }
     let ipam = &settings.ipam;
     let mut ranges: Vec<(&str, VipRange)> = Vec::new();
@@ -43,7 +64,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
             Err(error) => return fail(field, error.to_string()),
         };
         if let Some((other, _)) = ranges.iter().find(|(_, other)| other.overlaps(&range)) {
-            return fail(field, format!("overlaps with {other}: choose ranges that share no address"));
+            return fail(
+                field,
+                format!("overlaps with {other}: choose ranges that share no address"),
+            );
         }
         ranges.push((field, range));
     }

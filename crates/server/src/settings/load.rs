@@ -11,9 +11,15 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// Names that do not follow from the path (`spec/zone-sync.md` §7).
 const EXCEPTIONS: &[(&str, &str)] = &[
-    ("xdsServer.dataplaneDeregistrationDelay", "KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY"),
+    (
+        "xdsServer.dataplaneDeregistrationDelay",
+        "KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY",
+    ),
     ("multizone.global.kds.auth.type", "KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE"),
-    ("multizone.zone.kds.authCpTokenPath", "KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH"),
+    (
+        "multizone.zone.kds.authCpTokenPath",
+        "KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH",
+    ),
 ];
 
 /// Why settings cannot be used.
@@ -49,7 +55,10 @@ pub enum SettingsError {
 ///
 /// # Errors
 /// The first setting that cannot be used.
-pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<(Settings, Vec<String>), SettingsError> {
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<(Settings, Vec<String>), SettingsError> {
     let defaults = serde_json::to_value(Settings::default()).map_err(|error| value_error("", error))?;
     let mut tree = defaults.clone();
     if let Some(path) = file {
@@ -74,23 +83,37 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
 }
 
 fn value_error(field: &str, error: serde_json::Error) -> SettingsError {
-    SettingsError::Value { field: field.to_owned(), reason: error.to_string() }
+    SettingsError::Value {
+        field: field.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 fn read(path: &Path) -> Result<Value, SettingsError> {
     let name = path.display().to_string();
-    let source = |source| SettingsError::Read { path: name.clone(), source };
+    let source = |source| SettingsError::Read {
+        path: name.clone(),
+        source,
+    };
     let size = std::fs::metadata(path).map_err(source)?.len();
     if size > MAX_FILE {
-        return Err(SettingsError::Syntax { path: name, reason: format!("has {size} bytes, at most {MAX_FILE} are read") });
+        return Err(SettingsError::Syntax {
+            path: name,
+            reason: format!("has {size} bytes, at most {MAX_FILE} are read"),
+        });
     }
     let text = std::fs::read_to_string(path).map_err(source)?;
-    let value: Value =
-        serde_saphyr::from_str(&text).map_err(|error| SettingsError::Syntax { path: name.clone(), reason: error.to_string() })?;
+    let value: Value = serde_saphyr::from_str(&text).map_err(|error| SettingsError::Syntax {
+        path: name.clone(),
+        reason: error.to_string(),
+    })?;
     match value {
         Value::Object(_) => Ok(value),
         Value::Null => Ok(Value::Object(Map::new())),
-        _ => Err(SettingsError::Syntax { path: name, reason: "must be an object, for example \"mode: global\"".to_owned() }),
+        _ => Err(SettingsError::Syntax {
+            path: name,
+            reason: "must be an object, for example \"mode: global\"".to_owned(),
+        }),
     }
 }
 
@@ -141,8 +164,13 @@ fn variable(path: &[String]) -> String {
 }
 
 fn set(tree: &mut Value, defaults: &Value, path: &[String], name: &str, text: &str) -> Result<(), SettingsError> {
-    let default = path.iter().fold(defaults, |value, key| value.get(key).unwrap_or(&Value::Null));
-    let wrong = |expected: &str| SettingsError::Value { field: name.to_owned(), reason: format!("is \"{text}\", must be {expected}") };
+    let default = path
+        .iter()
+        .fold(defaults, |value, key| value.get(key).unwrap_or(&Value::Null));
+    let wrong = |expected: &str| SettingsError::Value {
+        field: name.to_owned(),
+        reason: format!("is \"{text}\", must be {expected}"),
+    };
     let value = match default {
         Value::Bool(_) => Value::Bool(text.parse().map_err(|_| wrong("true or false"))?),
         Value::Number(_) => Value::from(text.parse::<u64>().map_err(|_| wrong("a number"))?),
@@ -162,9 +190,15 @@ fn set(tree: &mut Value, defaults: &Value, path: &[String], name: &str, text: &s
 
 /// Variables of other programs that share an environment with the control plane.
 fn is_of_the_agent(name: &str) -> bool {
-    ["KUMA_DATAPLANE_", "KUMA_CONTROL_PLANE_", "KUMA_DNS_", "KUMA_TRANSPARENT_PROXY_", "KUMA_READINESS_PORT"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    [
+        "KUMA_DATAPLANE_",
+        "KUMA_CONTROL_PLANE_",
+        "KUMA_DNS_",
+        "KUMA_TRANSPARENT_PROXY_",
+        "KUMA_READINESS_PORT",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -174,7 +208,12 @@ mod tests {
     use crate::settings::Mode;
 
     fn with(variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), SettingsError> {
-        load(None, variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        load(
+            None,
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        )
     }
 
     #[test]
@@ -213,11 +252,27 @@ mod tests {
         for (name, value, expected) in [
             ("KUMA_MODE", "globe", "setting mode: unknown variant `globe`"),
             ("KUMA_API_SERVER_HTTP_PORT", "99999", "setting apiServer.http.port: "),
-            ("KUMA_API_SERVER_HTTP_PORT", "x", "setting KUMA_API_SERVER_HTTP_PORT: is \"x\", must be a number"),
-            ("KUMA_IPAM_MESH_SERVICE_CIDR", "241.0.0.0", "setting ipam.meshService.cidr: \"241.0.0.0\" is not a CIDR"),
-            ("KUMA_IPAM_MESH_SERVICE_CIDR", "243.0.0.0/9", "setting ipam.meshService.cidr: overlaps"),
+            (
+                "KUMA_API_SERVER_HTTP_PORT",
+                "x",
+                "setting KUMA_API_SERVER_HTTP_PORT: is \"x\", must be a number",
+            ),
+            (
+                "KUMA_IPAM_MESH_SERVICE_CIDR",
+                "241.0.0.0",
+                "setting ipam.meshService.cidr: \"241.0.0.0\" is not a CIDR",
+            ),
+            (
+                "KUMA_IPAM_MESH_SERVICE_CIDR",
+                "243.0.0.0/9",
+                "setting ipam.meshService.cidr: overlaps",
+            ),
             ("KUMA_MULTIZONE_ZONE_NAME", "East!", "setting multizone.zone.name: "),
-            ("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", "global:5685", "setting multizone.zone.globalAddress: "),
+            (
+                "KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS",
+                "global:5685",
+                "setting multizone.zone.globalAddress: ",
+            ),
             ("KUMA_DNS_SERVER_TTL", "5", "setting dnsServer.ttl: invalid duration"),
         ] {
             let error = with(&[(name, value)]).expect_err(name).to_string();
@@ -228,11 +283,27 @@ mod tests {
     #[test]
     fn a_file_lies_between_defaults_and_variables() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "mode: zone\nmultizone: {zone: {name: west}}\napiServer: {http: {port: 7}}").unwrap();
-        let (settings, _) = load(Some(file.path()), [("KUMA_MULTIZONE_ZONE_NAME".to_owned(), "east".to_owned())].into_iter()).unwrap();
-        assert_eq!((settings.multizone.zone.name.as_str(), settings.api_server.http.port), ("east", 7));
+        std::fs::write(
+            file.path(),
+            "mode: zone\nmultizone: {zone: {name: west}}\napiServer: {http: {port: 7}}",
+        )
+        .unwrap();
+        let (settings, _) = load(
+            Some(file.path()),
+            [("KUMA_MULTIZONE_ZONE_NAME".to_owned(), "east".to_owned())].into_iter(),
+        )
+        .unwrap();
+        assert_eq!(
+            (settings.multizone.zone.name.as_str(), settings.api_server.http.port),
+            ("east", 7)
+        );
         std::fs::write(file.path(), "mood: zone").unwrap();
-        assert!(load(Some(file.path()), std::iter::empty()).unwrap_err().to_string().contains("unknown field `mood`"));
+        assert!(
+            load(Some(file.path()), std::iter::empty())
+                .unwrap_err()
+                .to_string()
+                .contains("unknown field `mood`")
+        );
         assert!(load(Some(Path::new("/does/not/exist")), std::iter::empty()).is_err());
     }
 }

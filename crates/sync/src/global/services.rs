@@ -64,7 +64,11 @@ impl GlobalSync {
         });
         match prepared.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Status::unavailable(format!("zone \"{zone}\" cannot be stored: {error}"))),
+            Ok(Err(error)) => {
+                return Err(Status::unavailable(format!(
+                    "zone \"{zone}\" cannot be stored: {error}"
+                )));
+            }
             Err(_) => return Err(Status::internal("the zone cannot be prepared")),
         }
         Ok(admitted.guard)

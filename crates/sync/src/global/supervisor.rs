@@ -23,7 +23,11 @@ pub(super) async fn follow_deletions(shared: Arc<Shared>, mut subscription: Subs
             () = shared.cancel.cancelled() => None,
         };
         let Some(batch) = batch else { return };
-        for change in batch.changes.iter().filter(|change| change.key.kind == Kind::Zone && change.after.is_none()) {
+        for change in batch
+            .changes
+            .iter()
+            .filter(|change| change.key.kind == Kind::Zone && change.after.is_none())
+        {
             let zone = &change.key.name;
             if let Some(connection) = shared.registry.current(zone) {
                 connection.close(format!("zone \"{zone}\" was deleted on the global control plane"));
@@ -35,7 +39,11 @@ pub(super) async fn follow_deletions(shared: Arc<Shared>, mut subscription: Subs
 /// Counts the connection and looks after it until it ends.
 pub(super) async fn supervise(shared: Arc<Shared>, connection: Arc<Connection>) {
     shared.connections.send_modify(|open| *open += 1);
-    tracing::info!(zone = connection.caller.zone, address = connection.caller.address, "zone connected");
+    tracing::info!(
+        zone = connection.caller.zone,
+        address = connection.caller.address,
+        "zone connected"
+    );
     look_after(&shared, connection).await;
     shared.connections.send_modify(|open| *open -= 1);
 }

@@ -202,7 +202,11 @@ impl Zone {
         self.reaches("connected", |state| state.connected).await;
     }
 
-    /// Waits for an error with these words.
+    pub async fn disconnected(&mut self) {
+        self.reaches("disconnected", |state| !state.connected).await;
+    }
+
+    /// Waits for an error with these words; only for errors that stay or come again.
     pub async fn fails_with(&mut self, words: &str) {
         self.reaches(words, |state| {
             state.last_error.as_ref().is_some_and(|error| error.contains(words))

@@ -15,13 +15,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::machine::Machine;
 
 /// Time between two requests.
-pub(super) const PACE: Duration = Duration::from_millis(20);
+pub const PACE: Duration = Duration::from_millis(20);
 /// A request without an answer for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the application asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Question {
+pub enum Question {
     /// `GET zone` to a Redis, on a connection of its own.
     Redis,
     /// An HTTP GET, on a connection of its own.
@@ -30,7 +30,7 @@ pub(super) enum Question {
 
 /// What the application has seen since the last [`Traffic::mark`].
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
+pub struct Seen {
     /// Answers by zone.
     pub answers: BTreeMap<String, usize>,
     /// Requests without an answer.
@@ -77,7 +77,7 @@ impl Seen {
 
 /// A running application. It ends when it is dropped.
 #[derive(Debug)]
-pub(super) struct Traffic {
+pub struct Traffic {
     seen: watch::Sender<Seen>,
     task: JoinHandle<()>,
 }
