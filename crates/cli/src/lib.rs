@@ -32,6 +32,6 @@ pub mod table;
 pub mod variables;
 pub mod version;
 
-pub use args::{Command, Kumactl};
+pub use args::{Command, Kumactl, LogLevel};
 pub use console::Console;
 pub use run::{Outcome, run, run_with};

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::logs;
@@ -158,6 +158,7 @@ pub fn data_plane(data_plane: DataPlane) -> Result<ExitCode> {
 
 /// Runs a client command.
 pub fn client(command: meshspan_cli::Command) -> Result<ExitCode> {
+    logs::start_for_client(command.connection().log_level);
     install_crypto()?;
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -5,8 +5,10 @@
 
 mod certificates;
 mod project;
+mod resolver;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use meshspan_envoy::ProxyOptions;
@@ -47,6 +49,10 @@ enum Command {
     ProxyDisconnected {
         id: ProxyId,
         stream: u64,
+    },
+    Resolved {
+        name: String,
+        address: Result<IpAddr, String>,
     },
     Watch {
         id: ProxyId,
@@ -121,6 +127,8 @@ pub fn engine(store: Arc<dyn Store>, world: World, zone: String, news: NewsSink)
         projector: Projector::new(zone),
         certificates: Certificates::new(news),
         commands: receiver,
+        own_commands: commands.clone(),
+        host_names: watch::Sender::new(BTreeSet::new()),
         dns: BTreeMap::new(),
         views: BTreeMap::new(),
         deadline: None,
@@ -138,6 +146,9 @@ pub struct Runner {
     projector: Projector,
     certificates: Certificates,
     commands: mpsc::Receiver<Command>,
+    /// For the resolver.
+    own_commands: mpsc::Sender<Command>,
+    host_names: watch::Sender<BTreeSet<String>>,
     dns: BTreeMap<String, watch::Sender<Arc<DnsTable>>>,
     views: BTreeMap<ProxyId, watch::Sender<Option<Arc<SidecarView>>>>,
     /// When the world wants to derive again without a change.
@@ -150,6 +161,15 @@ pub struct Runner {
 impl Runner {
     /// Works until `stop`, or until the store is gone.
     pub async fn run(mut self, stop: CancellationToken) {
+        let resolver = resolver::run(self.host_names.subscribe(), self.own_commands.clone(), stop.clone());
+        let work = self.work(stop);
+        tokio::select! {
+            () = resolver => {}
+            () = work => {}
+        }
+    }
+
+    async fn work(&mut self, stop: CancellationToken) {
         let initial: Vec<_> = self
             .subscription
             .snapshot()
@@ -205,6 +225,16 @@ impl Runner {
                 options,
             } => self.projector.connect(id, stream, feed, options),
             Command::ProxyDisconnected { id, stream } => self.projector.disconnect(&id, stream),
+            Command::Resolved { name, address } => match address {
+                Ok(address) => self.world.resolved(&name, Some(address)),
+                Err(reason) => {
+                    tracing::warn!(
+                        name,
+                        reason,
+                        "a host name in a resource cannot be resolved; the last address is kept"
+                    );
+                }
+            },
             Command::Watch { id, answer } => {
                 let dns = self
                     .dns
@@ -230,6 +260,9 @@ impl Runner {
         self.deadline = changes.deadline;
         for problem in &changes.problems {
             tracing::error!(resource = %problem.key, problem = %problem.violations, "stored resource cannot be used and is left out");
+        }
+        if let Some(names) = &changes.host_names {
+            self.host_names.send_replace(names.clone());
         }
         for (mesh, table) in &changes.dns {
             self.dns

@@ -19,7 +19,7 @@ pub mod settings;
 mod sync;
 mod tls;
 
-pub use run::{RunArgs, run};
+pub use run::{Addresses, RunArgs, run, start};
 
 /// The version of the reference whose API and protocols are spoken; clients refuse others.
 pub const COMPATIBLE_VERSION: &str = "2.9.13";

@@ -52,7 +52,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let store = open_store(&settings).await?;
     tokio::select! {
-        started = start(settings, store.clone(), stop.clone(), tasks.clone()) => started?,
+        started = start(settings, store.clone(), stop.clone(), tasks.clone()) => { started?; }
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     }
@@ -95,7 +95,30 @@ async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>> {
     })
 }
 
-async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToken, tasks: TaskTracker) -> Result<()> {
+/// Where a control plane listens; `None` for what it does not serve.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Addresses {
+    /// REST API, plain.
+    pub api: Option<SocketAddr>,
+    /// Bootstrap, ADS and agents; zones only.
+    pub data_plane: Option<SocketAddr>,
+    /// Zone synchronisation; global only.
+    pub sync: Option<SocketAddr>,
+    /// Health and metrics.
+    pub diagnostics: Option<SocketAddr>,
+}
+
+/// Starts a control plane on a store and returns when it serves. It runs in `tasks` until `stop`.
+///
+/// # Errors
+/// A port that is taken, a certificate that cannot be used: each with what to do.
+pub async fn start(
+    settings: Settings,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) -> Result<Addresses> {
+    let mut addresses = Addresses::default();
     let instance_id = instance_id();
     let config = serde_json::to_value(&settings)?;
     let api_settings = api_settings(&settings, &instance_id, config.clone());
@@ -116,6 +139,7 @@ async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToke
             "KUMA_API_SERVER_HTTP_PORT",
         )
         .await?;
+        addresses.api = Some(listener.local_addr()?);
         servers.push(Server {
             name: "api",
             listener,
@@ -145,6 +169,7 @@ async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToke
             "KUMA_DIAGNOSTICS_SERVER_PORT",
         )
         .await?;
+        addresses.diagnostics = Some(listener.local_addr()?);
         let state = Diagnostics {
             ready: ready.clone(),
             store: store.clone(),
@@ -166,6 +191,7 @@ async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToke
                 "KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT",
             )
             .await?;
+            addresses.sync = Some(listener.local_addr()?);
             let tls = match kds.tls_enabled {
                 true => {
                     Some(ServerTls::load(&kds.tls_cert_file, &kds.tls_key_file, &settings)?.server_config(&["h2"])?)
@@ -177,6 +203,7 @@ async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToke
         Mode::Zone => {
             let port = settings.dp_server.port;
             let listener = listener::bind("the data plane server", everywhere(port), "KUMA_DP_SERVER_PORT").await?;
+            addresses.data_plane = Some(listener.local_addr()?);
             let tls = ServerTls::load(
                 &settings.dp_server.tls_cert_file,
                 &settings.dp_server.tls_key_file,
@@ -223,7 +250,7 @@ async fn start(settings: Settings, store: Arc<dyn Store>, stop: CancellationToke
         api = settings.api_server.http.port,
         "control plane is ready"
     );
-    Ok(())
+    Ok(addresses)
 }
 
 enum Role {

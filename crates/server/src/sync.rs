@@ -9,7 +9,8 @@ use meshspan_identity::SigningKey;
 use meshspan_identity::token::{ZoneScope, validate_zone_token};
 use meshspan_model::kinds::zone_insight::CpVersion;
 use meshspan_store::Store;
-use meshspan_sync::global::{GlobalAbout, GlobalOptions, GlobalSync};
+use meshspan_sync::About;
+use meshspan_sync::global::{GlobalOptions, GlobalSync};
 use meshspan_sync::zone::{Trust, ZoneOptions, ZoneSync};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ pub async fn global(
     instance_id: &str,
     stop: CancellationToken,
 ) -> Result<GlobalSync> {
-    let about = GlobalAbout {
+    let about = About {
         instance_id: instance_id.to_owned(),
         version: version(),
         config: String::new(),
@@ -53,7 +54,7 @@ pub async fn global(
 /// The zone side of a federated zone.
 pub fn zone(store: Arc<dyn Store>, settings: &Settings, instance_id: &str, config: String) -> Result<ZoneSync> {
     let zone = &settings.multizone.zone;
-    let about = GlobalAbout {
+    let about = About {
         instance_id: instance_id.to_owned(),
         version: version(),
         config,

@@ -20,6 +20,7 @@ use crate::node::About;
 use crate::outgoing::{Direction, PublicKeyOf};
 use crate::publisher::Publisher;
 
+mod ask;
 mod caller;
 mod connection;
 mod insight;
@@ -28,7 +29,7 @@ mod serve;
 mod services;
 mod supervisor;
 
-pub use crate::node::About as GlobalAbout;
+pub use ask::{AskError, AskedProxy};
 pub use caller::PeerAddress;
 use registry::Registry;
 

@@ -18,6 +18,7 @@ mod destination;
 mod dirty;
 mod generate;
 mod hostnames;
+mod hosts;
 mod mesh_state;
 mod multi_zone;
 mod service;

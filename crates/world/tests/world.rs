@@ -209,7 +209,12 @@ fn two_zones() -> Sim {
     sim
 }
 
-fn shape(destination: &Destination) -> Vec<(String, u32, Vec<(String, bool)>)> {
+/// Zone, priority, and each endpoint's address and readiness.
+type Shape = Vec<(String, u32, Vec<(String, bool)>)>;
+/// Labels, spec and status of everything stored.
+type Stored = BTreeMap<ResourceKey, (BTreeMap<String, String>, serde_json::Value, Option<serde_json::Value>)>;
+
+fn shape(destination: &Destination) -> Shape {
     let endpoints = |locality: &meshspan_world::view::Locality| {
         locality
             .endpoints
@@ -463,6 +468,46 @@ fn explicit_outbounds_resolve_and_follow() {
     assert_eq!(ports(&sim), [10, 11]);
 }
 
+#[test]
+fn host_names_become_addresses_when_they_are_resolved() {
+    let mut sim = two_zones();
+    sim.put(doc("{type: Dataplane, mesh: default, name: redis-1, networking: {address: redis-1.example, inbound: [{port: 6379, tags: {kuma.io/service: redis}}]}}"));
+    let mut gateway = ingress("west", 1);
+    gateway.spec["networking"]["advertisedAddress"] = json!("west.example");
+    sim.put(gateway);
+    let changes = sim.world.derive(sim.now);
+    let names = changes.host_names.clone().expect("two names are in use now");
+    assert_eq!(
+        names.into_iter().collect::<Vec<_>>(),
+        ["redis-1.example", "west.example"]
+    );
+    sim.view.take(changes);
+    assert_eq!(
+        shape(sim.destination(Kind::MeshMultiZoneService, "redis", "6379")),
+        [],
+        "no address yet"
+    );
+    sim.world
+        .resolved("redis-1.example", Some("10.1.0.77".parse().unwrap()));
+    sim.world.resolved("west.example", Some("192.168.7.7".parse().unwrap()));
+    sim.settle();
+    assert_eq!(
+        shape(sim.destination(Kind::MeshMultiZoneService, "redis", "6379")),
+        [
+            ("east".into(), 0, vec![("10.1.0.77".into(), true)]),
+            ("west".into(), 1, vec![("192.168.7.7".into(), true)])
+        ]
+    );
+    assert_eq!(
+        sim.view.sidecars[&("default".into(), "redis-1".into())]
+            .sidecar
+            .dataplane
+            .networking
+            .address,
+        "10.1.0.77"
+    );
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Put(Resource),
@@ -492,12 +537,7 @@ fn event() -> impl Strategy<Value = Event> {
     })
 }
 
-fn canonical(
-    sim: &mut Sim,
-) -> (
-    View,
-    BTreeMap<ResourceKey, (BTreeMap<String, String>, serde_json::Value, Option<serde_json::Value>)>,
-) {
+fn canonical(sim: &mut Sim) -> (View, Stored) {
     sim.settle();
     let store = sim
         .store

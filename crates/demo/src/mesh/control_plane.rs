@@ -38,6 +38,15 @@ impl ControlPlane {
         Self::start_with(program, machine, own).await
     }
 
+    /// Starts the control plane of a zone that has no global, and waits until its API answers.
+    ///
+    /// # Errors
+    /// See [`ControlPlane::global`].
+    pub async fn standalone(program: &Program, machine: Machine, settings: &[(&str, &str)]) -> Result<Self> {
+        let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::start_with(program, machine, own).await
+    }
+
     /// Starts the control plane of `zone` under `global` and waits until its API answers.
     ///
     /// # Errors

@@ -263,8 +263,8 @@ impl MeshPool {
             Some(destination) => self.destinations.insert(key, destination.clone()),
             None => self.destinations.remove(&key),
         };
-        let after: Vec<Encoded> = destination.iter().flat_map(|destination| encode(destination)).collect();
-        for encoded in before.iter().flat_map(|before| encode(before)) {
+        let after: Vec<Encoded> = destination.iter().flat_map(encode).collect();
+        for encoded in before.iter().flat_map(encode) {
             let kept = after
                 .iter()
                 .any(|after| after.resource_type == encoded.resource_type && after.name == encoded.name);

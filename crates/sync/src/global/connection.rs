@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane_insight::ServiceStats;
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::ask::Question;
 use super::caller::Caller;
 use crate::node::About;
 
@@ -24,6 +25,9 @@ pub(super) enum StreamKind {
     Clusters,
 }
 
+/// Askers by id of their question.
+pub(super) type Waiting = BTreeMap<String, oneshot::Sender<Result<Vec<u8>, String>>>;
+
 /// Shared by the streams of one connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -35,6 +39,9 @@ pub(super) struct Connection {
     pub(super) about: watch::Sender<Option<About>>,
     pub(super) last_sign_of_life: Mutex<Instant>,
     pub(super) stats: Mutex<BTreeMap<Kind, ServiceStats>>,
+    /// Who waits for an answer, by id of the question.
+    pub(super) waiting: Mutex<Waiting>,
+    admin_streams: Mutex<BTreeMap<StreamKind, mpsc::Sender<Question>>>,
     streams: Mutex<BTreeSet<StreamKind>>,
     closed: CancellationToken,
     reason: OnceLock<String>,
@@ -49,6 +56,8 @@ impl Connection {
             about: watch::Sender::new(None),
             last_sign_of_life: Mutex::new(Instant::now()),
             stats: Mutex::default(),
+            waiting: Mutex::default(),
+            admin_streams: Mutex::default(),
             streams: Mutex::default(),
             closed: cancel.child_token(),
             reason: OnceLock::new(),
@@ -91,6 +100,21 @@ impl Connection {
 
     pub(super) fn last_sign_of_life(&self) -> Instant {
         *self.last_sign_of_life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn admin_stream(&self, kind: StreamKind) -> Option<mpsc::Sender<Question>> {
+        self.admin_streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&kind)
+            .cloned()
+    }
+
+    pub(super) fn set_admin_stream(&self, kind: StreamKind, questions: mpsc::Sender<Question>) {
+        self.admin_streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(kind, questions);
     }
 
     /// Instance id, from the header or from the node.

@@ -11,6 +11,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::ask::serve_admin;
 use super::caller::Caller;
 use super::connection::{Connection, StreamGuard, StreamKind};
 use super::supervisor::supervise;
@@ -32,7 +33,8 @@ use crate::zone::headers::GLOBAL;
 /// How many messages may wait for a slow peer.
 const QUEUE: usize = 16;
 
-type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+/// The sending end of a stream.
+pub(super) type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl GlobalSync {
     /// Both services, to be mounted on a server (HTTP/2 only).
@@ -116,7 +118,7 @@ impl KdsSyncService for GlobalSync {
 }
 
 /// Runs a stream until it or its connection ends.
-async fn run(guard: StreamGuard, body: impl Future<Output = Result<(), Status>>) {
+pub(super) async fn run(guard: StreamGuard, body: impl Future<Output = Result<(), Status>>) {
     let connection = guard.connection();
     let ended = tokio::select! {
         _ = connection.closed() => return,
@@ -129,7 +131,7 @@ async fn run(guard: StreamGuard, body: impl Future<Output = Result<(), Status>>)
 
 /// What is queued, and then always an error that makes the zone retry: a clean end would leave zones of some releases
 /// of the reference without updates (`spec/zone-sync.md` §1.1).
-fn until_closed<T: Send + 'static>(
+pub(super) fn until_closed<T: Send + 'static>(
     messages: impl Stream<Item = T> + Send + 'static,
     connection: Arc<Connection>,
 ) -> Outgoing<T> {
@@ -138,19 +140,6 @@ fn until_closed<T: Send + 'static>(
             .map(Ok)
             .chain(stream::once(async move { Err(connection.closed().await) })),
     )
-}
-
-/// Keeps an admin stream open for as long as its connection. Nothing is asked on it yet, so answers mean nothing.
-fn keep_open<Answer: Send + 'static, Question: Send + 'static>(
-    guard: StreamGuard,
-    mut answers: Streaming<Answer>,
-) -> Outgoing<Question> {
-    let connection = Arc::clone(guard.connection());
-    tokio::spawn(run(guard, async move {
-        while answers.message().await?.is_some() {}
-        Ok(())
-    }));
-    until_closed(stream::empty(), connection)
 }
 
 async fn send_to_zone(
@@ -261,7 +250,11 @@ impl GlobalKdsService for GlobalSync {
         request: Request<Streaming<XdsConfigResponse>>,
     ) -> Result<Response<Self::StreamXDSConfigsStream>, Status> {
         let guard = self.admit(&request, StreamKind::XdsConfigs).await?;
-        Ok(Response::new(keep_open(guard, request.into_inner())))
+        Ok(Response::new(serve_admin(
+            guard,
+            StreamKind::XdsConfigs,
+            request.into_inner(),
+        )))
     }
 
     async fn stream_stats(
@@ -269,7 +262,11 @@ impl GlobalKdsService for GlobalSync {
         request: Request<Streaming<StatsResponse>>,
     ) -> Result<Response<Self::StreamStatsStream>, Status> {
         let guard = self.admit(&request, StreamKind::Stats).await?;
-        Ok(Response::new(keep_open(guard, request.into_inner())))
+        Ok(Response::new(serve_admin(
+            guard,
+            StreamKind::Stats,
+            request.into_inner(),
+        )))
     }
 
     async fn stream_clusters(
@@ -277,7 +274,11 @@ impl GlobalKdsService for GlobalSync {
         request: Request<Streaming<ClustersResponse>>,
     ) -> Result<Response<Self::StreamClustersStream>, Status> {
         let guard = self.admit(&request, StreamKind::Clusters).await?;
-        Ok(Response::new(keep_open(guard, request.into_inner())))
+        Ok(Response::new(serve_admin(
+            guard,
+            StreamKind::Clusters,
+            request.into_inner(),
+        )))
     }
 
     async fn health_check(

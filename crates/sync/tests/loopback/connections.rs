@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Snapshot, Store as _, Write};
-use meshspan_sync::zone::Trust;
+use meshspan_sync::global::{AskError, AskedProxy};
+use meshspan_sync::zone::{AdminFormat, AdminQuestion, EnvoyAdmin, Trust};
 use serde_json::json;
 
 use crate::system::{Global, Resources, Zone, about, tls};
@@ -306,6 +307,76 @@ async fn a_peer_that_vanishes_without_a_word_is_noticed_on_both_sides() {
     global.resources.online("west", false).await;
     west.fails_with("did not answer").await;
     assert!(!west.state.borrow().connected);
+    west.stop().await;
+    global.stop().await;
+}
+
+/// Answers with the question.
+struct Echo;
+
+impl EnvoyAdmin for Echo {
+    fn answer(
+        &self,
+        question: AdminQuestion,
+        resource_type: String,
+        mesh: String,
+        name: String,
+    ) -> futures::future::BoxFuture<'static, Result<Vec<u8>, String>> {
+        let known = name != "unknown";
+        let text = format!("{question:?} {resource_type} {mesh} {name}");
+        Box::pin(async move {
+            if known {
+                Ok(text.into_bytes())
+            } else {
+                Err(format!("no proxy {name}"))
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_global_can_ask_about_envoys_of_a_zone() {
+    let global = Global::start(&Resources::new()).await;
+    let address = format!("grpc://{}", global.address);
+    let proxy = |name: &str| AskedProxy {
+        resource_type: "Dataplane".into(),
+        mesh: "default".into(),
+        name: name.into(),
+    };
+    let config = AdminQuestion::Config { include_eds: true };
+    assert_eq!(
+        global.sync.ask("west", config, proxy("web")).await,
+        Err(AskError::NotConnected("west".into()))
+    );
+    let mut west = Zone::start_with("west", &Resources::new(), &address, |options| {
+        options.admin = Arc::new(Echo)
+    });
+    west.connected().await;
+    for question in [
+        config,
+        AdminQuestion::Stats(AdminFormat::Json),
+        AdminQuestion::Clusters(AdminFormat::Text),
+    ] {
+        // The stream for questions may open a moment after the others.
+        let answer = loop {
+            match global.sync.ask("west", question, proxy("web")).await {
+                Err(AskError::NotConnected(_)) => tokio::task::yield_now().await,
+                answer => break answer.unwrap(),
+            }
+        };
+        assert_eq!(
+            String::from_utf8(answer).unwrap(),
+            format!("{question:?} Dataplane default web")
+        );
+    }
+    let refused = global.sync.ask("west", config, proxy("unknown")).await;
+    assert_eq!(
+        refused,
+        Err(AskError::Refused {
+            zone: "west".into(),
+            message: "no proxy unknown".into()
+        })
+    );
     west.stop().await;
     global.stop().await;
 }

@@ -125,6 +125,7 @@ impl Resources {
 pub struct Global {
     pub resources: Resources,
     pub address: SocketAddr,
+    pub sync: GlobalSync,
     cancel: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -154,10 +155,12 @@ impl Global {
         let cancel = CancellationToken::new();
         let store: Arc<dyn Store> = resources.0.clone();
         let sync = GlobalSync::start(store, options, cancel.clone()).await.unwrap();
-        let serving = tokio::spawn(async move { sync.serve(listener, tls).await.unwrap() });
+        let server = sync.clone();
+        let serving = tokio::spawn(async move { server.serve(listener, tls).await.unwrap() });
         Self {
             resources: resources.clone(),
             address,
+            sync,
             cancel,
             serving,
         }

@@ -1,0 +1,15 @@
+//! Whole meshes of real processes and real Envoys, each host in a network namespace. Needs root or user namespaces, and Envoy.
+//!
+//! Each file tells one story, or several that share a mesh because starting one takes seconds. A failure shows the end of every log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod clients;
+mod documents;
+mod explicit_outbounds;
+mod failover;
+mod meshes;
+mod protocols;
+mod restarts;
+mod stage;
+mod three_zones;
+mod without_control_planes;
