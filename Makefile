@@ -19,6 +19,11 @@ demo: ## Run a mesh of two zones on this machine; flags in ARGS, e.g. ARGS=--onc
 test: setup ## Run all tests, end to end with real Envoys; cargo's flags in ARGS
 	scripts/test $(ARGS)
 
+bench: ## Measure how fast a change travels between zones, and what processes cost; flags in ARGS
+	scripts/setup
+	cargo build --release --locked -p meshspan -p meshspan-bench
+	$(TARGET)/release/meshspan-bench $(ARGS)
+
 lint: ## Check formatting, clippy, the rules of the house, licences
 	scripts/lint
 

@@ -20,7 +20,7 @@ use crate::observation::{Notes, Observer};
 
 /// Pause between an answer and the next question.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How often the cluster may be missing in the beginning.
+/// Name of the point for people.
 const POINT: &str = "Envoy in east, in use";
 
 /// Asks from a thread of its own until it is dropped.

@@ -39,6 +39,16 @@ pub struct Received {
     pub bytes: u64,
 }
 
+impl Received {
+    /// What was received after an earlier look at the same stream.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            responses: self.responses.saturating_sub(earlier.responses),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     responses: AtomicU64,
@@ -102,6 +112,7 @@ impl Drop for FakeEnvoy {
 /// Accepts everything that comes.
 async fn follow(mut stream: AdsClient, notes: &Notes, counters: &Counters) -> Result<()> {
     while let Some(response) = stream.next().await? {
+        eprintln!("DBG {} {:?} {:?}", response.type_url, response.resources.iter().map(|r| r.name.clone()).collect::<Vec<_>>(), response.removed_resources);
         if response.type_url == ResourceType::Endpoint.type_url() {
             note(&response, notes)?;
             counters.responses.fetch_add(1, Ordering::Relaxed);

@@ -11,13 +11,15 @@ use envoy_types::pb::envoy::config::cluster::v3::OutlierDetection;
 use crate::wkt::{time, uint};
 
 const INTERVAL: Duration = Duration::from_millis(500);
+/// An ejection bridges the moment until readiness from the control plane says the same; a short one lets traffic return
+/// to the own zone soon after it recovers.
+const BASE_EJECTION: Duration = Duration::from_secs(2);
+/// Each further ejection lasts longer, up to this.
+const MAX_EJECTION: Duration = Duration::from_secs(30);
 
 /// Requests fail for many reasons, and a failed one is retried elsewhere in any case: five in a row.
 pub(crate) fn of_requests() -> Option<OutlierDetection> {
-    Some(OutlierDetection {
-        base_ejection_time: time(Duration::from_secs(20)),
-        ..after_failures(5)
-    })
+    Some(after_failures(5))
 }
 
 /// All that is known of bytes is whether the connection came about, and a connection has five attempts only, which may all
@@ -26,11 +28,7 @@ pub(crate) fn of_requests() -> Option<OutlierDetection> {
 /// A dead application behind a live sidecar is often not noticed here, because the sidecar may complete the handshake
 /// before it knows. Only readiness, from probes, takes such an endpoint out for sure.
 pub(crate) fn of_connections() -> Option<OutlierDetection> {
-    Some(OutlierDetection {
-        base_ejection_time: time(Duration::from_secs(5)),
-        max_ejection_time: time(Duration::from_secs(30)),
-        ..after_failures(1)
-    })
+    Some(after_failures(1))
 }
 
 fn after_failures(count: u32) -> OutlierDetection {
@@ -40,6 +38,8 @@ fn after_failures(count: u32) -> OutlierDetection {
         enforcing_consecutive_5xx: uint(0),
         enforcing_success_rate: uint(0),
         interval: time(INTERVAL),
+        base_ejection_time: time(BASE_EJECTION),
+        max_ejection_time: time(MAX_EJECTION),
         // The default of 10 ejects nothing in a cluster of fewer than ten endpoints.
         max_ejection_percent: uint(100),
         ..Default::default()

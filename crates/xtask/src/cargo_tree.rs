@@ -18,24 +18,64 @@ pub struct Package {
 
 /// All packages that the workspace builds, for tests and build scripts as well.
 pub fn packages(root: &Path) -> Result<BTreeSet<Package>, String> {
-    let tree = cargo_tree(root, &["--workspace", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}\t{l}"])?;
+    let tree = cargo_tree(
+        root,
+        &[
+            "--workspace",
+            "--edges",
+            "normal,build,dev",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}\t{l}",
+        ],
+    )?;
     Ok(tree.lines().filter_map(package).collect())
 }
 
 /// Names of all packages, however indirect, that end up in the library of `package`.
 pub fn reachable(root: &Path, package: &str) -> Result<BTreeSet<String>, String> {
-    let tree = cargo_tree(root, &["--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"])?;
+    let tree = cargo_tree(
+        root,
+        &[
+            "--package",
+            package,
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ],
+    )?;
     Ok(tree.lines().skip(1).filter_map(name).map(str::to_owned).collect())
 }
 
 /// What each crate of the workspace itself depends on, tests and build scripts left out.
 pub fn direct(root: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
-    let tree = cargo_tree(root, &["--workspace", "--edges", "normal", "--depth", "1", "--prefix", "depth", "--format", "{p}"])?;
+    let tree = cargo_tree(
+        root,
+        &[
+            "--workspace",
+            "--edges",
+            "normal",
+            "--depth",
+            "1",
+            "--prefix",
+            "depth",
+            "--format",
+            "{p}",
+        ],
+    )?;
     Ok(direct_of(&tree))
 }
 
 fn cargo_tree(root: &Path, arguments: &[&str]) -> Result<String, String> {
-    let arguments: Vec<&str> = ["tree", "--locked", "--quiet"].iter().chain(arguments).copied().collect();
+    let arguments: Vec<&str> = ["tree", "--locked", "--quiet"]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .collect();
     output_of(root, "cargo", &arguments)
 }
 
@@ -76,16 +116,25 @@ mod tests {
 
     #[test]
     fn a_package_is_read_with_or_without_the_mark() {
-        let tokio = Package { name: "tokio".into(), version: "1.54.0".into(), licence: "MIT".into() };
+        let tokio = Package {
+            name: "tokio".into(),
+            version: "1.54.0".into(),
+            licence: "MIT".into(),
+        };
         assert_eq!(package("tokio v1.54.0\tMIT"), Some(tokio.clone()));
         assert_eq!(package("tokio v1.54.0\tMIT (*)"), Some(tokio));
-        assert_eq!(package("serde_derive v1.0.0 (proc-macro)\tMIT OR Apache-2.0").map(|p| p.licence), Some("MIT OR Apache-2.0".into()));
+        assert_eq!(
+            package("serde_derive v1.0.0 (proc-macro)\tMIT OR Apache-2.0").map(|p| p.licence),
+            Some("MIT OR Apache-2.0".into())
+        );
         assert_eq!(package(""), None);
     }
 
     #[test]
     fn edges_belong_to_the_crate_above_them() {
-        let edges = direct_of("0meshspan-model v0.1.0 (/x)\n1serde v1.0.0\n\n0meshspan-world v0.1.0 (/x)\n1meshspan-model v0.1.0 (/x)\n");
+        let edges = direct_of(
+            "0meshspan-model v0.1.0 (/x)\n1serde v1.0.0\n\n0meshspan-world v0.1.0 (/x)\n1meshspan-model v0.1.0 (/x)\n",
+        );
         assert_eq!(edges.len(), 2);
         assert!(edges["meshspan-model"].contains("serde"));
         assert!(edges["meshspan-world"].contains("meshspan-model"));

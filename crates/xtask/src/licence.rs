@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 /// cannot. `/` is the old spelling of `OR`; a licence with an exception counts as `X WITH Y`.
 pub fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
-    let mut parser = Parser { words: spaced.split_whitespace().peekable(), allowed };
+    let mut parser = Parser {
+        words: spaced.split_whitespace().peekable(),
+        allowed,
+    };
     parser.any() == Some(true) && parser.words.next().is_none()
 }
 

@@ -15,13 +15,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("xds", &[]),
     ("sync", &["model", "store"]),
     ("api", &["identity", "model", "store"]),
-    ("server", &["api", "envoy", "identity", "model", "store", "sync", "world", "xds"]),
+    (
+        "server",
+        &["api", "envoy", "identity", "model", "store", "sync", "world", "xds"],
+    ),
     ("agent", &["xds"]),
     ("interception", &[]),
     ("cli", &["identity", "model"]),
     ("lab", &[]),
     ("demo", &["agent", "lab"]),
     ("meshspan", &["agent", "cli", "demo", "interception", "lab", "server"]),
+    ("bench", &["demo", "lab", "xds"]),
     ("xtask", &[]),
 ];
 
@@ -29,7 +33,17 @@ const ROOMS: &[(&str, &[&str])] = &[
 pub const PURE: &[&str] = &["model", "world", "envoy", "identity"];
 
 /// What no pure room may lead to. `envoy` is excepted from those that the generated Envoy types bring along, see [`EXCEPTIONS`].
-const IMPURE: &[&str] = &["axum", "hickory-proto", "hyper", "rustix", "socket2", "sqlx", "tempfile", "tokio", "tonic"];
+const IMPURE: &[&str] = &[
+    "axum",
+    "hickory-proto",
+    "hyper",
+    "rustix",
+    "socket2",
+    "sqlx",
+    "tempfile",
+    "tokio",
+    "tonic",
+];
 
 /// envoy-types is one package for messages and gRPC stubs, so the stubs' libraries come with the messages.
 const EXCEPTIONS: &[(&str, &[&str])] = &[("envoy", &["tokio", "tonic", "hyper", "socket2"])];
@@ -37,7 +51,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[("envoy", &["tokio", "tonic", "hyper", 
 /// Libraries that are the business of a few rooms, so that they can be replaced there.
 const RESERVED: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
-    ("envoy-types", &["envoy", "server", "sync", "xds"]),
+    ("envoy-types", &["bench", "envoy", "server", "sync", "xds"]),
     ("axum", &["api", "server"]),
     ("hickory-proto", &["agent"]),
     ("jsonwebtoken", &["identity"]),
@@ -71,7 +85,10 @@ fn findings(direct: &BTreeMap<String, BTreeSet<String>>) -> Vec<Finding> {
         }
         for (library, rooms) in RESERVED {
             if dependencies.contains(*library) && !rooms.contains(&room) {
-                findings.push(format!("crates/{room} must not use {library}: that is for {}", rooms.join(", ")));
+                findings.push(format!(
+                    "crates/{room} must not use {library}: that is for {}",
+                    rooms.join(", ")
+                ));
             }
         }
     }
@@ -79,11 +96,16 @@ fn findings(direct: &BTreeMap<String, BTreeSet<String>>) -> Vec<Finding> {
 }
 
 fn impurities(room: &str, direct: &BTreeSet<String>, reachable: &BTreeSet<String>) -> Vec<Finding> {
-    let excepted = EXCEPTIONS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, excepted)| excepted);
+    let excepted = EXCEPTIONS
+        .iter()
+        .find(|(name, _)| *name == room)
+        .map_or(&[][..], |(_, excepted)| excepted);
     let found = IMPURE
         .iter()
         .filter(|library| direct.contains(**library) || (reachable.contains(**library) && !excepted.contains(library)));
-    found.map(|library| format!("crates/{room} is pure and must not lead to {library}")).collect()
+    found
+        .map(|library| format!("crates/{room} is pure and must not lead to {library}"))
+        .collect()
 }
 
 fn package(room: &str) -> String {

@@ -21,16 +21,23 @@ fn findings(packages: &BTreeSet<Package>, rules: &Rules) -> Vec<Finding> {
     for Package { name, version, licence } in packages {
         versions.entry(name).or_default().insert(version);
         if rules.banned.contains(name) {
-            findings.push(format!("{name} {version} is built and deny.toml bans it: `cargo tree -i {name}` shows who wants it"));
+            findings.push(format!(
+                "{name} {version} is built and deny.toml bans it: `cargo tree -i {name}` shows who wants it"
+            ));
         }
         if !licence::is_allowed(licence, &rules.licences) {
-            findings.push(format!("{name} {version} has the licence {licence:?}, which deny.toml does not allow"));
+            findings.push(format!(
+                "{name} {version} has the licence {licence:?}, which deny.toml does not allow"
+            ));
         }
     }
     for (name, versions) in versions {
         if rules.single_version.contains(name) && versions.len() > 1 {
             let versions: Vec<&str> = versions.into_iter().collect();
-            findings.push(format!("{name} is built in the versions {}: `cargo tree -d` shows why", versions.join(", ")));
+            findings.push(format!(
+                "{name} is built in the versions {}: `cargo tree -d` shows why",
+                versions.join(", ")
+            ));
         }
     }
     findings
@@ -41,7 +48,11 @@ mod tests {
     use super::*;
 
     fn package(name: &str, version: &str, licence: &str) -> Package {
-        Package { name: name.into(), version: version.into(), licence: licence.into() }
+        Package {
+            name: name.into(),
+            version: version.into(),
+            licence: licence.into(),
+        }
     }
 
     #[test]
@@ -51,7 +62,11 @@ mod tests {
             banned: ["ring".to_owned()].into(),
             single_version: ["tokio".to_owned()].into(),
         };
-        let good = [package("tokio", "1.0.0", "MIT"), package("syn", "1.0.0", "MIT"), package("syn", "2.0.0", "MIT")];
+        let good = [
+            package("tokio", "1.0.0", "MIT"),
+            package("syn", "1.0.0", "MIT"),
+            package("syn", "2.0.0", "MIT"),
+        ];
         assert!(findings(&good.into(), &rules).is_empty());
         let bad = [
             package("ring", "0.17.0", "MIT"),

@@ -54,16 +54,22 @@ fn locality_endpoints(locality: &Locality) -> LocalityLbEndpoints {
     }
 }
 
+/// A changed host name makes Envoy 1.40 replace the endpoint, and with it forget that outlier detection has ejected it. Without that,
+/// an instance that returns stays out for the rest of its ejection although it is ready (measured: 4 to 19 seconds, against 0.2).
+/// The name has no other use here: nothing rewrites authorities or sends health checks.
+const UNREADY_HOSTNAME: &str = "unready";
+
 fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {
-    let health = if endpoint.ready {
-        HealthStatus::Healthy
+    let (health, hostname) = if endpoint.ready {
+        (HealthStatus::Healthy, "")
     } else {
-        HealthStatus::Unhealthy
+        (HealthStatus::Unhealthy, UNREADY_HOSTNAME)
     };
     LbEndpoint {
         health_status: health.into(),
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(EnvoyEndpoint {
             address: address(endpoint.address, endpoint.port),
+            hostname: hostname.to_owned(),
             ..Default::default()
         })),
         ..Default::default()

@@ -57,10 +57,12 @@ pub async fn http_traffic(client: &Workload, name: &str) -> Result<Traffic> {
     Ok(Traffic::start(client.machine().clone(), Question::Http, format!("{}:8080", hostname(name)), to))
 }
 
-/// Waits until `zone` answers, and then demands that it answers everything.
+/// After something happened, waits until `zone` answers, and then demands that it answers everything.
 pub async fn settles(traffic: &Traffic, zone: &str) -> Result<()> {
+    traffic.mark();
     let what = format!("answers of {zone}");
-    traffic.wait(&what, LIMIT, |seen| seen.zone == zone && seen.streak >= MANY).await?;
+    let seen = traffic.wait(&what, LIMIT, |seen| seen.zone == zone && seen.streak >= MANY).await?;
+    println!("   {zone} after {} failed and {:?} without an answer; before: {:?}", seen.failed, seen.gap, seen.answers);
     traffic.all_from(zone, MANY, LIMIT).await
 }
 

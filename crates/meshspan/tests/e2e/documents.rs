@@ -104,7 +104,7 @@ async fn refusals(mesh: &meshspan_demo::Deployment) -> Result<()> {
         (valid.replace("mesh: default", "mesh: absent").as_str(), "absent"),
         (valid.replace("kuma.io/display-name: redis", "").as_str(), "spec.selector.meshService.matchLabels"),
         (valid.replace("{port: 6379, appProtocol: tcp}", "").as_str(), "spec.ports"),
-        (valid.replace("6379", "63790").as_str(), "spec.ports[0].port"),
+        (valid.replace("6379", "99999").as_str(), "spec.ports[0].port"),
         (valid.replace("name: redis\n", "name: Redis_1\n").as_str(), "name"),
     ] {
         let Err(error) = mesh.global.apply(document).await else { anyhow::bail!("was accepted:\n{document}") };

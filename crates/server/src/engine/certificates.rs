@@ -59,6 +59,8 @@ pub(super) struct Certificates {
     meshes: BTreeMap<String, MeshCa>,
     issued: BTreeMap<ProxyId, Issued>,
     renewals: BTreeSet<(OffsetDateTime, ProxyId)>,
+    /// Meshes whose CA or certificate lifetime may have changed since the last renewal.
+    changed: BTreeSet<String>,
     news: NewsSink,
 }
 
@@ -69,6 +71,7 @@ impl Certificates {
             meshes: BTreeMap::new(),
             issued: BTreeMap::new(),
             renewals: BTreeSet::new(),
+            changed: BTreeSet::new(),
             news,
         }
     }
@@ -78,6 +81,7 @@ impl Certificates {
     }
 
     pub(super) fn mesh_changed(&mut self, name: &str, after: Option<&Arc<Resource>>) {
+        self.changed.insert(name.to_owned());
         let mesh = after.and_then(|resource| resource.parse::<Mesh>().ok());
         let backend = mesh.as_ref().and_then(Mesh::enabled_backend);
         match backend {
@@ -113,6 +117,7 @@ impl Certificates {
             return;
         };
         if ca_secrets(&key.mesh, &backend).is_some_and(|names| names.contains(&key.name)) {
+            self.changed.insert(key.mesh.clone());
             let ca = self.load(&key.mesh, &backend);
             self.meshes.insert(key.mesh.clone(), MeshCa { backend, ca });
         }
@@ -151,7 +156,9 @@ impl Certificates {
         self.renewals.retain(|(when, _)| *when > now);
         let mut candidates = projector.take_changed_identities();
         candidates.extend(due.iter().cloned());
-        candidates.extend(self.meshes_changed(projector));
+        for mesh in std::mem::take(&mut self.changed) {
+            candidates.extend(projector.connected_in(&mesh).cloned());
+        }
         for id in candidates {
             let Some(view) = projector.view(&id).filter(|_| projector.is_connected(&id)) else {
                 self.issued.remove(&id);
@@ -177,19 +184,6 @@ impl Certificates {
                 }
             }
         }
-    }
-
-    /// Connected proxies whose CA or lifetime is no longer the one they were issued with.
-    fn meshes_changed(&self, projector: &Projector) -> BTreeSet<ProxyId> {
-        let stale = |id: &ProxyId| match (self.meshes.get(&id.0), self.issued.get(id)) {
-            (None, issued) => issued.is_some(),
-            (Some(mesh), None) => mesh.ca.is_some(),
-            (Some(mesh), Some(issued)) => {
-                mesh.ca.as_ref().is_some_and(|ca| !Arc::ptr_eq(ca, &issued.ca))
-                    || mesh.backend.cert_lifetime() != issued.lifetime
-            }
-        };
-        projector.connected_sidecars().filter(|id| stale(id)).cloned().collect()
     }
 
     fn issue(

@@ -40,7 +40,6 @@ struct Proxy {
     changed: Names,
     /// Nothing was published on this stream yet.
     fresh: bool,
-    stale: bool,
 }
 
 /// All that is projected in a zone.
@@ -54,6 +53,10 @@ pub(super) struct Projector {
     ingress_changed: Names,
     ingress_destinations: BTreeMap<DestinationKey, Arc<Destination>>,
     proxies: BTreeMap<ProxyId, Proxy>,
+    /// Connected proxies whose own half must be made again.
+    stale: BTreeSet<ProxyId>,
+    /// Sidecars that do not share their outbound half, by the destinations in it.
+    limited: BTreeMap<DestinationKey, BTreeSet<ProxyId>>,
     identities_changed: BTreeSet<ProxyId>,
 }
 
@@ -68,6 +71,8 @@ impl Projector {
             ingress_changed: Names::new(),
             ingress_destinations: BTreeMap::new(),
             proxies: BTreeMap::new(),
+            stale: BTreeSet::new(),
+            limited: BTreeMap::new(),
             identities_changed: BTreeSet::new(),
         }
     }
@@ -86,8 +91,8 @@ impl Projector {
             identity,
             changed: Names::new(),
             fresh: true,
-            stale: true,
         };
+        self.stale.insert(id.clone());
         self.identities_changed.insert(id.clone());
         self.proxies.insert(id, proxy);
     }
@@ -95,6 +100,7 @@ impl Projector {
     pub(super) fn disconnect(&mut self, id: &ProxyId, stream: u64) {
         if self.proxies.get(id).is_some_and(|proxy| proxy.stream == stream) {
             self.proxies.remove(id);
+            self.stale.remove(id);
             self.identities_changed.insert(id.clone());
         }
     }
@@ -107,10 +113,9 @@ impl Projector {
         self.proxies.contains_key(id)
     }
 
-    pub(super) fn connected_sidecars(&self) -> impl Iterator<Item = &ProxyId> {
-        self.proxies
-            .keys()
-            .filter(|id| !id.0.is_empty() && self.views.contains_key(*id))
+    /// Connected sidecars of a mesh.
+    pub(super) fn connected_in<'a>(&'a self, mesh: &'a str) -> impl Iterator<Item = &'a ProxyId> {
+        of_mesh(&self.proxies, mesh).map(|(id, _)| id)
     }
 
     /// Proxies that came, went or changed their tags since the last call.
@@ -128,7 +133,7 @@ impl Projector {
     pub(super) fn set_identity(&mut self, id: &ProxyId, identity: Option<Identity>) {
         if let Some(proxy) = self.proxies.get_mut(id).filter(|proxy| proxy.identity != identity) {
             proxy.identity = identity;
-            proxy.stale = true;
+            self.stale.insert(id.clone());
         }
     }
 
@@ -142,28 +147,14 @@ impl Projector {
         let mut listeners_stale = false;
         for (key, destination) in destinations {
             listeners_stale |= self.apply_to_ingresses(&key, destination.as_ref());
-            let limited = self.views.iter().filter(|(id, view)| {
-                id.0 == key.service.mesh && view.outbounds.iter().any(|outbound| outbound.destination == key)
-            });
-            for (id, _) in limited {
-                if let Some(proxy) = self.proxies.get_mut(id) {
-                    proxy.stale = true;
-                }
-            }
-            self.meshes
-                .entry(key.service.mesh.clone())
-                .or_default()
-                .apply(key, destination);
+            let limited = self.limited.get(&key).into_iter().flatten();
+            self.stale
+                .extend(limited.filter(|id| self.proxies.contains_key(*id)).cloned());
+            let mesh = key.service.mesh.clone();
+            self.meshes.entry(mesh).or_default().apply(key, destination);
         }
         for (id, view) in sidecars {
-            if let Some(proxy) = self.proxies.get_mut(&id) {
-                proxy.stale = true;
-            }
-            match view {
-                Some(view) => self.views.insert(id.clone(), view),
-                None => self.views.remove(&id),
-            };
-            self.identities_changed.insert(id);
+            self.apply_sidecar(id, view);
         }
         for (name, ingress) in ingresses {
             match ingress {
@@ -173,11 +164,34 @@ impl Projector {
             listeners_stale = true;
         }
         if listeners_stale {
-            self.proxies
-                .iter_mut()
-                .filter(|(id, _)| id.0.is_empty())
-                .for_each(|(_, proxy)| proxy.stale = true);
+            self.stale.extend(of_mesh(&self.proxies, "").map(|(id, _)| id.clone()));
         }
+    }
+
+    fn apply_sidecar(&mut self, id: ProxyId, view: Option<Arc<SidecarView>>) {
+        let before = match &view {
+            Some(view) => self.views.insert(id.clone(), view.clone()),
+            None => self.views.remove(&id),
+        };
+        for outbound in before.iter().flat_map(|before| &before.outbounds) {
+            if let Some(users) = self.limited.get_mut(&outbound.destination) {
+                users.remove(&id);
+                if users.is_empty() {
+                    self.limited.remove(&outbound.destination);
+                }
+            }
+        }
+        for outbound in view.iter().flat_map(|view| &view.outbounds) {
+            let users = self.limited.entry(outbound.destination.clone()).or_default();
+            users.insert(id.clone());
+        }
+        if let Some(proxy) = self.proxies.get_mut(&id) {
+            // Whether it has the shared half at all is not among the names that change.
+            let shares = |view: &Arc<SidecarView>| view.all_destinations;
+            proxy.fresh |= before.as_ref().map(shares) != view.as_ref().map(shares);
+            self.stale.insert(id.clone());
+        }
+        self.identities_changed.insert(id);
     }
 
     /// True if the listeners of ingresses must be made again: a destination came, went or changed its server name.
@@ -215,46 +229,72 @@ impl Projector {
         }
     }
 
-    /// Publishes to every stream what changed for it.
+    /// Publishes to each stream what changed for it; proxies for which nothing did are not looked at.
     pub(super) fn publish(&mut self) {
-        let ingress_changed = std::mem::take(&mut self.ingress_changed);
-        let mesh_changed: BTreeMap<String, Names> = self
-            .meshes
-            .iter_mut()
-            .map(|(name, pool)| (name.clone(), std::mem::take(&mut pool.changed)))
-            .collect();
-        let empty = Names::new();
-        let (meshes, views) = (&self.meshes, &self.views);
-        for (id, proxy) in &mut self.proxies {
-            let (shared, shared_changed) = if id.0.is_empty() {
-                let Some(ingress) = self.ingresses.get(&id.1) else {
-                    continue;
-                };
-                if proxy.stale {
-                    let ingress = Ingress {
-                        name: id.1.clone(),
-                        zone: self.zone.clone(),
-                        ingress: ingress.clone(),
-                        destinations: self.ingress_destinations.values().cloned().collect(),
-                    };
-                    proxy.replace_own(vec![meshspan_envoy::ingress_listener(&ingress)]);
-                }
-                (self.ingress_shared.clone(), &ingress_changed)
-            } else {
-                let Some(view) = views.get(id) else { continue };
-                let pool = meshes.get(&id.0);
-                if proxy.stale {
-                    let own = own_half(id, view, pool, proxy);
-                    proxy.replace_own(own);
-                }
-                match pool.filter(|_| view.all_destinations) {
-                    Some(pool) => (pool.shared.clone(), mesh_changed.get(&id.0).unwrap_or(&empty)),
-                    None => (ResourceSet::new(), &empty),
-                }
-            };
-            proxy.publish(shared, shared_changed);
+        let mut due = std::mem::take(&mut self.stale);
+        for id in &due {
+            self.remake(id);
         }
+        let ingress_changed = std::mem::take(&mut self.ingress_changed);
+        if !ingress_changed.is_empty() {
+            due.extend(of_mesh(&self.proxies, "").map(|(id, _)| id.clone()));
+        }
+        let mut mesh_changed = BTreeMap::new();
+        for (name, pool) in &mut self.meshes {
+            let changed = std::mem::take(&mut pool.changed);
+            if !changed.is_empty() {
+                due.extend(of_mesh(&self.proxies, name).map(|(id, _)| id.clone()));
+                mesh_changed.insert(name.clone(), changed);
+            }
+        }
+        let nothing = Names::new();
+        for id in due {
+            let Some(proxy) = self.proxies.get_mut(&id) else {
+                continue;
+            };
+            let pool = self.meshes.get(&id.0);
+            let (shared, changed) = match (self.views.get(&id), pool) {
+                _ if id.0.is_empty() && self.ingresses.contains_key(&id.1) => {
+                    (self.ingress_shared.clone(), &ingress_changed)
+                }
+                (Some(view), Some(pool)) if view.all_destinations => {
+                    (pool.shared.clone(), mesh_changed.get(&id.0).unwrap_or(&nothing))
+                }
+                (Some(_), _) => (ResourceSet::new(), &nothing),
+                // Its resource is not stored (any more): it keeps what it has.
+                (None, _) => continue,
+            };
+            proxy.publish(shared, changed);
+        }
+        self.meshes.retain(|_, pool| !pool.destinations.is_empty());
     }
+
+    /// Makes the own half of a proxy again.
+    fn remake(&mut self, id: &ProxyId) {
+        let Some(proxy) = self.proxies.get_mut(id) else { return };
+        let own = if id.0.is_empty() {
+            let Some(ingress) = self.ingresses.get(&id.1) else {
+                return;
+            };
+            let ingress = Ingress {
+                name: id.1.clone(),
+                zone: self.zone.clone(),
+                ingress: ingress.clone(),
+                destinations: self.ingress_destinations.values().cloned().collect(),
+            };
+            vec![meshspan_envoy::ingress_listener(&ingress)]
+        } else {
+            let Some(view) = self.views.get(id) else { return };
+            own_half(id, view, self.meshes.get(&id.0), proxy)
+        };
+        proxy.replace_own(own);
+    }
+}
+
+/// Proxies of a mesh; of no mesh are the zone ingresses.
+fn of_mesh<'a>(proxies: &'a BTreeMap<ProxyId, Proxy>, mesh: &'a str) -> impl Iterator<Item = (&'a ProxyId, &'a Proxy)> {
+    let first = (mesh.to_owned(), String::new());
+    proxies.range(first..).take_while(move |(id, _)| id.0 == mesh)
 }
 
 impl MeshPool {
@@ -331,7 +371,6 @@ fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &P
 
 impl Proxy {
     fn replace_own(&mut self, resources: Vec<Encoded>) {
-        self.stale = false;
         let before = std::mem::take(&mut self.own);
         for encoded in resources {
             put(&mut self.own, &mut Names::new(), encoded);

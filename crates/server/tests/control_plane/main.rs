@@ -1,0 +1,18 @@
+//! A whole control plane in this process, against scripted proxies and agents on loopback.
+//!
+//! `support` holds the control plane and the peers; each other module is one promise of the control plane.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod agents;
+mod bootstrap;
+mod certificates;
+mod incremental;
+mod insights;
+mod isolation;
+mod registration;
+mod restart;
+mod start;
+mod support;
+mod tokens;
+mod virtual_ips;
