@@ -112,11 +112,11 @@ impl Drop for FakeEnvoy {
 /// Accepts everything that comes.
 async fn follow(mut stream: AdsClient, notes: &Notes, counters: &Counters) -> Result<()> {
     while let Some(response) = stream.next().await? {
-        eprintln!("DBG {} {:?} {:?}", response.type_url, response.resources.iter().map(|r| r.name.clone()).collect::<Vec<_>>(), response.removed_resources);
         if response.type_url == ResourceType::Endpoint.type_url() {
-            note(&response, notes)?;
+            // Before whoever waits goes on and reads them.
             counters.responses.fetch_add(1, Ordering::Relaxed);
             counters.bytes.fetch_add(u64::try_from(response.encoded_len())?, Ordering::Relaxed);
+            note(&response, notes)?;
         }
         stream.ack(&response).await?;
     }

@@ -105,5 +105,5 @@ async fn bench(args: &Args, network: &Network) -> Result<Report> {
     tokio::time::sleep(Duration::from_secs(args.settle)).await;
     let idle = idle::measure(stage.processes(), Duration::from_secs(args.idle)).await?;
     let insight = stage.client_insight().await?;
-    Ok(Report::new(&program, args, vec![by_ads, by_envoy], idle, insight))
+    Ok(Report::new(&program, args, process::load_average()?, vec![by_ads, by_envoy], idle, insight))
 }

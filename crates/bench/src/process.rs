@@ -132,6 +132,16 @@ pub fn children(of: u32) -> Result<Vec<u32>> {
     Ok(pids.filter(is_child).collect())
 }
 
+/// How many threads wanted to run in the last 1, 5 and 15 minutes, on average. Beyond the number of CPUs, times say more of the
+/// machine than of the mesh.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn load_average() -> Result<String> {
+    let text = fs::read_to_string("/proc/loadavg").context("reading /proc/loadavg")?;
+    Ok(text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" "))
+}
+
 /// A field of `/proc/<pid>/stat`, numbered from 1 as in `proc(5)`. The second one, a name in brackets, may hold anything.
 fn stat_field(stat: &str, number: usize) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;

@@ -27,6 +27,8 @@ pub struct Report {
     proxies_per_zone: u8,
     pause_ms: u64,
     idle_seconds: u64,
+    cpus: usize,
+    load_average: String,
     goals: Vec<Goal>,
     series: Vec<Series>,
     idle: Vec<Idle>,
@@ -45,12 +47,21 @@ struct Goal {
 
 impl Report {
     /// Collects it.
-    pub fn new(program: &Path, args: &Args, series: Vec<Series>, idle: Vec<Idle>, client_endpoint_responses: Value) -> Self {
+    pub fn new(
+        program: &Path,
+        args: &Args,
+        load_average: String,
+        series: Vec<Series>,
+        idle: Vec<Idle>,
+        client_endpoint_responses: Value,
+    ) -> Self {
         Self {
             program: program.to_owned(),
             proxies_per_zone: args.proxies,
             pause_ms: args.pause,
             idle_seconds: args.idle,
+            cpus: std::thread::available_parallelism().map_or(0, usize::from),
+            load_average,
             goals: goals(&series, &idle),
             series,
             idle,
@@ -90,6 +101,7 @@ fn goals(series: &[Series], idle: &[Idle]) -> Vec<Goal> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}, {} fake proxies in each zone", self.program.display(), self.proxies_per_zone)?;
+        writeln!(f, "load average of this machine with {} CPUs: {}", self.cpus, self.load_average)?;
         for series in &self.series {
             write_series(f, series)?;
         }

@@ -28,14 +28,14 @@ const OUTBOUND_PORT: u16 = 16379;
 /// How long a state may take while the mesh is built.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A running mesh. Dropping it ends everything.
+/// A running mesh. Dropping it ends everything, in the order of the fields: streams before their servers.
 pub struct Stage {
-    deployment: Deployment,
-    _client: Workload,
-    /// The first one in west is the instance.
+    instance: FakeAgent,
+    /// The first one is the instance.
     west: Vec<FakeEnvoy>,
     east: Vec<FakeEnvoy>,
-    instance: FakeAgent,
+    _client: Workload,
+    deployment: Deployment,
     processes: Vec<Watched>,
     client_admin_port: u16,
 }
@@ -59,7 +59,7 @@ impl Stage {
         let processes = processes(&mut deployment, &mut client)?;
         let proxies_of = |proxies: Vec<(Identity, FakeEnvoy)>| proxies.into_iter().map(|(_, proxy)| proxy).collect();
         let (west, east) = (proxies_of(in_west), proxies_of(in_east));
-        Ok(Self { deployment, _client: client, west, east, instance, processes, client_admin_port })
+        Ok(Self { instance, west, east, _client: client, deployment, processes, client_admin_port })
     }
 
     /// The instance's agent reports.
@@ -135,6 +135,8 @@ async fn fake_proxies(deployment: &Deployment, zone: &str, number: u8, first: &s
             "networking": {
                 "address": format!("127.{number}.9.{index}"),
                 "inbound": [{ "port": PORT, "tags": { "kuma.io/service": service, "kuma.io/protocol": "tcp" } }],
+                // Such a proxy has every service of the mesh as destination.
+                "transparentProxying": { "redirectPortInbound": 15006, "redirectPortOutbound": 15001 },
             },
         });
         let channel = data_plane_server::connect(control_plane).await?;

@@ -19,7 +19,10 @@ pub struct Api {
 
 impl Api {
     pub(crate) fn new(machine: Machine, port: u16) -> Self {
-        Self { machine, address: (std::net::Ipv4Addr::LOCALHOST, port).into() }
+        Self {
+            machine,
+            address: (std::net::Ipv4Addr::LOCALHOST, port).into(),
+        }
     }
 
     /// Where it is, as seen from the host of the control plane.
@@ -41,7 +44,9 @@ impl Api {
     /// # Errors
     /// No connection, or the control plane refuses it.
     pub async fn put(&self, path: &str, resource: &Value) -> Result<()> {
-        self.expect(Method::PUT, path, resource.to_string().into()).await.map(drop)
+        self.expect(Method::PUT, path, resource.to_string().into())
+            .await
+            .map(drop)
     }
 
     /// Deletes a resource.
@@ -66,7 +71,11 @@ impl Api {
     /// # Errors
     /// No connection.
     pub async fn request(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
-        let request = Request::builder().method(method).uri(path).header("content-type", "application/json").body(body)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(body)?;
         let stream = self.machine.connect(self.address).await?;
         let mut connection = HttpConnection::over(stream, &self.address.to_string(), HttpVersion::Http1).await?;
         let response = connection.send(request).await?;

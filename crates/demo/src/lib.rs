@@ -23,7 +23,8 @@ pub use demo::{DemoArgs, isolate, run};
 pub use logs::{log_ends, log_files};
 pub use machine::{Machine, Network};
 pub use mesh::{
-    Application, ApplicationKind, ControlPlane, Deployment, DeploymentOptions, Outbound, Proxy, Workload, WorkloadPort, WorkloadSpec, Zone,
+    Application, ApplicationKind, ControlPlane, Deployment, DeploymentOptions, Outbound, Proxy, Workload, WorkloadPort,
+    WorkloadSpec, Zone,
 };
 pub use process::Process;
 pub use program::Program;

@@ -9,7 +9,13 @@ const TAIL: u64 = 4096;
 
 /// All logs below the folder of a network, sorted: `<host>/<process>.log`.
 pub fn log_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = |path: &Path| {
+        fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
     let mut files: Vec<PathBuf> = entries(directory)
         .flat_map(|host| entries(&host).collect::<Vec<_>>())
         .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
@@ -25,7 +31,11 @@ pub fn log_ends(directory: &Path, lines: usize) -> String {
         let tail = log_tail(&file);
         let kept: Vec<&str> = tail.lines().collect();
         let kept = kept.get(kept.len().saturating_sub(lines)..).unwrap_or_default();
-        text.push_str(&format!("--- {}\n{}\n", file.strip_prefix(directory).unwrap_or(&file).display(), kept.join("\n")));
+        text.push_str(&format!(
+            "--- {}\n{}\n",
+            file.strip_prefix(directory).unwrap_or(&file).display(),
+            kept.join("\n")
+        ));
     }
     text
 }
@@ -70,7 +80,10 @@ mod tests {
         fs::create_dir(&host).unwrap();
         fs::write(host.join("control-plane.log"), "one\ntwo\nthree\n").unwrap();
         fs::write(host.join("secret.token"), "x").unwrap();
-        assert_eq!(log_ends(folder.path(), 2), "--- east-cp/control-plane.log\ntwo\nthree\n");
+        assert_eq!(
+            log_ends(folder.path(), 2),
+            "--- east-cp/control-plane.log\ntwo\nthree\n"
+        );
         let kept = tempfile::tempdir().unwrap();
         keep_logs(folder.path(), kept.path()).unwrap();
         assert_eq!(log_files(kept.path()), [kept.path().join("east-cp/control-plane.log")]);

@@ -44,7 +44,9 @@ impl Network {
     /// No temporary folder can be made.
     pub fn loopback() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("meshspan-").tempdir();
-        Ok(Self(Arc::new(Ground::Loopback(folder.context("making a temporary folder")?))))
+        Ok(Self(Arc::new(Ground::Loopback(
+            folder.context("making a temporary folder")?,
+        ))))
     }
 
     /// True if each host has a network of its own.
@@ -63,7 +65,11 @@ impl Network {
                 let directory = folder.path().join(name);
                 std::fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
                 let address = [127, zone, 0, number].into();
-                Ok(Machine(Place::Loopback(Arc::new(Loopback { name: name.to_owned(), address, directory }))))
+                Ok(Machine(Place::Loopback(Arc::new(Loopback {
+                    name: name.to_owned(),
+                    address,
+                    directory,
+                }))))
             }
         }
     }
@@ -146,7 +152,8 @@ impl Machine {
         match &self.0 {
             Place::Lab(_) => Ok(preferred),
             Place::Loopback(_) => {
-                let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("looking for a free port")?;
+                let listener =
+                    std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("looking for a free port")?;
                 Ok(listener.local_addr()?.port())
             }
         }
@@ -193,13 +200,18 @@ impl Machine {
             Place::Lab(host) => host.exec(command).await,
             Place::Loopback(_) => {
                 let said = format!("{command:?}");
-                command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+                command
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped());
                 let child = tokio::process::Command::from(command)
                     .kill_on_drop(true)
                     .spawn()
                     .with_context(|| format!("starting {said}"))?;
                 let output = timeout(LIMIT, child.wait_with_output()).await;
-                output.with_context(|| format!("{said} took longer than {} seconds", LIMIT.as_secs()))?.context("waiting for it")
+                output
+                    .with_context(|| format!("{said} took longer than {} seconds", LIMIT.as_secs()))?
+                    .context("waiting for it")
             }
         }
     }
@@ -213,7 +225,9 @@ impl Machine {
             Place::Lab(host) => host.connect(to).await,
             Place::Loopback(_) => {
                 let connected = timeout(LIMIT, TcpStream::connect(to)).await;
-                connected.with_context(|| format!("no answer from {to}"))?.with_context(|| format!("connecting to {to}"))
+                connected
+                    .with_context(|| format!("no answer from {to}"))?
+                    .with_context(|| format!("connecting to {to}"))
             }
         }
     }

@@ -99,18 +99,31 @@ impl LoopbackProcess {
         let second = file.try_clone().context("opening the log twice")?;
         // The kernel then kills it if the current process is killed and cannot.
         let mut tied = tokio::process::Command::new("setpriv");
-        tied.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+        tied.args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => tied.env(name, value),
                 None => tied.env_remove(name),
             };
         }
-        tied.stdin(Stdio::null()).stdout(file).stderr(second).process_group(0).kill_on_drop(true);
+        tied.stdin(Stdio::null())
+            .stdout(file)
+            .stderr(second)
+            .process_group(0)
+            .kill_on_drop(true);
         let child = tied.spawn().with_context(|| {
-            format!("starting {} by `setpriv` (install the package util-linux)", command.get_program().display())
+            format!(
+                "starting {} by `setpriv` (install the package util-linux)",
+                command.get_program().display()
+            )
         })?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     fn signal(&self, signal: Signal) {
@@ -123,6 +136,10 @@ impl LoopbackProcess {
 
     async fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL);
-        self.child.wait().await.map(drop).with_context(|| format!("waiting for {}", self.name))
+        self.child
+            .wait()
+            .await
+            .map(drop)
+            .with_context(|| format!("waiting for {}", self.name))
     }
 }

@@ -26,7 +26,10 @@ impl Program {
         let mut command = Command::new(&self.0);
         command.args(arguments);
         for (name, _) in std::env::vars_os() {
-            if OUR_VARIABLES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            if OUR_VARIABLES
+                .iter()
+                .any(|prefix| name.to_string_lossy().starts_with(prefix))
+            {
                 command.env_remove(name);
             }
         }

@@ -71,7 +71,11 @@ impl Seen {
     }
 
     fn mark(&mut self) {
-        *self = Self { zone: std::mem::take(&mut self.zone), latest: self.latest, ..Self::default() };
+        *self = Self {
+            zone: std::mem::take(&mut self.zone),
+            latest: self.latest,
+            ..Self::default()
+        };
     }
 }
 
@@ -119,8 +123,15 @@ impl Traffic {
         if let Ok(seen) = timeout(limit, receiver.wait_for(condition)).await {
             return seen.map(|seen| seen.clone()).context("the application ended");
         }
-        let Seen { answers, failed, last_error, .. } = self.seen();
-        bail!("not seen within {limit:?}: {what}. Answers by zone: {answers:?}, failed: {failed}, last failure: {last_error:?}")
+        let Seen {
+            answers,
+            failed,
+            last_error,
+            ..
+        } = self.seen();
+        bail!(
+            "not seen within {limit:?}: {what}. Answers by zone: {answers:?}, failed: {failed}, last failure: {last_error:?}"
+        )
     }
 
     /// The next `count` requests are all answered by `zone`.
@@ -129,7 +140,9 @@ impl Traffic {
     /// One is not; the error says what was seen instead.
     pub async fn all_from(&self, zone: &str, count: usize, limit: Duration) -> Result<()> {
         self.mark();
-        let seen = self.wait(&format!("{count} requests"), limit, |seen| seen.total() >= count).await?;
+        let seen = self
+            .wait(&format!("{count} requests"), limit, |seen| seen.total() >= count)
+            .await?;
         ensure!(
             seen.failed == 0 && seen.answers.keys().all(|other| other == zone),
             "not all of {} were answered by {zone}: {:?}, failed: {}, last failure: {:?}",
@@ -147,7 +160,9 @@ impl Traffic {
         let answering = |seen: &Seen| (seen.streak > 0).then(|| seen.zone.clone());
         let before = answering(&receiver.borrow());
         let changed = receiver.wait_for(|seen| answering(seen) != before).await;
-        changed.map_err(|_| "the application ended".to_owned()).and_then(|seen| answering(&seen).ok_or(seen.last_error.clone()))
+        changed
+            .map_err(|_| "the application ended".to_owned())
+            .and_then(|seen| answering(&seen).ok_or(seen.last_error.clone()))
     }
 }
 
@@ -189,7 +204,10 @@ mod tests {
         seen.note(Err(anyhow::anyhow!("reset")), at(40));
         seen.note(Ok("west".into()), at(320));
         seen.note(Ok("west".into()), at(340));
-        assert_eq!((seen.failed, seen.streak, seen.gap.as_millis(), seen.total()), (1, 2, 300, 3));
+        assert_eq!(
+            (seen.failed, seen.streak, seen.gap.as_millis(), seen.total()),
+            (1, 2, 300, 3)
+        );
         assert_eq!(seen.last_error, "reset");
     }
 }

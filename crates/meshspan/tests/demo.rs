@@ -12,7 +12,11 @@ fn demo(flags: &[&str], temporary: &Path) -> (Output, String) {
         .env("TMPDIR", temporary)
         .output()
         .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     (output, said)
 }
 
@@ -23,7 +27,9 @@ fn left_behind(temporary: &Path) -> Vec<String> {
     processes
         .filter(|process| {
             let environment = std::fs::read(process.join("environ")).unwrap_or_default();
-            environment.windows(marker.len()).any(|window| window == marker.as_bytes())
+            environment
+                .windows(marker.len())
+                .any(|window| window == marker.as_bytes())
         })
         .map(|process| std::fs::read_to_string(process.join("cmdline")).unwrap_or_default())
         .collect()
@@ -42,7 +48,11 @@ fn tells_the_story(flags: &[&str]) -> String {
         assert!(said.contains(line), "{line:?} is not in:\n{said}");
     }
     assert_eq!(left_behind(temporary.path()), Vec::<String>::new(), "{said}");
-    let files: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().flatten().map(|entry| entry.path()).collect();
+    let files: Vec<_> = std::fs::read_dir(temporary.path())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     assert!(files.is_empty(), "{files:?}\n{said}");
     said
 }
@@ -50,7 +60,10 @@ fn tells_the_story(flags: &[&str]) -> String {
 #[test]
 fn in_namespaces() {
     let said = tells_the_story(&[]);
-    assert!(said.contains("looks redis.mzsvc.mesh.local up and finds 243."), "{said}");
+    assert!(
+        said.contains("looks redis.mzsvc.mesh.local up and finds 243."),
+        "{said}"
+    );
 }
 
 #[test]

@@ -157,6 +157,8 @@ kinds! {
     MeshService => kinds::mesh_service::MeshService, "meshservices", "meshservice", "msvc", Mesh, Spec, [ZoneToGlobal, ZoneToZones, Status];
     /// A service that spans zones.
     MeshMultiZoneService => kinds::mesh_multi_zone_service::MeshMultiZoneService, "meshmultizoneservices", "meshmultizoneservice", "mzsvc", Mesh, Spec, [GlobalToZones, Status];
+    /// What one zone makes of a MeshMultiZoneService.
+    MeshMultiZoneServiceInsight => kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight, "meshmultizoneservice-insights", "meshmultizoneservice-insight", "", Mesh, Spec, [ZoneToGlobal, ReadOnly, Insight];
     /// Gives hostnames to services.
     HostnameGenerator => kinds::hostname_generator::HostnameGenerator, "hostnamegenerators", "hostnamegenerator", "hg", Global, Spec, [GlobalToZones, ZoneToGlobal];
     /// Who may call whom.

@@ -13,6 +13,7 @@ pub mod dataplane_insight;
 pub mod hostname_generator;
 pub mod mesh;
 pub mod mesh_multi_zone_service;
+pub mod mesh_multi_zone_service_insight;
 pub mod mesh_service;
 pub mod mesh_traffic_permission;
 pub mod secret;

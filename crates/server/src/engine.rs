@@ -310,7 +310,14 @@ impl Runner {
                     resource,
                 },
                 None => {
-                    let owner = Some(ResourceKey::new(Kind::Mesh, "", resource.mesh.as_str()));
+                    let owner = match resource.kind {
+                        Kind::MeshMultiZoneServiceInsight => {
+                            let name = resource.name.as_str();
+                            ResourceKey::new(Kind::MeshMultiZoneService, resource.mesh.as_str(), name)
+                        }
+                        _ => ResourceKey::new(Kind::Mesh, "", resource.mesh.as_str()),
+                    };
+                    let owner = Some(owner);
                     meshspan_store::Write::Create { resource, owner }
                 }
             },

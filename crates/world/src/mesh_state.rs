@@ -9,6 +9,7 @@ use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, is_online};
 use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::kinds::mesh_multi_zone_service::{MeshMultiZoneService, MeshMultiZoneServiceStatus};
+use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
 use meshspan_model::kinds::mesh_service::{MeshService, MeshServiceStatus};
 use meshspan_model::kinds::mesh_traffic_permission::MeshTrafficPermission;
 
@@ -25,6 +26,8 @@ pub(crate) struct MeshState {
     pub(crate) proxies: BTreeMap<String, ProxyState>,
     pub(crate) services: BTreeMap<String, ServiceEntry>,
     pub(crate) multi_zone: BTreeMap<String, MultiZoneEntry>,
+    /// What the zone last told its global of each MeshMultiZoneService, by the service's core name.
+    pub(crate) told: BTreeMap<String, MeshMultiZoneServiceInsight>,
     pub(crate) permissions: BTreeMap<String, (Arc<Resource>, MeshTrafficPermission)>,
     pub(crate) hostnames: Hostnames,
     pub(crate) index: Index,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_multi_zone_service::{
     MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus, Port,
 };
+use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
 use meshspan_model::kinds::mesh_service::{self, section};
+use meshspan_model::{Kind, Resource, labels};
 
 use crate::conditions;
 use crate::mesh_state::{MeshState, MultiZoneEntry};
@@ -68,5 +69,29 @@ pub(crate) fn status(
         mesh_services,
         hostname_generators,
         conditions: conditions::of(mesh, entry, ingresses, range),
+        zones: Vec::new(),
     }
+}
+
+/// What the global is to know of a MeshMultiZoneService, if that differs from what it was told.
+pub(crate) fn insight(
+    mesh: &MeshState,
+    entry: &MultiZoneEntry,
+    status: &MeshMultiZoneServiceStatus,
+    zone: &str,
+) -> Option<Resource> {
+    let insight = MeshMultiZoneServiceInsight {
+        zone: zone.to_owned(),
+        status: status.clone(),
+    };
+    let service = &entry.resource;
+    if mesh.told.get(&service.name) == Some(&insight) {
+        return None;
+    }
+    let resource = Resource::of(service.mesh.as_str(), service.name.as_str(), &insight)
+        .with_label(labels::MESH, service.mesh.as_str())
+        .with_label(labels::DISPLAY_NAME, service.display_name())
+        .with_label(labels::ORIGIN, labels::ORIGIN_ZONE)
+        .with_label(labels::ZONE, zone);
+    Some(resource)
 }

@@ -7,6 +7,8 @@ use crate::vips::VipRange;
 pub struct Settings {
     /// Name of the own zone (`multizone.zone.name`).
     pub zone: String,
+    /// True if a global wants to know what the zone makes of MeshMultiZoneServices.
+    pub federated: bool,
     /// Range of MeshService VIPs (`ipam.meshService.cidr`).
     pub mesh_service_vips: VipRange,
     /// Range of MeshMultiZoneService VIPs (`ipam.meshMultiZoneService.cidr`).

@@ -128,6 +128,7 @@ impl World {
             Kind::DataplaneInsight => self.apply_insight(key, after),
             Kind::MeshService => self.apply_service(key, after),
             Kind::MeshMultiZoneService => self.apply_multi_zone(key, after),
+            Kind::MeshMultiZoneServiceInsight => self.apply_told(key, after),
             Kind::ZoneIngress => self.apply_ingress(key, after),
             Kind::HostnameGenerator => self.apply_generator(key, after),
             Kind::MeshTrafficPermission => self.apply_permission(key, after),

@@ -15,6 +15,7 @@ use time::{Duration, OffsetDateTime};
 fn settings() -> Settings {
     Settings {
         zone: "east".into(),
+        federated: true,
         mesh_service_vips: VipRange::parse("241.0.0.0/8").unwrap(),
         mesh_multi_zone_service_vips: VipRange::parse("243.0.0.0/8").unwrap(),
         deletion_grace_period: Duration::hours(1),

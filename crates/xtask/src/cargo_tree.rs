@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-
-use crate::output_of;
+use std::process::Command;
 
 /// A package of the graph.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,12 +70,20 @@ pub fn direct(root: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, String>
 }
 
 fn cargo_tree(root: &Path, arguments: &[&str]) -> Result<String, String> {
-    let arguments: Vec<&str> = ["tree", "--locked", "--quiet"]
-        .iter()
-        .chain(arguments)
-        .copied()
-        .collect();
-    output_of(root, "cargo", &arguments)
+    let output = Command::new("cargo")
+        .args(["tree", "--locked", "--quiet"])
+        .args(arguments)
+        .current_dir(root)
+        .output()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "cargo tree: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    String::from_utf8(output.stdout).map_err(|error| format!("cargo tree printed no text: {error}"))
 }
 
 /// `0meshspan-world v0.1.0 (/path)`, followed by its dependencies at depth 1, and so on.
@@ -136,7 +143,11 @@ mod tests {
             "0meshspan-model v0.1.0 (/x)\n1serde v1.0.0\n\n0meshspan-world v0.1.0 (/x)\n1meshspan-model v0.1.0 (/x)\n",
         );
         assert_eq!(edges.len(), 2);
-        assert!(edges["meshspan-model"].contains("serde"));
-        assert!(edges["meshspan-world"].contains("meshspan-model"));
+        assert!(edges.get("meshspan-model").is_some_and(|used| used.contains("serde")));
+        assert!(
+            edges
+                .get("meshspan-world")
+                .is_some_and(|used| used.contains("meshspan-model"))
+        );
     }
 }

@@ -6,7 +6,7 @@
 //! | [`sources`] | the files: sizes, module docs, purity, no trace of the machine they were written on |
 //! | [`supply_chain`] | licences, banned packages and double versions, as `deny.toml` says |
 //!
-//! It changes nothing, has no dependencies, and needs `cargo` and `git` in `PATH`. Its checks work offline.
+//! It changes nothing, has no dependencies, and needs `cargo` in `PATH`. Its checks work offline.
 
 mod cargo_tree;
 mod deny_toml;
@@ -16,7 +16,7 @@ mod sources;
 mod supply_chain;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 /// Something that is not as it must be: one line, naming the place and the remedy.
 type Finding = String;
@@ -57,22 +57,4 @@ fn tidy(root: &Path) -> Result<Vec<Finding>, String> {
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
-}
-
-/// What a program prints.
-fn output_of(root: &Path, program: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(root)
-        .output()
-        .map_err(|error| format!("cannot run {program}: {error}"))?;
-    if !output.status.success() {
-        return Err(format!(
-            "{program} {}: {}\n{}",
-            arguments.join(" "),
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        ));
-    }
-    String::from_utf8(output.stdout).map_err(|error| format!("{program} printed no text: {error}"))
 }

@@ -1,9 +1,9 @@
-//! The files that git tracks, or would track.
+//! The files of the repository.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::Finding;
 use crate::rooms::PURE;
-use crate::{Finding, output_of};
 
 /// Longest Rust file, in lines.
 const MAX_LINES: usize = 800;
@@ -24,11 +24,10 @@ const IMPURE: &[&str] = &[
 /// Message types of Envoy itself; those of `google.protobuf` are for everyone who may use the package.
 const ENVOY_TYPES: &str = concat!("envoy_types::pb::", "envoy");
 
-/// Where they may be named. In `sync` only the messages of the discovery protocol, gathered in one file; in `bench` by its fake Envoy.
+/// Where they may be named, tests aside. In `sync` only the messages of the discovery protocol, gathered in one file; in `bench` by its fake Envoy.
 const ENVOY_TYPES_PLACES: &[&str] = &[
     "crates/envoy/",
     "crates/xds/",
-    "crates/sync/build.rs",
     "crates/sync/src/proto.rs",
     "crates/bench/src/fake_envoy.rs",
 ];
@@ -36,28 +35,48 @@ const ENVOY_TYPES_PLACES: &[&str] = &[
 /// A queue without a bound; every queue has one, and someone decided what happens when it is full.
 const UNBOUNDED: &str = concat!("unbounded_", "channel(");
 
+/// Folders that hold what is not ours.
+const SKIPPED: &[&str] = &[".git", "target"];
+
 /// Checks all files.
 pub fn check(root: &Path) -> Result<Vec<Finding>, String> {
-    let listed = output_of(root, "git", &["ls-files", "--cached", "--others", "--exclude-standard"])?;
+    let mut files = Vec::new();
+    list(root, &mut files).map_err(|error| format!("cannot list {}: {error}", root.display()))?;
+    files.sort();
     let private = private_folders(root);
     let mut findings = Vec::new();
-    for path in listed.lines() {
-        // Deleted but not yet committed, or not text: nothing to check.
-        let Ok(text) = std::fs::read_to_string(root.join(path)) else {
+    for file in files {
+        // Databases and the like are not text; there is nothing to check.
+        let Ok(text) = std::fs::read_to_string(&file) else {
             continue;
         };
-        findings.extend(check_file(path, &text, &private));
+        let path = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        findings.extend(check_file(&path, &text, &private));
     }
     Ok(findings)
 }
 
-/// Folders of this machine, which no file should mention: the checkout and the home folder.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_file() {
+            files.push(entry.path());
+        } else if kind.is_dir() && !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
+            list(&entry.path(), files)?;
+        }
+    }
+    Ok(())
+}
+
+/// Folders of this machine, which no file should mention: the home folder, and the checkout unless its path is so short (`/src`) that it
+/// could be part of others.
 fn private_folders(root: &Path) -> Vec<String> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let folders = [root.display().to_string(), home];
-    folders
+    let home = std::env::var("HOME").ok().filter(|home| home.len() > 1);
+    let checkout = (root.components().count() > 2).then(|| root.display().to_string());
+    [home, checkout]
         .into_iter()
-        .filter(|folder| folder.len() > 1)
+        .flatten()
         .map(|folder| format!("{}/", folder.trim_end_matches('/')))
         .collect()
 }
@@ -82,7 +101,10 @@ fn check_file(path: &str, text: &str, private: &[String]) -> Vec<Finding> {
             "{path} must begin with a module doc: what this is, what it does not do, where to start"
         ));
     }
-    if text.contains(ENVOY_TYPES) && !ENVOY_TYPES_PLACES.iter().any(|place| path.starts_with(place)) {
+    if path.contains("/src/")
+        && text.contains(ENVOY_TYPES)
+        && !ENVOY_TYPES_PLACES.iter().any(|place| path.starts_with(place))
+    {
         findings.push(format!(
             "{path} names Envoy's types, which are for {}",
             ENVOY_TYPES_PLACES.join(", ")

@@ -4,7 +4,7 @@ use axum::response::Response;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::{Kind, document};
 
-use super::{DataplaneFilter, require_mesh};
+use super::{DataplaneFilter, require_mesh, zone_views};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::listing::Listing;
@@ -40,5 +40,8 @@ pub(super) fn list(
                 .is_ok_and(|dataplane| filter.matches(&dataplane))
         });
     }
-    Ok(listing.respond(found, |stored| document::universal(&stored.resource)))
+    let snapshot = state.store.snapshot();
+    Ok(listing.respond(found, |stored| {
+        document::universal(&zone_views::shown(&stored.resource, &state.settings.mode, &snapshot))
+    }))
 }

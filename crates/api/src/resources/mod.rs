@@ -20,6 +20,7 @@ mod meta;
 pub(crate) mod permission;
 mod put;
 pub(crate) mod single;
+mod zone_views;
 
 pub(crate) use dataplane_filter::DataplaneFilter;
 

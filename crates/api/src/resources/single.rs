@@ -3,7 +3,7 @@
 use axum::response::Response;
 use meshspan_model::{Kind, Resource, document};
 
-use super::require_mesh;
+use super::{require_mesh, zone_views};
 use crate::caller::Caller;
 use crate::error::{ApiError, COULD_NOT_RETRIEVE};
 use crate::path::Target;
@@ -31,6 +31,7 @@ pub(super) fn get(
 
 /// One resource in the form that parameter `format` asks for.
 pub(crate) fn render(resource: &Resource, query: &Query, state: &ApiState) -> Result<Response, ApiError> {
+    let resource = &zone_views::shown(resource, &state.settings.mode, &state.store.snapshot());
     match query.first("format") {
         None | Some("universal") => Ok(response::ok(&document::universal(resource))),
         Some("kubernetes" | "k8s") => {

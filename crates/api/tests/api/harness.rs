@@ -225,7 +225,11 @@ fn payload(kind: Kind) -> Option<Value> {
             "from": [{"targetRef": {"kind": "Mesh"}, "default": {"action": "Allow"}}],
         }),
         Kind::Secret | Kind::GlobalSecret => json!({"data": "c2VjcmV0"}),
-        Kind::DataplaneInsight | Kind::ZoneInsight | Kind::ZoneIngressInsight | Kind::Config => return None,
+        Kind::DataplaneInsight
+        | Kind::ZoneInsight
+        | Kind::ZoneIngressInsight
+        | Kind::MeshMultiZoneServiceInsight
+        | Kind::Config => return None,
     })
 }
 

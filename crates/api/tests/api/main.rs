@@ -15,3 +15,4 @@ mod rules;
 mod socket;
 mod system;
 mod tokens;
+mod zone_views;

@@ -14,7 +14,9 @@ fn writable(kind: Kind) -> [bool; 3] {
         Kind::Mesh | Kind::Secret | Kind::GlobalSecret | Kind::MeshMultiZoneService => [true, true, false],
         Kind::Dataplane | Kind::ZoneIngress | Kind::MeshService => [false, true, true],
         Kind::HostnameGenerator | Kind::MeshTrafficPermission | Kind::Zone => [true, true, true],
-        Kind::DataplaneInsight | Kind::ZoneInsight | Kind::ZoneIngressInsight => [false, false, false],
+        Kind::DataplaneInsight | Kind::ZoneInsight | Kind::ZoneIngressInsight | Kind::MeshMultiZoneServiceInsight => {
+            [false, false, false]
+        }
         Kind::Config => unreachable!("not in the API"),
     }
 }

@@ -11,7 +11,15 @@ pub(super) fn obtain() -> Result<()> {
     let Err(missing) = find_envoy(None) else { return Ok(()) };
     println!("There is no Envoy on this machine yet; installing it for you alone:");
     let program = std::env::current_exe().context("finding the running program")?;
-    let status = Command::new(program).args(["envoy", "install"]).status().context("running meshspan envoy install")?;
-    ensure!(status.success(), "Envoy could not be installed ({status}). Before that: {missing}");
-    find_envoy(None).map(drop).context("Envoy was installed but is not found")
+    let status = Command::new(program)
+        .args(["envoy", "install"])
+        .status()
+        .context("running meshspan envoy install")?;
+    ensure!(
+        status.success(),
+        "Envoy could not be installed ({status}). Before that: {missing}"
+    );
+    find_envoy(None)
+        .map(drop)
+        .context("Envoy was installed but is not found")
 }

@@ -48,18 +48,26 @@ pub async fn run(args: DemoArgs, isolation: Isolation) -> Result<ExitCode> {
     let mut screen = Screen::new();
     let network = match &isolation {
         Isolation::Root | Isolation::UserNamespace => {
-            screen.heading("Starting. Each host has a network namespace of its own; its traffic and DNS are intercepted.");
+            screen.heading(
+                "Starting. Each host has a network namespace of its own; its traffic and DNS are intercepted.",
+            );
             Network::lab().await?
         }
         Isolation::Unavailable(reason) => {
-            screen.heading(&format!("No network namespaces, so no interception and no names ({reason})."));
+            screen.heading(&format!(
+                "No network namespaces, so no interception and no names ({reason})."
+            ));
             screen.heading("Starting, with explicit outbounds, on loopback addresses of this machine.");
             Network::loopback()?
         }
     };
     let program = Program::new(std::env::current_exe().context("finding the running program")?);
     let real = !args.no_redis_server && is_in_path("redis-server");
-    let redis = if real { ApplicationKind::RealRedis } else { ApplicationKind::Redis };
+    let redis = if real {
+        ApplicationKind::RealRedis
+    } else {
+        ApplicationKind::Redis
+    };
     let outcome = tokio::select! {
         told = story::tell(network.clone(), program, redis, &mut screen) => Some(told),
         () = stop.asked() => None,
@@ -73,7 +81,10 @@ pub async fn run(args: DemoArgs, isolation: Isolation) -> Result<ExitCode> {
             ExitCode::SUCCESS
         }
         Some(Err(error)) => {
-            println!("\n  ✗ {error:#}\n\nEnds of the logs:\n{}", log_ends(network.directory(), SHOWN_LINES));
+            println!(
+                "\n  ✗ {error:#}\n\nEnds of the logs:\n{}",
+                log_ends(network.directory(), SHOWN_LINES)
+            );
             if args.keep_logs.is_none() {
                 println!("All of them: meshspan demo --keep-logs <folder>");
             }
@@ -91,9 +102,15 @@ pub async fn run(args: DemoArgs, isolation: Isolation) -> Result<ExitCode> {
 /// Keeps the mesh up until Ctrl-C, and shows when another zone answers.
 async fn stay(stage: Stage, stop: &mut Stop) -> Result<()> {
     let (address, _relay) = open_api(&stage.deployment.global)?;
-    println!("\nThe mesh stays up until Ctrl-C. The API of its global control plane is http://{address}. Try in another shell:\n");
+    println!(
+        "\nThe mesh stays up until Ctrl-C. The API of its global control plane is http://{address}. Try in another shell:\n"
+    );
     let program = program_name();
-    let flag = if address.port() == super::args::API_PORT { String::new() } else { format!(" --address http://{address}") };
+    let flag = if address.port() == super::args::API_PORT {
+        String::new()
+    } else {
+        format!(" --address http://{address}")
+    };
     for command in [
         "inspect services",
         "get meshmultizoneservice redis -o yaml",
@@ -156,7 +173,10 @@ struct Stop {
 impl Stop {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("handling signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     async fn asked(&mut self) {

@@ -21,7 +21,7 @@ impl Screen {
 
     /// Something that was observed, and how long it took since the line before.
     pub fn done(&mut self, text: &str) {
-        println!("  ✓ {text:<86} {:>8}", seconds(self.step.elapsed()));
+        println!("  ✓ {text:<78} {:>7}", seconds(self.step.elapsed()));
         self.step = Instant::now();
     }
 
@@ -46,7 +46,11 @@ fn seconds(duration: Duration) -> String {
 
 /// Milliseconds below a second, seconds above.
 pub(super) fn short(duration: Duration) -> String {
-    if duration < Duration::from_secs(1) { format!("{} ms", duration.as_millis()) } else { seconds(duration) }
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        seconds(duration)
+    }
 }
 
 /// `1 request`, `2 requests`

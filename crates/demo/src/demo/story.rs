@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
 use meshspan_lab::eventually;
 
 use super::screen::{Screen, requests, short};
@@ -31,15 +32,23 @@ pub(super) struct Stage {
 }
 
 /// Starts the mesh and tells the story.
-pub(super) async fn tell(network: Network, program: Program, redis_kind: ApplicationKind, screen: &mut Screen) -> Result<Stage> {
+pub(super) async fn tell(
+    network: Network,
+    program: Program,
+    redis_kind: ApplicationKind,
+    screen: &mut Screen,
+) -> Result<Stage> {
     let intercepted = network.is_lab();
     let mut deployment = Deployment::start(network, program, &["east", "west"]).await?;
-    screen.done("a global control plane, and zones east and west with a control plane and an ingress each");
+    screen.done("a global control plane; zones east and west: control plane and ingress");
     let mut specs: Vec<WorkloadSpec> = ["east", "west"]
         .iter()
         .flat_map(|zone| {
             let mut redis = WorkloadSpec::redis(zone, "redis");
-            redis.ports.iter_mut().for_each(|port| port.application = Some(redis_kind));
+            redis
+                .ports
+                .iter_mut()
+                .for_each(|port| port.application = Some(redis_kind));
             [redis, WorkloadSpec::echo(zone, "echo", "http")]
         })
         .collect();
@@ -53,15 +62,25 @@ pub(super) async fn tell(network: Network, program: Program, redis_kind: Applica
         ApplicationKind::RealRedis => "redis-server",
         _ => "redis (a stand-in)",
     };
-    screen.done(&format!("{what} and an HTTP echo in east and in west, and a client in east"));
+    screen.done(&format!("{what} and an HTTP echo in each zone, a client in east"));
 
     let vips = publish(&deployment, screen).await?;
     let redis_at = reach(&client, intercepted, "redis", REDIS_PORT, &vips.redis, screen).await?;
     let echo_at = reach(&client, intercepted, "echo", ECHO_PORT, &vips.echo, screen).await?;
     let redis = Traffic::start(client.clone(), Question::Redis, hostname("redis"), redis_at);
-    let echo = Traffic::start(client, Question::Http, format!("{}:{ECHO_PORT}", hostname("echo")), echo_at);
+    let echo = Traffic::start(
+        client,
+        Question::Http,
+        format!("{}:{ECHO_PORT}", hostname("echo")),
+        echo_at,
+    );
     fail_over(&mut workloads, &redis, &echo, screen).await?;
-    Ok(Stage { deployment, redis, echo, _workloads: workloads })
+    Ok(Stage {
+        deployment,
+        redis,
+        echo,
+        _workloads: workloads,
+    })
 }
 
 struct Vips {
@@ -71,13 +90,13 @@ struct Vips {
 
 /// Applies the services and shows what becomes of them in each zone.
 async fn publish(deployment: &Deployment, screen: &mut Screen) -> Result<Vips> {
-    screen.heading("One service over all zones, applied to the global control plane (and one like it for echo, port 8080):");
+    screen.heading("One service over all zones, applied to the global control plane (and another for echo):");
     screen.block(REDIS);
     deployment.global.apply(REDIS).await?;
     deployment.global.apply(ECHO).await?;
     let redis = same_vip(deployment, "redis").await?;
     let echo = same_vip(deployment, "echo").await?;
-    screen.done("each zone knows them, found the instances of both zones, and gives the same address to each name");
+    screen.done("known in each zone, with the instances of both, and with the same address:");
     for (name, vip) in [("redis", &redis), ("echo", &echo)] {
         for zone in deployment.zones() {
             screen.measured(&format!("{:<24} {:<6} {vip}", hostname(name), zone.name));
@@ -92,12 +111,22 @@ async fn same_vip(deployment: &Deployment, name: &str) -> Result<String> {
         let mut vips = Vec::new();
         for zone in deployment.zones() {
             let service = zone.multi_zone_service("default", name).await?;
-            let matched = service.pointer("/status/meshServices").and_then(|list| list.as_array()).map_or(0, Vec::len);
-            ensure!(matched == 2, "zone {} matched {matched} of 2 services: {service}", zone.name);
+            let matched = service
+                .pointer("/status/meshServices")
+                .and_then(|list| list.as_array())
+                .map_or(0, Vec::len);
+            ensure!(
+                matched == 2,
+                "zone {} matched {matched} of 2 services: {service}",
+                zone.name
+            );
             vips.push(zone.vip("default", name).await?);
         }
         let first = vips.first().context("there are zones")?;
-        ensure!(vips.iter().all(|vip| vip == first), "zones disagree about the address of {name}: {vips:?}");
+        ensure!(
+            vips.iter().all(|vip| vip == first),
+            "zones disagree about the address of {name}: {vips:?}"
+        );
         Ok(first.clone())
     })
     .await
@@ -118,7 +147,10 @@ async fn reach(
     let hostname = hostname(name);
     eventually(&format!("{hostname} to resolve to {vip}"), LIMIT, || async {
         let found = client.resolve(&hostname).await?;
-        ensure!(found.iter().any(|address| address.to_string() == vip), "the client in east finds {found:?}");
+        ensure!(
+            found.iter().any(|address| address.to_string() == vip),
+            "the client in east finds {found:?}"
+        );
         Ok(())
     })
     .await?;
@@ -129,11 +161,21 @@ async fn reach(
 
 /// East answers; east dies, west answers; east returns and takes over.
 async fn fail_over(workloads: &mut [Workload], redis: &Traffic, echo: &Traffic, screen: &mut Screen) -> Result<()> {
-    screen.heading(&format!("The client in east sends a request to each of them every {} ms.", PACE.as_millis()));
+    screen.heading(&format!(
+        "The client in east sends a request to each of them every {} ms.",
+        PACE.as_millis()
+    ));
     let services = [("redis", redis), ("echo", echo)];
     for (name, traffic) in services {
-        traffic.wait(&format!("{name} answered by east"), LIMIT, |seen| seen.zone == "east" && seen.streak > 0).await?;
-        traffic.all_from("east", MANY, LIMIT).await.with_context(|| name.to_owned())?;
+        traffic
+            .wait(&format!("{name} answered by east"), LIMIT, |seen| {
+                seen.zone == "east" && seen.streak > 0
+            })
+            .await?;
+        traffic
+            .all_from("east", MANY, LIMIT)
+            .await
+            .with_context(|| name.to_owned())?;
         screen.done(&format!("{name}: {MANY} of {MANY} requests answered by east"));
     }
 
@@ -144,9 +186,15 @@ async fn fail_over(workloads: &mut [Workload], redis: &Traffic, echo: &Traffic, 
     }
     for (name, traffic) in services {
         let what = format!("{MANY} requests to {name} in a row answered by west");
-        let seen = traffic.wait(&what, LIMIT, |seen| seen.zone == "west" && seen.streak >= MANY).await?;
+        let seen = traffic
+            .wait(&what, LIMIT, |seen| seen.zone == "west" && seen.streak >= MANY)
+            .await?;
         screen.done(&format!("{name}: {MANY} of {MANY} requests answered by west"));
-        screen.measured(&format!("without an answer for {}, {} failed", short(seen.gap), requests(seen.failed)));
+        screen.measured(&format!(
+            "without an answer for {}, {} failed",
+            short(seen.gap),
+            requests(seen.failed)
+        ));
     }
 
     screen.heading("redis and echo of east start again.");
@@ -155,27 +203,49 @@ async fn fail_over(workloads: &mut [Workload], redis: &Traffic, echo: &Traffic, 
     }
     let started = Instant::now();
     services.iter().for_each(|(_, traffic)| traffic.mark());
-    for (name, traffic) in services {
+    let both = services.map(|(name, traffic)| async move {
         let what = format!("{name} answered by east again");
-        traffic.wait(&what, LIMIT, |seen| seen.zone == "east" && seen.streak > 0).await?;
+        traffic
+            .wait(&what, LIMIT, |seen| seen.zone == "east" && seen.streak > 0)
+            .await?;
         let after = started.elapsed();
         let what = format!("{MANY} requests to {name} in a row answered by east");
-        let seen = traffic.wait(&what, LIMIT, |seen| seen.zone == "east" && seen.streak >= MANY).await?;
+        let seen = traffic
+            .wait(&what, LIMIT, |seen| seen.zone == "east" && seen.streak >= MANY)
+            .await?;
+        Ok::<_, anyhow::Error>((name, after, seen))
+    });
+    for (name, after, seen) in try_join_all(both).await? {
         screen.done(&format!("{name}: {MANY} of {MANY} requests answered by east"));
-        screen.measured(&format!("east took over within {}, {} failed", short(after), requests(seen.failed)));
+        screen.measured(&format!(
+            "east took over within {}, {} failed",
+            short(after),
+            requests(seen.failed)
+        ));
     }
     Ok(())
 }
 
 /// The workloads of east come first.
 fn applications_of_east(workloads: &mut [Workload]) -> impl Iterator<Item = &mut Application> {
-    workloads.iter_mut().take(2).flat_map(|workload| &mut workload.applications)
+    workloads
+        .iter_mut()
+        .take(2)
+        .flat_map(|workload| &mut workload.applications)
 }
 
 fn without_interception(spec: WorkloadSpec) -> WorkloadSpec {
     let is_client = spec.service == "client";
-    let outbound = |service: &str, port| Outbound { port, service: service.to_owned(), service_port: port };
-    let outbounds = if is_client { vec![outbound("redis", REDIS_PORT), outbound("echo", ECHO_PORT)] } else { Vec::new() };
+    let outbound = |service: &str, port| Outbound {
+        port,
+        service: service.to_owned(),
+        service_port: port,
+    };
+    let outbounds = if is_client {
+        vec![outbound("redis", REDIS_PORT), outbound("echo", ECHO_PORT)]
+    } else {
+        Vec::new()
+    };
     spec.explicit(outbounds)
 }
 

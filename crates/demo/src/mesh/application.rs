@@ -90,7 +90,11 @@ impl Application {
             let stream = machine.connect(dial).await?;
             if kind == ApplicationKind::RealRedis {
                 let mut redis = RedisConnection::over(stream);
-                redis.command(&["SET", "zone", zone]).await?.text()?.context("redis did not take its zone")?;
+                redis
+                    .command(&["SET", "zone", zone])
+                    .await?
+                    .text()?
+                    .context("redis did not take its zone")?;
             }
             Ok(())
         })
@@ -125,7 +129,18 @@ impl Application {
             ApplicationKind::RealRedis => {
                 let mut command = Command::new("redis-server");
                 command
-                    .args(["--bind", &address, "--port", &port, "--save", "", "--appendonly", "no", "--protected-mode", "no"])
+                    .args([
+                        "--bind",
+                        &address,
+                        "--port",
+                        &port,
+                        "--save",
+                        "",
+                        "--appendonly",
+                        "no",
+                        "--protected-mode",
+                        "no",
+                    ])
                     .current_dir(self.machine.directory());
                 command
             }

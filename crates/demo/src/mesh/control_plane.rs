@@ -34,7 +34,11 @@ impl ControlPlane {
     /// It cannot be started or does not get ready; the error has the end of its log.
     pub async fn global(program: &Program, machine: Machine, settings: &[(&str, &str)]) -> Result<Self> {
         let mut own = BTreeMap::from([("KUMA_MODE".to_owned(), "global".to_owned())]);
-        own.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        own.extend(
+            settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         Self::start_with(program, machine, own).await
     }
 
@@ -43,7 +47,10 @@ impl ControlPlane {
     /// # Errors
     /// See [`ControlPlane::global`].
     pub async fn standalone(program: &Program, machine: Machine, settings: &[(&str, &str)]) -> Result<Self> {
-        let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let own = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Self::start_with(program, machine, own).await
     }
 
@@ -91,7 +98,15 @@ impl ControlPlane {
         }
         let api = Api::new(machine.clone(), api_port);
         let process = launch(program, &machine, &settings).await?;
-        let mut control_plane = Self { program: program.clone(), machine, api, dp_port, kds_port, settings, process };
+        let mut control_plane = Self {
+            program: program.clone(),
+            machine,
+            api,
+            dp_port,
+            kds_port,
+            settings,
+            process,
+        };
         control_plane.ready().await?;
         Ok(control_plane)
     }

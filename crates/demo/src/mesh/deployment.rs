@@ -55,10 +55,20 @@ impl Deployment {
     ///
     /// # Errors
     /// See there.
-    pub async fn start_with(network: Network, program: Program, zones: &[&str], options: &DeploymentOptions<'_>) -> Result<Self> {
+    pub async fn start_with(
+        network: Network,
+        program: Program,
+        zones: &[&str],
+        options: &DeploymentOptions<'_>,
+    ) -> Result<Self> {
         let machine = network.machine("global", 0, 1).await?;
         let global = ControlPlane::global(&program, machine, &options.global).await?;
-        let mut deployment = Self { global, zones: BTreeMap::new(), program, network };
+        let mut deployment = Self {
+            global,
+            zones: BTreeMap::new(),
+            program,
+            network,
+        };
         deployment.add_mesh("default").await?;
         let numbered = (1_u8..).zip(zones);
         let started = try_join_all(numbered.map(|(number, name)| deployment.start_zone(name, number, options))).await?;
@@ -73,12 +83,20 @@ impl Deployment {
     pub async fn add_mesh(&self, name: &str) -> Result<()> {
         let api = self.global.api();
         api.put(&format!("/meshes/{name}"), &documents::mesh(name)).await?;
-        api.put(&format!("/meshes/{name}/meshtrafficpermissions/allow-all"), &documents::allow_all(name)).await
+        api.put(
+            &format!("/meshes/{name}/meshtrafficpermissions/allow-all"),
+            &documents::allow_all(name),
+        )
+        .await
     }
 
     async fn start_zone(&self, name: &str, number: u8, options: &DeploymentOptions<'_>) -> Result<Zone> {
-        let settings: Vec<(&str, &str)> =
-            options.zones.iter().filter(|(zone, _, _)| *zone == name).map(|(_, name, value)| (*name, *value)).collect();
+        let settings: Vec<(&str, &str)> = options
+            .zones
+            .iter()
+            .filter(|(zone, _, _)| *zone == name)
+            .map(|(_, name, value)| (*name, *value))
+            .collect();
         let zone = Zone::start(&self.network, &self.program, &self.global, name, number, &settings).await;
         zone.with_context(|| format!("starting zone {name}"))
     }
@@ -88,7 +106,9 @@ impl Deployment {
     /// # Errors
     /// There is none of that name.
     pub fn zone(&self, name: &str) -> Result<&Zone> {
-        self.zones.get(name).with_context(|| format!("this mesh has no zone {name}"))
+        self.zones
+            .get(name)
+            .with_context(|| format!("this mesh has no zone {name}"))
     }
 
     /// A zone, to break it.
@@ -96,7 +116,9 @@ impl Deployment {
     /// # Errors
     /// There is none of that name.
     pub fn zone_mut(&mut self, name: &str) -> Result<&mut Zone> {
-        self.zones.get_mut(name).with_context(|| format!("this mesh has no zone {name}"))
+        self.zones
+            .get_mut(name)
+            .with_context(|| format!("this mesh has no zone {name}"))
     }
 
     /// All zones, by name.
@@ -133,19 +155,33 @@ impl Deployment {
 
     async fn start_workload(&self, spec: &WorkloadSpec, zone: u8, number: u8) -> Result<Workload> {
         let control_plane = &self.zone(&spec.zone)?.control_plane;
-        let machine = self.network.machine(&format!("{}-{}", spec.zone, spec.name), zone, number).await?;
-        ensure!(!spec.intercepted || self.network.is_lab(), "there is no interception on loopback");
+        let machine = self
+            .network
+            .machine(&format!("{}-{}", spec.zone, spec.name), zone, number)
+            .await?;
+        ensure!(
+            !spec.intercepted || self.network.is_lab(),
+            "there is no interception on loopback"
+        );
         // With interception applications listen on all addresses, as if there were no mesh.
-        let listen = if spec.intercepted { Ipv4Addr::UNSPECIFIED } else { machine.private_address() };
+        let listen = if spec.intercepted {
+            Ipv4Addr::UNSPECIFIED
+        } else {
+            machine.private_address()
+        };
         let mut applications = Vec::new();
         for port in &spec.ports {
             if let Some(kind) = port.application {
                 let listen = (listen, port.number);
-                applications.push(Application::start(&self.program, &machine, kind, listen, &spec.zone, &spec.name).await?);
+                applications
+                    .push(Application::start(&self.program, &machine, kind, listen, &spec.zone, &spec.name).await?);
             }
         }
         if spec.intercepted {
-            machine.run(self.interception()).await.context("installing interception")?;
+            machine
+                .run(self.interception())
+                .await
+                .context("installing interception")?;
         }
         let setup = ProxySetup {
             proxy_type: "dataplane",
@@ -155,7 +191,11 @@ impl Deployment {
         };
         let mut proxy = Proxy::start(&self.program, &machine, control_plane, setup).await?;
         proxy.ready().await?;
-        Ok(Workload { machine, proxy, applications })
+        Ok(Workload {
+            machine,
+            proxy,
+            applications,
+        })
     }
 
     fn interception(&self) -> Command {

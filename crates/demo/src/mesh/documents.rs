@@ -55,8 +55,7 @@ impl Dataplane<'_> {
             "admin": { "port": self.admin_port },
         });
         if self.intercepted {
-            networking["transparentProxying"] =
-                json!({ "redirectPortInbound": REDIRECT_INBOUND, "redirectPortOutbound": REDIRECT_OUTBOUND, "ipFamilyMode": "IPv4" });
+            networking["transparentProxying"] = json!({ "redirectPortInbound": REDIRECT_INBOUND, "redirectPortOutbound": REDIRECT_OUTBOUND, "ipFamilyMode": "IPv4" });
         }
         if !self.outbounds.is_empty() {
             let outbound = |outbound: &Outbound| {

@@ -47,7 +47,11 @@ impl Proxy {
         control_plane: &ControlPlane,
         setup: ProxySetup<'_>,
     ) -> Result<Self> {
-        let document = write(machine, &format!("{}.json", setup.proxy_type), &setup.document.to_string())?;
+        let document = write(
+            machine,
+            &format!("{}.json", setup.proxy_type),
+            &setup.document.to_string(),
+        )?;
         let token = write(machine, &format!("{}.token", setup.proxy_type), &setup.token)?;
         let config_dir = machine.directory().join(format!("{}-config", setup.proxy_type));
         let mut flags: Vec<String> = [
@@ -71,7 +75,12 @@ impl Proxy {
             flags.push("--dns-enabled=false".to_owned());
         }
         let process = launch(program, machine, &flags).await?;
-        Ok(Self { program: program.clone(), machine: machine.clone(), flags, process })
+        Ok(Self {
+            program: program.clone(),
+            machine: machine.clone(),
+            flags,
+            process,
+        })
     }
 
     /// Waits until the agent says that the proxy may get traffic.
@@ -86,8 +95,14 @@ impl Proxy {
             process.borrow_mut().check()?;
             let stream = machine.connect(address).await?;
             let mut connection = HttpConnection::over(stream, "agent", HttpVersion::Http1).await?;
-            let response = connection.send(Request::get("/ready").body(bytes::Bytes::new())?).await?;
-            ensure!(response.status().is_success(), "not ready: {}", String::from_utf8_lossy(response.body()));
+            let response = connection
+                .send(Request::get("/ready").body(bytes::Bytes::new())?)
+                .await?;
+            ensure!(
+                response.status().is_success(),
+                "not ready: {}",
+                String::from_utf8_lossy(response.body())
+            );
             Ok(())
         })
         .await;

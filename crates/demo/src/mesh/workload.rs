@@ -69,7 +69,12 @@ impl WorkloadSpec {
             name: name.to_owned(),
             service: service.to_owned(),
             labels: BTreeMap::new(),
-            ports: vec![WorkloadPort { name: String::new(), number: port, protocol: protocol.to_owned(), application: kind }],
+            ports: vec![WorkloadPort {
+                name: String::new(),
+                number: port,
+                protocol: protocol.to_owned(),
+                application: kind,
+            }],
             intercepted: true,
             outbounds: Vec::new(),
         }
@@ -134,6 +139,8 @@ impl Workload {
     /// It has none.
     pub fn application(&mut self) -> Result<&mut Application> {
         let name = self.machine.name();
-        self.applications.first_mut().with_context(|| format!("no application runs on {name}"))
+        self.applications
+            .first_mut()
+            .with_context(|| format!("no application runs on {name}"))
     }
 }

@@ -43,7 +43,13 @@ impl Zone {
         let machine = network.machine(&format!("{name}-cp"), number, 1).await?;
         let control_plane = ControlPlane::zone(program, machine, name, global, settings).await?;
         let ingress = start_ingress(network, program, global, &control_plane, name, number).await?;
-        Ok(Self { name: name.to_owned(), control_plane, ingress, number, next_machine: 3 })
+        Ok(Self {
+            name: name.to_owned(),
+            control_plane,
+            ingress,
+            number,
+            next_machine: 3,
+        })
     }
 
     /// The last part of the address of a new host.
@@ -58,7 +64,13 @@ impl Zone {
     /// # Errors
     /// The control plane does not answer, or has none of that name.
     pub async fn multi_zone_service(&self, mesh: &str, name: &str) -> Result<Value> {
-        find(self.control_plane.api().get(&format!("/meshes/{mesh}/meshmultizoneservices")).await?, name)
+        find(
+            self.control_plane
+                .api()
+                .get(&format!("/meshes/{mesh}/meshmultizoneservices"))
+                .await?,
+            name,
+        )
     }
 
     /// The address that this zone gives to a MeshMultiZoneService.
@@ -68,7 +80,8 @@ impl Zone {
     pub async fn vip(&self, mesh: &str, name: &str) -> Result<String> {
         let service = self.multi_zone_service(mesh, name).await?;
         let vip = service.pointer("/status/vips/0/ip").and_then(Value::as_str);
-        vip.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("{name} has no VIP in zone {}: {service}", self.name))
+        vip.map(str::to_owned)
+            .ok_or_else(|| anyhow::anyhow!("{name} has no VIP in zone {}: {service}", self.name))
     }
 }
 
@@ -79,7 +92,9 @@ fn find(list: Value, display_name: &str) -> Result<Value> {
         let label = item.pointer("/labels/kuma.io~1display-name").or(item.get("name"));
         label.and_then(Value::as_str) == Some(display_name)
     });
-    found.cloned().ok_or_else(|| anyhow::anyhow!("no {display_name} in {list}"))
+    found
+        .cloned()
+        .ok_or_else(|| anyhow::anyhow!("no {display_name} in {list}"))
 }
 
 async fn start_ingress(
@@ -92,14 +107,29 @@ async fn start_ingress(
 ) -> Result<Proxy> {
     let name = format!("{zone}-ingress");
     let machine = network.machine(&name, number, 2).await?;
-    let token = global.api().post("/tokens/zone", &json!({ "zone": zone, "scope": ["ingress"] })).await?;
+    let token = global
+        .api()
+        .post("/tokens/zone", &json!({ "zone": zone, "scope": ["ingress"] }))
+        .await?;
     // The zone needs the key of the global to check the token.
     eventually(&format!("the key for zone tokens in {zone}"), SYNC, || {
-        control_plane.api().get("/global-secrets/zone-token-signing-public-key-1")
+        control_plane
+            .api()
+            .get("/global-secrets/zone-token-signing-public-key-1")
     })
     .await?;
-    let document = documents::zone_ingress("ingress", machine.address(), machine.port(INGRESS_PORT)?, machine.port(ADMIN_PORT)?);
-    let setup = ProxySetup { proxy_type: "ingress", document, token, intercepted: false };
+    let document = documents::zone_ingress(
+        "ingress",
+        machine.address(),
+        machine.port(INGRESS_PORT)?,
+        machine.port(ADMIN_PORT)?,
+    );
+    let setup = ProxySetup {
+        proxy_type: "ingress",
+        document,
+        token,
+        intercepted: false,
+    };
     let mut ingress = Proxy::start(program, &machine, control_plane, setup).await?;
     ingress.ready().await?;
     Ok(ingress)

@@ -85,7 +85,11 @@ async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Respo
         .get(header::CONTENT_TYPE.as_str())
         .is_some_and(|content| content.starts_with("application/grpc"));
     let body = body.to_bytes();
-    let message = if is_grpc { body.get(GRPC_PREFIX..).unwrap_or_default() } else { &body };
+    let message = if is_grpc {
+        body.get(GRPC_PREFIX..).unwrap_or_default()
+    } else {
+        &body
+    };
     let echo = Echo {
         zone: zone.to_owned(),
         instance: instance.to_owned(),
@@ -104,7 +108,11 @@ async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Respo
     let Ok(json) = serde_json::to_vec(&echo) else {
         return failure(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    let (content_type, body) = if is_grpc { ("application/grpc", grpc_answer(&json)) } else { ("application/json", whole(json)) };
+    let (content_type, body) = if is_grpc {
+        ("application/grpc", grpc_answer(&json))
+    } else {
+        ("application/json", whole(json))
+    };
     Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, content_type)
@@ -123,8 +131,13 @@ fn whole(bytes: impl Into<Bytes>) -> Body {
 fn grpc_answer(message: &[u8]) -> Body {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let frame = [&[0], &length.to_be_bytes()[..], message].concat();
-    let trailers = HeaderMap::from_iter([(header::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
-    Full::new(Bytes::from(frame)).with_trailers(async { Some(Ok(trailers)) }).boxed_unsync()
+    let trailers = HeaderMap::from_iter([(
+        header::HeaderName::from_static("grpc-status"),
+        HeaderValue::from_static("0"),
+    )]);
+    Full::new(Bytes::from(frame))
+        .with_trailers(async { Some(Ok(trailers)) })
+        .boxed_unsync()
 }
 
 fn failure(status: StatusCode) -> Response<Body> {

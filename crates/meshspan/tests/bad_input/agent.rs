@@ -23,8 +23,20 @@ networking:
 
 /// An agent that asks a control plane which does not exist, unless `flags` say otherwise.
 fn agent(flags: &[&str]) -> Command {
-    let mut command = meshspan(&["dp", "run", "--dataplane", DATAPLANE, "--readiness-port", "0", "--dns-enabled=false", "--skip-verify"]);
-    command.args(flags).env("KUMA_CONTROL_PLANE_RETRY_MAX_DURATION", "500ms").env("KUMA_CONTROL_PLANE_RETRY_BACKOFF", "50ms");
+    let mut command = meshspan(&[
+        "dp",
+        "run",
+        "--dataplane",
+        DATAPLANE,
+        "--readiness-port",
+        "0",
+        "--dns-enabled=false",
+        "--skip-verify",
+    ]);
+    command
+        .args(flags)
+        .env("KUMA_CONTROL_PLANE_RETRY_MAX_DURATION", "500ms")
+        .env("KUMA_CONTROL_PLANE_RETRY_BACKOFF", "50ms");
     command
 }
 
@@ -32,7 +44,11 @@ fn agent(flags: &[&str]) -> Command {
 fn fake_envoy(folder: &Path, script: &str) -> String {
     let path = folder.join("envoy");
     let version = "envoy  version: 0123456789abcdef0123456789abcdef01234567/1.40.0/Clean/RELEASE/BoringSSL";
-    fs::write(&path, format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo '{version}'; exit 0; fi\n{script}\n")).unwrap();
+    fs::write(
+        &path,
+        format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo '{version}'; exit 0; fi\n{script}\n"),
+    )
+    .unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path.display().to_string()
 }
@@ -43,7 +59,10 @@ fn envoy_is_missing() {
     says(&said, &["/nonexistent/envoy", "does not exist"]);
     let mut command = agent(&[]);
     let nowhere = tempfile::tempdir().unwrap();
-    command.env("PATH", nowhere.path()).env("HOME", nowhere.path()).env_remove("XDG_CACHE_HOME");
+    command
+        .env("PATH", nowhere.path())
+        .env("HOME", nowhere.path())
+        .env_remove("XDG_CACHE_HOME");
     says(&fails(command).1, &["no Envoy binary", "meshspan envoy install"]);
 }
 
@@ -82,13 +101,25 @@ fn refusals_of_the_control_plane_and_a_crashing_envoy() {
     let url = control_plane.dp_url();
     let ca = control_plane.ca_file().display().to_string();
     let run = |flags: &[&str]| {
-        let mut command = meshspan(&["dp", "run", "--dataplane", DATAPLANE, "--readiness-port", "0", "--dns-enabled=false"]);
-        command.args(["--binary-path", &envoy, "--cp-address", &url]).args(flags);
+        let mut command = meshspan(&[
+            "dp",
+            "run",
+            "--dataplane",
+            DATAPLANE,
+            "--readiness-port",
+            "0",
+            "--dns-enabled=false",
+        ]);
+        command
+            .args(["--binary-path", &envoy, "--cp-address", &url])
+            .args(flags);
         command
     };
     let token = |name: &str| {
         let request = json!({ "mesh": "default", "name": name, "type": "dataplane" });
-        runtime.block_on(control_plane.api().post("/tokens/dataplane", &request)).unwrap()
+        runtime
+            .block_on(control_plane.api().post("/tokens/dataplane", &request))
+            .unwrap()
     };
 
     let (_, said) = fails(run(&["--ca-cert-file", &ca]));
@@ -105,7 +136,12 @@ fn refusals_of_the_control_plane_and_a_crashing_envoy() {
         let network = Network::loopback().unwrap();
         let stranger = runtime.block_on(start(&network)).unwrap();
         fs::copy(stranger.ca_file(), &other).unwrap();
-        let mut command = run(&["--ca-cert-file", &other.display().to_string(), "--dataplane-token", &token("web-1")]);
+        let mut command = run(&[
+            "--ca-cert-file",
+            &other.display().to_string(),
+            "--dataplane-token",
+            &token("web-1"),
+        ]);
         command.env("KUMA_CONTROL_PLANE_RETRY_MAX_DURATION", "500ms");
         command
     });

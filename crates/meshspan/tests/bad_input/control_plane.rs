@@ -56,7 +56,11 @@ fn a_port_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    for setting in ["KUMA_API_SERVER_HTTP_PORT", "KUMA_DP_SERVER_PORT", "KUMA_DIAGNOSTICS_SERVER_PORT"] {
+    for setting in [
+        "KUMA_API_SERVER_HTTP_PORT",
+        "KUMA_DP_SERVER_PORT",
+        "KUMA_DIAGNOSTICS_SERVER_PORT",
+    ] {
         let (_, said) = fails(control_plane(folder.path(), &[(setting, &port)]));
         says(&said, &[&port, "in use"]);
     }
@@ -68,7 +72,11 @@ fn a_database_that_is_read_only_corrupt_or_a_folder() {
     let path = folder.path().join("meshspan.db");
     let shown = path.display().to_string();
 
-    fs::write(&path, "this is not a database, and long enough to be none of an old version either".repeat(100)).unwrap();
+    fs::write(
+        &path,
+        "this is not a database, and long enough to be none of an old version either".repeat(100),
+    )
+    .unwrap();
     let before = fs::read(&path).unwrap();
     says(&fails(control_plane(folder.path(), &[])).1, &[&shown]);
     assert_eq!(fs::read(&path).unwrap(), before, "what could not be read was changed");
@@ -91,8 +99,10 @@ fn a_zone_whose_global_is_unreachable_works_on() {
         let network = Network::lab().await?;
         let machine = network.machine("east-cp", 1, 1).await?;
         let program = Program::new(env!("CARGO_BIN_EXE_meshspan"));
-        let settings =
-            [("KUMA_MULTIZONE_ZONE_NAME", "east"), ("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", "grpcs://10.0.0.1:5685")];
+        let settings = [
+            ("KUMA_MULTIZONE_ZONE_NAME", "east"),
+            ("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", "grpcs://10.0.0.1:5685"),
+        ];
         let mut zone = ControlPlane::standalone(&program, machine, &settings).await?;
         eventually("a word about the global in the log", LIMIT, || async {
             let log = meshspan_demo::log_ends(network.directory(), 100);
@@ -114,7 +124,8 @@ fn a_second_zone_of_the_same_name_is_refused() {
         let first = ControlPlane::zone(&program, network.machine("first", 1, 1).await?, "east", &global, &[]).await?;
         online(&global, "east").await?;
         let before = first.api().get("/meshes/default").await?;
-        let _second = ControlPlane::zone(&program, network.machine("second", 1, 2).await?, "east", &global, &[]).await?;
+        let _second =
+            ControlPlane::zone(&program, network.machine("second", 1, 2).await?, "east", &global, &[]).await?;
         eventually("a word about the name in the second log", LIMIT, || async {
             let log = std::fs::read_to_string(network.directory().join("second/control-plane.log"))?;
             ensure!(log.contains("east") && log.contains("already"), "{log}");
@@ -129,7 +140,10 @@ fn a_second_zone_of_the_same_name_is_refused() {
 async fn online(global: &ControlPlane, zone: &str) -> Result<()> {
     eventually(&format!("zone {zone} to be online"), LIMIT, || async {
         let zones = global.client(&["inspect", "zones"]).await?;
-        ensure!(zones.lines().any(|line| line.contains(zone) && line.contains("Online")), "{zones}");
+        ensure!(
+            zones.lines().any(|line| line.contains(zone) && line.contains("Online")),
+            "{zones}"
+        );
         Ok(())
     })
     .await

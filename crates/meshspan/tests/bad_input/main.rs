@@ -17,7 +17,12 @@ fn meshspan(arguments: &[&str]) -> Command {
 
 /// Runs a command that must fail by itself, and returns its exit code and everything that it said.
 fn fails(mut command: Command) -> (i32, String) {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let deadline = Instant::now() + LIMIT;
     while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));
@@ -25,8 +30,15 @@ fn fails(mut command: Command) -> (i32, String) {
     // Nothing happens to one that has ended.
     let _ = child.kill();
     let output = child.wait_with_output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let code = output.status.code().unwrap_or_else(|| panic!("it went on until it was killed:\n{said}"));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let code = output
+        .status
+        .code()
+        .unwrap_or_else(|| panic!("it went on until it was killed:\n{said}"));
     assert_ne!(code, 0, "{said}");
     assert!(!said.contains("panicked"), "{said}");
     (code, said)

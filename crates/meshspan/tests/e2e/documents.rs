@@ -41,7 +41,10 @@ fn kubernetes_form_hand_made_services_named_ports_and_another_range() {
                 protocol: protocol.to_owned(),
                 application: Some(application),
             };
-            let ports = vec![port("main", 6379, "tcp", ApplicationKind::Redis), port("info", 8080, "http", ApplicationKind::Echo)];
+            let ports = vec![
+                port("main", 6379, "tcp", ApplicationKind::Redis),
+                port("info", 8080, "http", ApplicationKind::Echo),
+            ];
             let _west = mesh.workload(WorkloadSpec::redis("west", "redis").ports(ports)).await?;
             let client = mesh.workload(WorkloadSpec::client("east", "client")).await?;
 
@@ -61,7 +64,11 @@ fn kubernetes_form_hand_made_services_named_ports_and_another_range() {
             };
             let api = mesh.zone("west")?.control_plane.api();
             for (name, namespace) in [("redis-cache", "redis-system"), ("redis-cache-2", "elsewhere")] {
-                api.put(&format!("/meshes/default/meshservices/{name}"), &by_hand(name, namespace)).await?;
+                api.put(
+                    &format!("/meshes/default/meshservices/{name}"),
+                    &by_hand(name, namespace),
+                )
+                .await?;
             }
 
             chapter("both labels select: one of the two");
@@ -100,15 +107,29 @@ async fn refusals(mesh: &meshspan_demo::Deployment) -> Result<()> {
     let before = mesh.global.api().get("/meshmultizoneservices").await?;
     for (document, complaint) in [
         ("type: MeshMultiZoneService\nname: [", "applied.yaml"),
-        ("type: MeshMultiZoneServise\nname: redis\nmesh: default\nspec: {}", "MeshMultiZoneServise"),
+        (
+            "type: MeshMultiZoneServise\nname: redis\nmesh: default\nspec: {}",
+            "MeshMultiZoneServise",
+        ),
         (valid.replace("mesh: default", "mesh: absent").as_str(), "absent"),
-        (valid.replace("kuma.io/display-name: redis", "").as_str(), "spec.selector.meshService.matchLabels"),
-        (valid.replace("{port: 6379, appProtocol: tcp}", "").as_str(), "spec.ports"),
+        (
+            valid.replace("kuma.io/display-name: redis", "").as_str(),
+            "spec.selector.meshService.matchLabels",
+        ),
+        (
+            valid.replace("{port: 6379, appProtocol: tcp}", "").as_str(),
+            "spec.ports",
+        ),
         (valid.replace("6379", "99999").as_str(), "spec.ports[0].port"),
         (valid.replace("name: redis\n", "name: Redis_1\n").as_str(), "name"),
     ] {
-        let Err(error) = mesh.global.apply(document).await else { anyhow::bail!("was accepted:\n{document}") };
-        ensure!(format!("{error:#}").contains(complaint), "{complaint:?} is not in: {error:#}");
+        let Err(error) = mesh.global.apply(document).await else {
+            anyhow::bail!("was accepted:\n{document}")
+        };
+        ensure!(
+            format!("{error:#}").contains(complaint),
+            "{complaint:?} is not in: {error:#}"
+        );
     }
     let after = mesh.global.api().get("/meshmultizoneservices").await?;
     ensure!(before == after, "{before} became {after}");

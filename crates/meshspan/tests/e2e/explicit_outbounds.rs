@@ -11,7 +11,11 @@ use crate::stage::{chapter, on_stage};
 fn explicit_outbounds_fail_over_and_return() {
     isolated(|| {
         on_stage(&["east", "west"], async |mesh| -> Result<()> {
-            let outbound = Outbound { port: 16379, service: "redis".into(), service_port: 6379 };
+            let outbound = Outbound {
+                port: 16379,
+                service: "redis".into(),
+                service_port: 6379,
+            };
             let mut workloads = mesh
                 .workloads(vec![
                     WorkloadSpec::redis("east", "redis").explicit(Vec::new()),

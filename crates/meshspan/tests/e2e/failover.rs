@@ -4,14 +4,21 @@ use anyhow::ensure;
 use meshspan_demo::WorkloadSpec;
 use meshspan_lab::{eventually, isolated};
 
-use crate::clients::{LIMIT, MANY, hostname, http_traffic, look_up, matched, multi_zone_service, redis_traffic, redis_zones, settles};
+use crate::clients::{
+    LIMIT, MANY, hostname, http_traffic, look_up, matched, multi_zone_service, redis_traffic, redis_zones, settles,
+};
 use crate::stage::{chapter, on_stage};
 
 #[test]
 fn the_local_zone_answers_until_something_local_dies() {
     isolated(|| {
         on_stage(&["east", "west"], async |mesh| {
-            let specs = ["east", "west"].map(|zone| [WorkloadSpec::redis(zone, "redis"), WorkloadSpec::echo(zone, "echo", "http")]);
+            let specs = ["east", "west"].map(|zone| {
+                [
+                    WorkloadSpec::redis(zone, "redis"),
+                    WorkloadSpec::echo(zone, "echo", "http"),
+                ]
+            });
             let mut workloads = mesh.workloads(specs.into_iter().flatten().collect()).await?;
             let client = mesh.workload(WorkloadSpec::client("east", "client")).await?;
 
@@ -25,12 +32,19 @@ fn the_local_zone_answers_until_something_local_dies() {
             let address = look_up(&client, &hostname("redis"), 6379).await?;
             for zone in mesh.zones() {
                 let vip = eventually("a VIP", LIMIT, || zone.vip("default", "redis")).await?;
-                ensure!(vip == address.ip().to_string(), "{} says {vip}, the name resolves to {address}", zone.name);
+                ensure!(
+                    vip == address.ip().to_string(),
+                    "{} says {vip}, the name resolves to {address}",
+                    zone.name
+                );
                 ensure!(vip.starts_with("243."), "{vip}");
             }
 
             chapter("the local zone answers everything");
-            let (redis, echo) = (redis_traffic(&client, "redis").await?, http_traffic(&client, "echo").await?);
+            let (redis, echo) = (
+                redis_traffic(&client, "redis").await?,
+                http_traffic(&client, "echo").await?,
+            );
             settles(&redis, "east").await?;
             settles(&echo, "east").await?;
             let zones = redis_zones(client.machine(), address, MANY).await?;
@@ -63,7 +77,10 @@ fn the_local_zone_answers_until_something_local_dies() {
             chapter("a local instance that is drained harms no HTTP request");
             echo.mark();
             workloads[1].proxy.stop().await?;
-            echo.wait("answers of west", LIMIT, |seen| seen.zone == "west" && seen.streak >= MANY).await?;
+            echo.wait("answers of west", LIMIT, |seen| {
+                seen.zone == "west" && seen.streak >= MANY
+            })
+            .await?;
             let seen = echo.seen();
             ensure!(seen.failed == 0, "{seen:?}");
             Ok(())

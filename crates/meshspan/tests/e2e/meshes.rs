@@ -25,7 +25,9 @@ fn two_meshes_with_equal_names_never_mix() {
                 .await?;
             let service = multi_zone_service("echo", 8080, "http");
             mesh.global.apply(&service).await?;
-            mesh.global.apply(&service.replace("mesh: default", "mesh: other")).await?;
+            mesh.global
+                .apply(&service.replace("mesh: default", "mesh: other"))
+                .await?;
 
             let clients = workloads.split_off(3);
             let name = hostname("echo");
@@ -37,16 +39,26 @@ fn two_meshes_with_equal_names_never_mix() {
                 let expected = format!("echo-{mesh_name}");
                 eventually("an answer", LIMIT, || async {
                     let answer = echo(client.machine(), to, &name).await?;
-                    ensure!((answer.instance.as_str(), answer.zone.as_str()) == (expected.as_str(), zone), "{answer:?}");
+                    ensure!(
+                        (answer.instance.as_str(), answer.zone.as_str()) == (expected.as_str(), zone),
+                        "{answer:?}"
+                    );
                     Ok(())
                 })
                 .await?;
                 for _ in 0..MANY {
                     let answer = echo(client.machine(), to, &name).await?;
-                    ensure!((answer.instance.as_str(), answer.zone.as_str()) == (expected.as_str(), zone), "{answer:?}");
+                    ensure!(
+                        (answer.instance.as_str(), answer.zone.as_str()) == (expected.as_str(), zone),
+                        "{answer:?}"
+                    );
                 }
             }
-            ensure!(vips[0] != vips[1], "equal names in two meshes share the address {}", vips[0]);
+            ensure!(
+                vips[0] != vips[1],
+                "equal names in two meshes share the address {}",
+                vips[0]
+            );
 
             chapter("an address of the other mesh leads nowhere");
             let stray = echo(clients[0].machine(), (vips[1], 8080).into(), &name).await;

@@ -41,7 +41,9 @@ fn tcp_http_http2_and_grpc_reach_another_zone() {
                 port(8084, "tcp", ApplicationKind::Echo),
                 port(6379, "tcp", ApplicationKind::Redis),
             ];
-            let _west = mesh.workload(WorkloadSpec::echo("west", "echo", "http").ports(ports)).await?;
+            let _west = mesh
+                .workload(WorkloadSpec::echo("west", "echo", "http").ports(ports))
+                .await?;
             let client = mesh.workload(WorkloadSpec::client("east", "client")).await?;
             let machine = client.machine();
             mesh.global.apply(SERVICE).await?;
@@ -58,14 +60,27 @@ fn tcp_http_http2_and_grpc_reach_another_zone() {
             ] {
                 chapter(&format!("{expected} on port {port}"));
                 let echo = eventually("an answer", LIMIT, || async {
-                    let post = Request::post("/a?b=c").header("x-test", "1").body(Bytes::from_static(b"hello"))?;
+                    let post = Request::post("/a?b=c")
+                        .header("x-test", "1")
+                        .body(Bytes::from_static(b"hello"))?;
                     let response = request(machine, (vip, port).into(), &name, version, post).await?;
                     ensure!(response.status() == 200, "{}", response.status());
                     Ok(serde_json::from_slice::<Echo>(response.body())?)
                 })
                 .await?;
-                let Echo { zone, version, path, body, headers, .. } = &echo;
-                ensure!((zone.as_str(), version.as_str(), path.as_str(), body.as_str()) == ("west", expected, "/a?b=c", "hello"), "{echo:?}");
+                let Echo {
+                    zone,
+                    version,
+                    path,
+                    body,
+                    headers,
+                    ..
+                } = &echo;
+                ensure!(
+                    (zone.as_str(), version.as_str(), path.as_str(), body.as_str())
+                        == ("west", expected, "/a?b=c", "hello"),
+                    "{echo:?}"
+                );
                 ensure!(headers.get("x-test").map(String::as_str) == Some("1"), "{echo:?}");
             }
 
@@ -77,7 +92,10 @@ fn tcp_http_http2_and_grpc_reach_another_zone() {
                     .body(Bytes::from_static(b"\0\0\0\0\x02hi"))?;
                 let response = request(machine, (vip, 8083).into(), &name, HttpVersion::Http2, call).await?;
                 let status = response.headers().get("grpc-status").cloned();
-                ensure!(status.as_ref().is_some_and(|status| status == "0"), "grpc-status {status:?}");
+                ensure!(
+                    status.as_ref().is_some_and(|status| status == "0"),
+                    "grpc-status {status:?}"
+                );
                 let message = response.body().get(5..).context("a message")?;
                 Ok(serde_json::from_slice::<Echo>(message)?)
             })
@@ -95,6 +113,9 @@ async fn redis(machine: &meshspan_demo::Machine, to: std::net::SocketAddr) -> Re
     ensure!(redis.zone().await? == "west");
     let large = "x".repeat(1 << 18);
     redis.command(&["SET", "large", &large]).await?.text()?;
-    ensure!(redis.command(&["GET", "large"]).await?.text()?.as_deref() == Some(large.as_str()), "the value came back changed");
+    ensure!(
+        redis.command(&["GET", "large"]).await?.text()?.as_deref() == Some(large.as_str()),
+        "the value came back changed"
+    );
     Ok(())
 }

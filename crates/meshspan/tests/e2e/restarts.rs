@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use meshspan_demo::{Deployment, WorkloadSpec};
 use meshspan_lab::{eventually, isolated};
 
-use crate::clients::{LIMIT, hostname, look_up, matched, multi_zone_service, redis_traffic, settles};
+use crate::clients::{LIMIT, healthy, hostname, look_up, matched, multi_zone_service, redis_traffic, settles};
 use crate::stage::{chapter, on_stage};
 
 const SERVICES: [&str; 3] = ["redis", "cache", "queue"];
@@ -18,7 +18,9 @@ async fn promises(mesh: &Deployment) -> Result<BTreeMap<(String, String), String
         for name in SERVICES {
             let vip = eventually("a VIP", LIMIT, || zone.vip("default", name)).await?;
             let service = zone.multi_zone_service("default", name).await?;
-            let found = service.pointer("/status/addresses/0/hostname").and_then(|found| found.as_str());
+            let found = service
+                .pointer("/status/addresses/0/hostname")
+                .and_then(|found| found.as_str());
             ensure!(found == Some(&hostname(name)), "{service}");
             promises.insert((zone.name.clone(), name.to_owned()), vip);
         }
@@ -65,8 +67,8 @@ fn killed_control_planes_keep_addresses_names_and_trust() {
 
             chapter("a new instance, with a certificate made after the restarts, is trusted by the old client");
             let _second = mesh.workload(WorkloadSpec::redis("west", "redis-2")).await?;
+            healthy(mesh, "west", "redis", 2).await?;
             west.proxy.kill().await?;
-            west.application()?.kill().await?;
             settles(&traffic, "west").await?;
 
             chapter("a new client trusts the instance, and finds the old address");

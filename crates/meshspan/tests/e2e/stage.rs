@@ -27,7 +27,8 @@ pub async fn on_stage_with(
         let mut mesh = Deployment::start_with(network.clone(), program(), zones, options).await?;
         story(&mut mesh).await
     };
-    told.await.with_context(|| format!("logs:\n{}", log_ends(network.directory(), SHOWN_LINES)))
+    told.await
+        .with_context(|| format!("logs:\n{}", log_ends(network.directory(), SHOWN_LINES)))
 }
 
 /// Says in the output of a failed test how far the story went.

@@ -27,7 +27,12 @@ spec:
 /// A Redis on a named port.
 fn named(spec: WorkloadSpec, number: u16) -> WorkloadSpec {
     let application = Some(ApplicationKind::Redis);
-    spec.ports(vec![WorkloadPort { name: "redis".into(), number, protocol: "tcp".into(), application }])
+    spec.ports(vec![WorkloadPort {
+        name: "redis".into(),
+        number,
+        protocol: "tcp".into(),
+        application,
+    }])
 }
 
 #[test]
@@ -47,7 +52,9 @@ fn zones_share_equally_and_selectors_and_ports_can_change() {
             let machine = client.machine().clone();
 
             chapter("half of the requests go to each of the other zones, one instance or three");
-            mesh.global.apply(&selecting("{kuma.io/display-name: redis}", 6379)).await?;
+            mesh.global
+                .apply(&selecting("{kuma.io/display-name: redis}", 6379))
+                .await?;
             matched(mesh, "east", "redis", 2).await?;
             let redis = look_up(&client, &hostname("redis"), 6379).await?;
             eventually("both zones to answer", LIMIT, || async {
@@ -57,10 +64,17 @@ fn zones_share_equally_and_selectors_and_ports_can_change() {
             })
             .await?;
             let zones = redis_zones(&machine, redis, REQUESTS).await?;
-            ensure!(zones.values().all(|count| (REQUESTS * 2 / 5..=REQUESTS * 3 / 5).contains(count)), "{zones:?}");
+            ensure!(
+                zones
+                    .values()
+                    .all(|count| (REQUESTS * 2 / 5..=REQUESTS * 3 / 5).contains(count)),
+                "{zones:?}"
+            );
 
             chapter("the selector is edited: the south alone");
-            mesh.global.apply(&selecting("{kuma.io/display-name: redis, region: ice}", 6379)).await?;
+            mesh.global
+                .apply(&selecting("{kuma.io/display-name: redis, region: ice}", 6379))
+                .await?;
             only(&machine, redis, "south").await?;
             matched(mesh, "east", "redis", 1).await?;
             mesh.global.apply(&selecting("{region: ocean}", 6379)).await?;

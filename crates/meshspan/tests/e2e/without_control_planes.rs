@@ -10,9 +10,14 @@ use crate::stage::{chapter, on_stage};
 /// From now on everything is answered by `zone`, without a single failure.
 async fn unharmed(traffic: &[&Traffic], zone: &str) -> Result<()> {
     for traffic in traffic {
-        traffic.wait("more requests", LIMIT, |seen| seen.total() >= MANY).await?;
+        traffic
+            .wait("more requests", LIMIT, |seen| seen.total() >= MANY)
+            .await?;
         let seen = traffic.seen();
-        ensure!(seen.failed == 0 && seen.answers.keys().all(|answered| answered == zone), "{seen:?}");
+        ensure!(
+            seen.failed == 0 && seen.answers.keys().all(|answered| answered == zone),
+            "{seen:?}"
+        );
     }
     Ok(())
 }
@@ -21,13 +26,21 @@ async fn unharmed(traffic: &[&Traffic], zone: &str) -> Result<()> {
 fn the_death_of_ingress_zone_and_global_harms_no_local_traffic() {
     isolated(|| {
         on_stage(&["east", "west"], async |mesh| {
-            let specs = ["east", "west"].map(|zone| [WorkloadSpec::redis(zone, "redis"), WorkloadSpec::echo(zone, "echo", "http")]);
+            let specs = ["east", "west"].map(|zone| {
+                [
+                    WorkloadSpec::redis(zone, "redis"),
+                    WorkloadSpec::echo(zone, "echo", "http"),
+                ]
+            });
             let mut workloads = mesh.workloads(specs.into_iter().flatten().collect()).await?;
             let client = mesh.workload(WorkloadSpec::client("east", "client")).await?;
             mesh.global.apply(&multi_zone_service("redis", 6379, "tcp")).await?;
             mesh.global.apply(&multi_zone_service("echo", 8080, "http")).await?;
             matched(mesh, "east", "redis", 2).await?;
-            let (redis, echo) = (redis_traffic(&client, "redis").await?, http_traffic(&client, "echo").await?);
+            let (redis, echo) = (
+                redis_traffic(&client, "redis").await?,
+                http_traffic(&client, "echo").await?,
+            );
             let both = [&redis, &echo];
             settles(&redis, "east").await?;
             settles(&echo, "east").await?;

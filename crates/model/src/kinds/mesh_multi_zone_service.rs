@@ -58,6 +58,26 @@ pub struct MeshMultiZoneServiceStatus {
     /// Whatever keeps a service from being reached, with the remedy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// On the global, beyond the reference: each zone's view; the fields above are then their union.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<ZoneView>,
+}
+
+/// What one zone makes of the service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ZoneView {
+    /// The zone.
+    pub zone: String,
+    /// Hostnames there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Address>,
+    /// Virtual IPs there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vips: Vec<Vip>,
+    /// What keeps a service from being reached from there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
 }
 
 /// A service that matches.

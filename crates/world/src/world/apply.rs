@@ -298,6 +298,17 @@ impl World {
         }
     }
 
+    /// What this zone told comes back through the store, so that it is told again only when it changes.
+    pub(super) fn apply_told(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
+        let new = self.typed(key, after).map(|(_, insight)| insight);
+        let mesh = self.mesh(&key.mesh);
+        match new {
+            Some(insight) => mesh.told.insert(key.name.clone(), insight),
+            None => mesh.told.remove(&key.name),
+        };
+        mesh.dirty.multi_zone.insert(key.name.clone());
+    }
+
     pub(super) fn apply_permission(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
         let new = self.typed(key, after);
         let mesh = self.mesh(&key.mesh);

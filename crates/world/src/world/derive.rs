@@ -168,6 +168,11 @@ fn derive_multi_zone(
         return dns;
     };
     let status = multi_zone::status(mesh, entry, ingresses, vips.range());
+    if settings.federated
+        && let Some(insight) = multi_zone::insight(mesh, entry, &status, &settings.zone)
+    {
+        changes.writes.push(Write::Put(insight));
+    }
     if status != entry.status {
         let key = ResourceKey::new(Kind::MeshMultiZoneService, mesh_name, name);
         changes

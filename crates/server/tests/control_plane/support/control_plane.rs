@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use meshspan_model::duration::GoDuration;
 use meshspan_model::kinds::Spec;
+use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, DiscoverySubscription};
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_server::Addresses;
 use meshspan_server::settings::{Mode, ProxyAuth, Settings};
@@ -35,7 +35,6 @@ pub struct ControlPlane {
     pub folder: Arc<TempDir>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    markers: AtomicUsize,
 }
 
 /// Settings of a zone on its own that takes free ports, asks proxies for no token and keeps its files in `folder`.
@@ -90,7 +89,6 @@ impl ControlPlane {
             folder,
             stop,
             tasks,
-            markers: AtomicUsize::new(0),
         }
     }
 
@@ -158,8 +156,8 @@ impl ControlPlane {
         let resource = meshspan_model::document::read(document).unwrap().resource;
         let info = resource.kind.info();
         let path = match resource.mesh.as_str() {
-            "" => format!("/{}/{}", info.plural, resource.name),
-            mesh => format!("/meshes/{mesh}/{}/{}", info.plural, resource.name),
+            "" => format!("/{}/{}", info.path, resource.name),
+            mesh => format!("/meshes/{mesh}/{}/{}", info.path, resource.name),
         };
         let (status, body) = self.rest(Method::PUT, &path, Some(document)).await;
         assert!(status.is_success(), "{path}: {status} {body}");
@@ -223,10 +221,23 @@ impl ControlPlane {
         .await
     }
 
+    /// Waits until the newest connection in a proxy's insight fulfils a condition.
+    pub async fn until_insight(
+        &self,
+        mesh: &str,
+        name: &str,
+        holds: impl Fn(&DiscoverySubscription) -> bool,
+    ) -> DataplaneInsight {
+        self.until_spec("the insight", mesh, name, |insight: &DataplaneInsight| {
+            insight.subscriptions.last().is_some_and(&holds)
+        })
+        .await
+    }
+
     /// Creates a service that nothing matches and waits until each of these proxies of `mesh` has it. Streams keep
     /// their order, so that whatever was to be sent before has been sent then.
     pub async fn marker(&self, mesh: &str, proxies: &mut [&mut Proxy]) {
-        let name = format!("marker-{}", self.markers.fetch_add(1, Ordering::Relaxed));
+        let name = format!("marker-{}", uuid::Uuid::new_v4().simple());
         self.put(documents::multi_zone_service(mesh, &name, "none", 80)).await;
         let cluster = documents::multi_zone_cluster(mesh, &name, 80);
         for proxy in proxies {

@@ -171,13 +171,16 @@ impl Proxy {
             && ty == CDS
             && response.resources.iter().any(|resource| resource.name == *cluster)
         {
-            return self.client.nack(&response, message).await;
+            // Why a stream has ended is said by the next response.
+            let _ = self.client.nack(&response, message).await;
+            return Ok(());
         }
         self.mirror.apply(&response);
         if ty == CDS {
-            self.watch_endpoints(&response).await?;
+            let _ = self.watch_endpoints(&response).await;
         }
-        self.client.ack(&response).await
+        let _ = self.client.ack(&response).await;
+        Ok(())
     }
 
     /// Follows the endpoints of the clusters that have them discovered.

@@ -1,0 +1,157 @@
+//! The `spec` of a policy as written: its parts, with each conf left as JSON.
+
+use meshspan_model::Violations;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::target_ref::TargetRef;
+
+/// `spec`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Document {
+    /// The proxies; absent means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_ref: Option<TargetRef>,
+    /// Outgoing traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<ToItem>>,
+    /// Incoming traffic, old form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Vec<FromItem>>,
+    /// Incoming traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Vec<RuleItem>>,
+    /// The proxy as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+}
+
+/// An item of `to`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ToItem {
+    /// The destinations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_ref: Option<TargetRef>,
+    /// The conf; routes have `rules` instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+    /// Routing rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Vec<Value>>,
+    /// Hostnames of builtin gateways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostnames: Option<Vec<String>>,
+}
+
+/// An item of `from`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FromItem {
+    /// The clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_ref: Option<TargetRef>,
+    /// The conf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+}
+
+/// An item of `rules`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RuleItem {
+    /// The clients, any of these; absent or empty means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Vec<RuleMatch>>,
+    /// The conf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+}
+
+/// A selection of clients; all that is set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RuleMatch {
+    /// The client's identity.
+    #[serde(rename = "spiffeID", skip_serializing_if = "Option::is_none")]
+    pub spiffe_id: Option<SpiffeIdMatch>,
+    /// The server name that the client asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<SniMatch>,
+}
+
+/// `spiffeID`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SpiffeIdMatch {
+    /// How `value` is compared.
+    #[serde(rename = "type")]
+    pub how: SpiffeIdMatchType,
+    /// An identity or the start of one.
+    pub value: String,
+}
+
+/// How identities are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SpiffeIdMatchType {
+    /// As a whole.
+    Exact,
+    /// From the start.
+    Prefix,
+}
+
+/// `sni`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SniMatch {
+    /// How `value` is compared.
+    #[serde(rename = "type")]
+    pub how: SniMatchType,
+    /// A server name.
+    pub value: String,
+}
+
+/// How server names are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SniMatchType {
+    /// As a whole.
+    Exact,
+}
+
+impl Document {
+    /// Reads a `spec`; unknown fields are left out.
+    ///
+    /// # Errors
+    /// The path of the first field whose type does not fit.
+    pub fn parse(spec: &Value) -> Result<Self, Violations> {
+        if !spec.is_object() {
+            return Err(Violations::one("spec", "must be an object"));
+        }
+        serde_path_to_error::deserialize(spec).map_err(|error| {
+            let path = match error.path().to_string().as_str() {
+                "." => "spec".to_owned(),
+                path => format!("spec.{path}"),
+            };
+            Violations::one(path, error.into_inner().to_string())
+        })
+    }
+
+    /// The top-level reference, with its default.
+    pub fn top(&self) -> TargetRef {
+        self.target_ref.clone().unwrap_or_else(TargetRef::mesh)
+    }
+
+    /// Items of `to`.
+    pub fn to(&self) -> &[ToItem] {
+        self.to.as_deref().unwrap_or_default()
+    }
+
+    /// Items of `from`.
+    pub fn from(&self) -> &[FromItem] {
+        self.from.as_deref().unwrap_or_default()
+    }
+
+    /// Items of `rules`.
+    pub fn rules(&self) -> &[RuleItem] {
+        self.rules.as_deref().unwrap_or_default()
+    }
+}
