@@ -6,7 +6,7 @@ use crate::control_plane::ControlPlane;
 use crate::dns::{DnsServer, DnsSettings, Table};
 use crate::envoy::{self, AdminAddress, EnvoyCommand, EnvoyProcess};
 use crate::health::Prober;
-use crate::phase::Phase;
+use crate::phase::{self, Phase};
 use crate::proxy::Proxy;
 use crate::readiness::{self, Readiness};
 use crate::socket::SocketMark;
@@ -129,7 +129,19 @@ pub(crate) async fn start(
 
     let (plans, plans_seen) = watch::channel(None);
     let (reports, reports_seen) = watch::channel(None);
-    background.spawn(Prober::new(mark, proxy.inbound_ports, reports).run(plans_seen, phase.clone()));
+    let prober = Prober::new(mark, proxy.inbound_ports, reports).run(plans_seen, phase.clone());
+    let starting = bootstrap.admin.clone();
+    let mut leaving = phase.clone();
+    background.spawn(async move {
+        // Nobody must be sent here before Envoy listens, however well the application is.
+        if let Some(admin) = starting {
+            tokio::select! {
+                () = admin.until_live() => {}
+                () = phase::until(&mut leaving, Phase::is_leaving) => {}
+            }
+        }
+        prober.await;
+    });
     let hello = Hello {
         mesh: proxy.mesh,
         name: proxy.name,

@@ -21,8 +21,8 @@ pub struct Args {
     /// Fake proxies in each zone, each with a service of its own
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=200))]
     pub proxies: u8,
-    /// Seconds to wait before the processes count as idle; counters are written up to 10 seconds late
-    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
+    /// Seconds to wait before the processes count as idle; counters of the last changes pass three stages of up to 10 seconds each
+    #[arg(long, default_value_t = 35, value_name = "SECONDS")]
     pub settle: u64,
     /// Seconds during which idle processes are looked at
     #[arg(long, default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -40,7 +40,9 @@ impl Args {
     pub fn program(&self) -> Result<PathBuf> {
         let path = match &self.program {
             Some(path) => path.clone(),
-            None => std::env::current_exe().context("finding the running program")?.with_file_name("meshspan"),
+            None => std::env::current_exe()
+                .context("finding the running program")?
+                .with_file_name("meshspan"),
         };
         ensure!(
             path.is_file(),

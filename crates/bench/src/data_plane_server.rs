@@ -19,8 +19,13 @@ use tonic::transport::{Channel, Endpoint};
 /// The control plane has no CA file, is not reachable, or its certificate does not fit.
 pub async fn connect(control_plane: &ControlPlane) -> Result<Channel> {
     let url = control_plane.dp_url();
-    let authority = url.strip_prefix("https://").context("the data plane server speaks TLS")?.to_owned();
-    let address: SocketAddr = authority.parse().with_context(|| format!("{authority} is no address"))?;
+    let authority = url
+        .strip_prefix("https://")
+        .context("the data plane server speaks TLS")?
+        .to_owned();
+    let address: SocketAddr = authority
+        .parse()
+        .with_context(|| format!("{authority} is no address"))?;
     let connector = TlsConnector::from(Arc::new(trust(control_plane)?));
     let connect = tower::service_fn(move |_| {
         let connector = connector.clone();
@@ -32,15 +37,21 @@ pub async fn connect(control_plane: &ControlPlane) -> Result<Channel> {
         }
     });
     // TLS is the connector's: to tonic this is a plain connection.
-    let endpoint = Endpoint::from_shared(format!("http://{authority}")).context("the address of the data plane server")?;
-    endpoint.connect_with_connector(connect).await.with_context(|| format!("connecting to {url}"))
+    let endpoint =
+        Endpoint::from_shared(format!("http://{authority}")).context("the address of the data plane server")?;
+    endpoint
+        .connect_with_connector(connect)
+        .await
+        .with_context(|| format!("connecting to {url}"))
 }
 
 fn trust(control_plane: &ControlPlane) -> Result<ClientConfig> {
     let path = control_plane.ca_file();
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(&path).with_context(|| format!("reading {}", path.display()))? {
-        roots.add(certificate.with_context(|| format!("reading {}", path.display()))?).context("using the CA")?;
+        roots
+            .add(certificate.with_context(|| format!("reading {}", path.display()))?)
+            .context("using the CA")?;
     }
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?

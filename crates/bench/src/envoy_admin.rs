@@ -40,13 +40,19 @@ impl EnvoyWatch {
         let (notes, stop) = (Arc::new(Notes::new()), Arc::new(AtomicBool::new(false)));
         let thread = {
             let (notes, stop, cluster) = (notes.clone(), stop.clone(), cluster.to_owned());
-            std::thread::Builder::new().name("envoy-admin".to_owned()).spawn(move || {
-                if let Err(error) = ask(admin_port, &cluster, &notes, &stop) {
-                    eprintln!("asking Envoy's admin interface: {error:#}");
-                }
-            })
+            std::thread::Builder::new()
+                .name("envoy-admin".to_owned())
+                .spawn(move || {
+                    if let Err(error) = ask(admin_port, &cluster, &notes, &stop) {
+                        eprintln!("asking Envoy's admin interface: {error:#}");
+                    }
+                })
         };
-        Ok(Self { notes, stop, thread: Some(thread.context("starting a thread")?) })
+        Ok(Self {
+            notes,
+            stop,
+            thread: Some(thread.context("starting a thread")?),
+        })
     }
 
     /// Somebody who waits for what Envoy uses.
@@ -66,10 +72,15 @@ impl Drop for EnvoyWatch {
 }
 
 fn ask(admin_port: u16, cluster: &str, notes: &Notes, stop: &AtomicBool) -> Result<()> {
-    let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
+    let runtime: Runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting a runtime")?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, admin_port));
     let mut connection = runtime.block_on(async {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("connecting to {address}"))?;
         HttpConnection::over(stream, "envoy-admin", HttpVersion::Http1).await
     })?;
     while !stop.load(Ordering::Relaxed) {
@@ -85,9 +96,15 @@ fn ask(admin_port: u16, cluster: &str, notes: &Notes, stop: &AtomicBool) -> Resu
 
 /// True if any endpoint of the cluster takes requests (`envoy.admin.v3.Clusters`).
 fn is_ready(clusters: &Value, cluster: &str) -> bool {
-    let statuses = clusters.get("cluster_statuses").and_then(Value::as_array).into_iter().flatten();
+    let statuses = clusters
+        .get("cluster_statuses")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let ours = statuses.filter(|status| status.get("name").and_then(Value::as_str) == Some(cluster));
-    let mut hosts = ours.filter_map(|status| status.get("host_statuses")?.as_array()).flatten();
+    let mut hosts = ours
+        .filter_map(|status| status.get("host_statuses")?.as_array())
+        .flatten();
     hosts.any(|host| host.pointer("/health_status/eds_health_status").and_then(Value::as_str) == Some("HEALTHY"))
 }
 
@@ -100,7 +117,8 @@ mod tests {
     #[test]
     fn only_endpoints_of_the_cluster_count() {
         let cluster = |name: &str, state: &str| json!({ "name": name, "host_statuses": [{ "health_status": { "eds_health_status": state } }] });
-        let clusters = json!({ "cluster_statuses": [cluster("a", "HEALTHY"), cluster("b", "UNHEALTHY"), { "name": "empty" }] });
+        let clusters =
+            json!({ "cluster_statuses": [cluster("a", "HEALTHY"), cluster("b", "UNHEALTHY"), { "name": "empty" }] });
         assert!(is_ready(&clusters, "a"));
         assert!(!is_ready(&clusters, "b"));
         assert!(!is_ready(&clusters, "empty"));

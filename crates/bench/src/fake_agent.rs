@@ -37,16 +37,37 @@ impl FakeAgent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             wants_dns: false,
         };
-        messages.send(AgentMessage { message: Some(Message::Hello(hello)) }).await.context("the stream is not open yet")?;
+        messages
+            .send(AgentMessage {
+                message: Some(Message::Hello(hello)),
+            })
+            .await
+            .context("the stream is not open yet")?;
         let mut request = Request::new(ReceiverStream::new(outgoing));
-        request.metadata_mut().insert("authorization", who.token.parse().context("the token has characters that cannot be sent")?);
-        let mut incoming = AgentServiceClient::new(channel).stream_agent(request).await?.into_inner();
-        let Some(_plan) = incoming.message().await.with_context(|| format!("connecting the agent of {}", who.name))? else {
+        request.metadata_mut().insert(
+            "authorization",
+            who.token
+                .parse()
+                .context("the token has characters that cannot be sent")?,
+        );
+        let mut incoming = AgentServiceClient::new(channel)
+            .stream_agent(request)
+            .await?
+            .into_inner();
+        let Some(_plan) = incoming
+            .message()
+            .await
+            .with_context(|| format!("connecting the agent of {}", who.name))?
+        else {
             bail!("the control plane ended the agent stream of {}", who.name);
         };
         // It has to be read for its end to be seen, but says nothing that matters here.
         let task = tokio::spawn(async move { while let Ok(Some(_)) = incoming.message().await {} });
-        Ok(Self { messages, inbound_port, task })
+        Ok(Self {
+            messages,
+            inbound_port,
+            task,
+        })
     }
 
     /// Reports the health of the inbound.
@@ -54,9 +75,17 @@ impl FakeAgent {
     /// # Errors
     /// The stream has ended.
     pub async fn report(&self, ready: bool) -> Result<()> {
-        let inbound = InboundHealth { inbound_port: self.inbound_port.into(), ready, detail: String::new() };
-        let report = HealthReport { inbounds: vec![inbound] };
-        let message = AgentMessage { message: Some(Message::Health(report)) };
+        let inbound = InboundHealth {
+            inbound_port: self.inbound_port.into(),
+            ready,
+            detail: String::new(),
+        };
+        let report = HealthReport {
+            inbounds: vec![inbound],
+        };
+        let message = AgentMessage {
+            message: Some(Message::Health(report)),
+        };
         self.messages.send(message).await.context("the agent stream has ended")
     }
 }

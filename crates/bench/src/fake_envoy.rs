@@ -71,7 +71,11 @@ impl FakeEnvoy {
     pub async fn start(channel: Channel, who: &Identity, dataplane: &Value, cluster: &str) -> Result<Self> {
         let mut stream = AdsClient::new(channel, node(who, dataplane), Some(&who.token))?;
         stream.subscribe(ResourceType::Cluster, &[]).await?;
-        let Some(clusters) = stream.next().await.with_context(|| format!("connecting {}", who.name))? else {
+        let Some(clusters) = stream
+            .next()
+            .await
+            .with_context(|| format!("connecting {}", who.name))?
+        else {
             bail!("the control plane ended the stream of {}", who.name);
         };
         stream.ack(&clusters).await?;
@@ -115,7 +119,9 @@ async fn follow(mut stream: AdsClient, notes: &Notes, counters: &Counters) -> Re
         if response.type_url == ResourceType::Endpoint.type_url() {
             // Before whoever waits goes on and reads them.
             counters.responses.fetch_add(1, Ordering::Relaxed);
-            counters.bytes.fetch_add(u64::try_from(response.encoded_len())?, Ordering::Relaxed);
+            counters
+                .bytes
+                .fetch_add(u64::try_from(response.encoded_len())?, Ordering::Relaxed);
             note(&response, notes)?;
         }
         stream.ack(&response).await?;
@@ -124,8 +130,13 @@ async fn follow(mut stream: AdsClient, notes: &Notes, counters: &Counters) -> Re
 }
 
 fn note(response: &DeltaDiscoveryResponse, notes: &Notes) -> Result<()> {
-    for any in response.resources.iter().filter_map(|resource| resource.resource.as_ref()) {
-        let assignment = ClusterLoadAssignment::decode(any.value.clone()).context("endpoints that cannot be decoded")?;
+    for any in response
+        .resources
+        .iter()
+        .filter_map(|resource| resource.resource.as_ref())
+    {
+        let assignment =
+            ClusterLoadAssignment::decode(any.value.clone()).context("endpoints that cannot be decoded")?;
         notes.note(is_ready(&assignment));
     }
     Ok(())
@@ -134,17 +145,29 @@ fn note(response: &DeltaDiscoveryResponse, notes: &Notes) -> Result<()> {
 /// True if any endpoint takes requests.
 fn is_ready(assignment: &ClusterLoadAssignment) -> bool {
     let endpoints = assignment.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
-    endpoints.into_iter().any(|endpoint| endpoint.health_status() == HealthStatus::Healthy)
+    endpoints
+        .into_iter()
+        .any(|endpoint| endpoint.health_status() == HealthStatus::Healthy)
 }
 
 /// The node as the bootstrap of a proxy with `--dataplane-file` has it (`spec/dataplane.md` §1).
 fn node(who: &Identity, dataplane: &Value) -> Node {
-    let text = |text: &str| ProtoValue { kind: Some(Kind::StringValue(text.to_owned())) };
-    let fields = [("dataplane.resource", text(&dataplane.to_string())), ("dataplane.proxyType", text("dataplane"))];
+    let text = |text: &str| ProtoValue {
+        kind: Some(Kind::StringValue(text.to_owned())),
+    };
+    let fields = [
+        ("dataplane.resource", text(&dataplane.to_string())),
+        ("dataplane.proxyType", text("dataplane")),
+    ];
     Node {
         id: format!("{}.{}", who.mesh, who.name),
         cluster: who.name.clone(),
-        metadata: Some(Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }),
+        metadata: Some(Struct {
+            fields: fields
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        }),
         ..Node::default()
     }
 }
@@ -156,9 +179,18 @@ mod tests {
     use super::*;
 
     fn assignment(states: &[HealthStatus]) -> ClusterLoadAssignment {
-        let endpoint = |state: &HealthStatus| LbEndpoint { health_status: (*state).into(), ..LbEndpoint::default() };
-        let locality = LocalityLbEndpoints { lb_endpoints: states.iter().map(endpoint).collect(), ..LocalityLbEndpoints::default() };
-        ClusterLoadAssignment { endpoints: vec![locality], ..ClusterLoadAssignment::default() }
+        let endpoint = |state: &HealthStatus| LbEndpoint {
+            health_status: (*state).into(),
+            ..LbEndpoint::default()
+        };
+        let locality = LocalityLbEndpoints {
+            lb_endpoints: states.iter().map(endpoint).collect(),
+            ..LocalityLbEndpoints::default()
+        };
+        ClusterLoadAssignment {
+            endpoints: vec![locality],
+            ..ClusterLoadAssignment::default()
+        }
     }
 
     #[test]

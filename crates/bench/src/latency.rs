@@ -25,9 +25,17 @@ impl Latency {
         durations.sort_unstable();
         let rank = |percent: usize| {
             let rank = (durations.len() * percent).div_ceil(100).max(1);
-            durations.get(rank - 1).map_or(0.0, |duration| duration.as_secs_f64() * 1000.0)
+            durations
+                .get(rank - 1)
+                .map_or(0.0, |duration| duration.as_secs_f64() * 1000.0)
         };
-        Self { count: durations.len(), p50: rank(50), p90: rank(90), p99: rank(99), max: rank(100) }
+        Self {
+            count: durations.len(),
+            p50: rank(50),
+            p90: rank(90),
+            p99: rank(99),
+            max: rank(100),
+        }
     }
 }
 
@@ -38,9 +46,27 @@ mod tests {
     #[test]
     fn percentiles_are_nearest_ranks() {
         let latency = Latency::of((1..=200).rev().map(Duration::from_millis).collect());
-        assert_eq!(latency, Latency { count: 200, p50: 100.0, p90: 180.0, p99: 198.0, max: 200.0 });
+        assert_eq!(
+            latency,
+            Latency {
+                count: 200,
+                p50: 100.0,
+                p90: 180.0,
+                p99: 198.0,
+                max: 200.0
+            }
+        );
         let latency = Latency::of(vec![Duration::from_millis(3)]);
-        assert_eq!(latency, Latency { count: 1, p50: 3.0, p90: 3.0, p99: 3.0, max: 3.0 });
+        assert_eq!(
+            latency,
+            Latency {
+                count: 1,
+                p50: 3.0,
+                p90: 3.0,
+                p99: 3.0,
+                max: 3.0
+            }
+        );
         assert_eq!(Latency::of(Vec::new()), Latency::default());
     }
 }

@@ -24,7 +24,7 @@ mod table;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use meshspan_demo::{Network, Program, log_ends};
 use meshspan_lab::eventually;
@@ -41,7 +41,9 @@ const END: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let outcome = tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| runtime.block_on(run(&args)));
+    let outcome = tokio::runtime::Runtime::new()
+        .context("starting the runtime")
+        .and_then(|runtime| runtime.block_on(run(&args)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,14 +56,13 @@ fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<()> {
     let network = Network::loopback()?;
     let mut terminate = signal(SignalKind::terminate()).context("listening to SIGTERM")?;
-    let mut outcome = tokio::select! {
-        report = bench(args, &network) => report,
-        _ = tokio::signal::ctrl_c() => bail_out("interrupted"),
-        _ = terminate.recv() => bail_out("terminated"),
+    let outcome = tokio::select! {
+        report = bench(args, &network) => {
+            report.map_err(|error| anyhow!("{error:#}\nends of the logs:\n{}", log_ends(network.directory(), SHOWN_LINES)))
+        }
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow!("terminated")),
     };
-    if outcome.is_err() {
-        outcome = outcome.with_context(|| format!("ends of the logs:\n{}", log_ends(network.directory(), SHOWN_LINES)));
-    }
     // They were killed with their handles. Their files can be removed once they cannot make new ones.
     eventually("the end of all processes", END, || async {
         match process::children(std::process::id())?.len() {
@@ -80,30 +81,40 @@ async fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn bail_out(reason: &str) -> Result<Report> {
-    bail!("{reason}")
-}
-
 /// Everything that is measured, in the order of the report.
 async fn bench(args: &Args, network: &Network) -> Result<Report> {
     let program = args.program()?;
-    eprintln!("starting {} as global, east and west, with {} fake proxies in each zone", program.display(), args.proxies);
-    let mut stage = Stage::start(network.clone(), Program::new(&program), args.proxies).await?;
+    eprintln!(
+        "starting {} as global, east and west, with {} fake proxies in each zone",
+        program.display(),
+        args.proxies
+    );
+    let stage = Stage::start(network.clone(), Program::new(&program), args.proxies).await?;
     let pause = Duration::from_millis(args.pause);
 
     eprintln!("{} changes, seen by ADS streams", args.changes);
     let mut observers = stage.ads_observers()?;
-    let by_ads = series::measure("ADS streams", &mut stage, &mut observers, args.changes, pause).await?;
+    let by_ads = series::measure("ADS streams", &stage, &mut observers, args.changes, pause).await?;
 
     eprintln!("{} changes, seen by the client's Envoy", args.changes);
     let watch = stage.watch_envoy()?;
     observers.push(watch.observer());
-    let by_envoy = series::measure("real Envoy", &mut stage, &mut observers, args.changes, pause).await?;
+    let by_envoy = series::measure("real Envoy", &stage, &mut observers, args.changes, pause).await?;
     drop(watch);
 
-    eprintln!("settling for {} s, then looking at idle processes for {} s", args.settle, args.idle);
+    eprintln!(
+        "settling for {} s, then looking at idle processes for {} s",
+        args.settle, args.idle
+    );
     tokio::time::sleep(Duration::from_secs(args.settle)).await;
     let idle = idle::measure(stage.processes(), Duration::from_secs(args.idle)).await?;
     let insight = stage.client_insight().await?;
-    Ok(Report::new(&program, args, process::load_average()?, vec![by_ads, by_envoy], idle, insight))
+    Ok(Report::new(
+        &program,
+        args,
+        process::load_average()?,
+        vec![by_ads, by_envoy],
+        idle,
+        insight,
+    ))
 }

@@ -39,7 +39,10 @@ impl Notes {
 
     /// Somebody who waits for what is noted.
     pub fn observer(&self, point: &'static str) -> Observer {
-        Observer { point, seen: self.0.subscribe() }
+        Observer {
+            point,
+            seen: self.0.subscribe(),
+        }
     }
 }
 
@@ -59,7 +62,9 @@ impl Observer {
     pub async fn since(&mut self, ready: bool) -> Result<Instant> {
         let point = self.point;
         let wanted = self.seen.wait_for(|seen| seen.is_some_and(|seen| seen.ready == ready));
-        let seen = timeout(LIMIT, wanted).await.with_context(|| format!("{point}: ready={ready} is not seen"))?;
+        let seen = timeout(LIMIT, wanted)
+            .await
+            .with_context(|| format!("{point}: ready={ready} is not seen"))?;
         let seen = *seen.with_context(|| format!("{point}: nobody looks any more"))?;
         seen.map(|seen| seen.since).context("waited for an observation")
     }
@@ -88,6 +93,13 @@ mod tests {
         let notes = Notes::new();
         let mut observer = notes.observer("here");
         drop(notes);
-        assert!(observer.since(true).await.unwrap_err().to_string().contains("nobody looks"));
+        assert!(
+            observer
+                .since(true)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("nobody looks")
+        );
     }
 }

@@ -66,7 +66,9 @@ impl Watched {
     /// It does not exist any more.
     pub fn usage(&self) -> Result<Usage> {
         let stat = self.read("stat")?;
-        let ticks = stat_field(&stat, 14).zip(stat_field(&stat, 15)).context("/proc/<pid>/stat has no CPU times")?;
+        let ticks = stat_field(&stat, 14)
+            .zip(stat_field(&stat, 15))
+            .context("/proc/<pid>/stat has no CPU times")?;
         let mut sleeps = 0;
         for thread in fs::read_dir(self.path("task")).with_context(|| self.gone())?.flatten() {
             // A thread may end at any moment.
@@ -74,8 +76,14 @@ impl Watched {
             sleeps += value(&status, "voluntary_ctxt_switches").unwrap_or(0);
         }
         let io = self.read("io")?;
-        let written = value(&io, "write_bytes").unwrap_or(0).saturating_sub(value(&io, "cancelled_write_bytes").unwrap_or(0));
-        Ok(Usage { cpu: Duration::from_millis((ticks.0 + ticks.1) * (1000 / TICKS)), sleeps, written })
+        let written = value(&io, "write_bytes")
+            .unwrap_or(0)
+            .saturating_sub(value(&io, "cancelled_write_bytes").unwrap_or(0));
+        Ok(Usage {
+            cpu: Duration::from_millis((ticks.0 + ticks.1) * (1000 / TICKS)),
+            sleeps,
+            written,
+        })
     }
 
     /// What it holds.
@@ -124,7 +132,9 @@ impl Usage {
 /// There is no `/proc`.
 pub fn children(of: u32) -> Result<Vec<u32>> {
     let entries = fs::read_dir("/proc").context("reading /proc")?;
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_child = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat_field(&stat, 4) == Some(of.into()) && !is_zombie(&stat)
@@ -149,12 +159,15 @@ fn stat_field(stat: &str, number: usize) -> Option<u64> {
 }
 
 fn is_zombie(stat: &str) -> bool {
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
 
 /// The number behind `name:` in a file of such lines.
 fn value(text: &str, name: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     rest.split_ascii_whitespace().next()?.parse().ok()
 }
 
@@ -187,9 +200,15 @@ mod tests {
 
     #[test]
     fn this_process_can_be_looked_at() {
-        let watched = Watched { name: "test".to_owned(), role: Role::Agent, pid: std::process::id() };
+        let watched = Watched {
+            name: "test".to_owned(),
+            role: Role::Agent,
+            pid: std::process::id(),
+        };
         let (before, memory) = (watched.usage().unwrap(), watched.memory().unwrap());
-        assert!(memory.resident > 0 && memory.proportional > 0 && memory.peak >= memory.anonymous && memory.threads > 0);
+        assert!(
+            memory.resident > 0 && memory.proportional > 0 && memory.peak >= memory.anonymous && memory.threads > 0
+        );
         let started = std::time::Instant::now();
         while watched.usage().unwrap().since(before).cpu < Duration::from_millis(20) {
             assert!(started.elapsed() < Duration::from_secs(60));

@@ -100,26 +100,48 @@ fn goals(series: &[Series], idle: &[Idle]) -> Vec<Goal> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, {} fake proxies in each zone", self.program.display(), self.proxies_per_zone)?;
-        writeln!(f, "load average of this machine with {} CPUs: {}", self.cpus, self.load_average)?;
+        writeln!(
+            f,
+            "{}, {} fake proxies in each zone",
+            self.program.display(),
+            self.proxies_per_zone
+        )?;
+        writeln!(
+            f,
+            "load average of this machine with {} CPUs: {}",
+            self.cpus, self.load_average
+        )?;
         for series in &self.series {
             write_series(f, series)?;
         }
         writeln!(f, "\nAt rest, over {} s; memory in MB (2^20 bytes)", self.idle_seconds)?;
         write!(f, "{}", idle_table(&self.idle))?;
-        writeln!(f, "\nEndpoint responses to the client's Envoy, as its control plane counts: {}", self.client_endpoint_responses)?;
+        writeln!(
+            f,
+            "\nEndpoint responses to the client's Envoy, as its control plane counts: {}",
+            self.client_endpoint_responses
+        )?;
         writeln!(f, "\nGoals")?;
         let mut table = Table::new(&["", "goal", "measured", ""]);
         for goal in &self.goals {
             let verdict = if goal.met { "met" } else { "NOT MET" };
-            table.add(vec![goal.what.clone(), goal.wanted.clone(), goal.measured.clone(), verdict.to_owned()]);
+            table.add(vec![
+                goal.what.clone(),
+                goal.wanted.clone(),
+                goal.measured.clone(),
+                verdict.to_owned(),
+            ]);
         }
         write!(f, "{table}")
     }
 }
 
 fn write_series(f: &mut fmt::Formatter<'_>, series: &Series) -> fmt::Result {
-    writeln!(f, "\n{} changes of the instance in west, seen by {}; ms since its agent's report", series.changes, series.title)?;
+    writeln!(
+        f,
+        "\n{} changes of the instance in west, seen by {}; ms since its agent's report",
+        series.changes, series.title
+    )?;
     let mut table = Table::new(&["", "count", "p50", "p90", "p99", "max"]);
     for point in &series.points {
         for (what, latency) in [("ready", point.ready), ("unready", point.unready)] {
@@ -129,11 +151,18 @@ fn write_series(f: &mut fmt::Formatter<'_>, series: &Series) -> fmt::Result {
     write!(f, "{table}")?;
     let each = |count: u64| format!("{:.2}", count as f64 / f64::from(series.changes));
     let (responses, bytes) = (each(series.received.responses), each(series.received.bytes));
-    writeln!(f, "  for each change: {responses} endpoint responses of {bytes} bytes to one ADS stream in east, and")?;
+    writeln!(
+        f,
+        "  for each change: {responses} endpoint responses of {bytes} bytes to one ADS stream in east, and"
+    )?;
     let mut table = Table::new(&["", "CPU ms", "wakeups", "KB to disk"]);
     for work in &series.work {
         let numbers = [work.cpu_ms, work.wakeups, work.written / 1024.0];
-        table.add(std::iter::once(work.process.clone()).chain(numbers.map(|number| format!("{number:.2}"))).collect());
+        table.add(
+            std::iter::once(work.process.clone())
+                .chain(numbers.map(|number| format!("{number:.2}")))
+                .collect(),
+        );
     }
     write!(f, "{table}")
 }
@@ -144,7 +173,17 @@ fn latency_row(name: String, latency: Latency) -> Vec<String> {
 }
 
 fn idle_table(idle: &[Idle]) -> Table {
-    let mut table = Table::new(&["", "CPU %", "wakeups/s", "KB/s to disk", "RSS", "PSS", "anonymous", "peak RSS", "threads"]);
+    let mut table = Table::new(&[
+        "",
+        "CPU %",
+        "wakeups/s",
+        "KB/s to disk",
+        "RSS",
+        "PSS",
+        "anonymous",
+        "peak RSS",
+        "threads",
+    ]);
     for idle in idle {
         let memory = &idle.memory;
         table.add(vec![
@@ -175,15 +214,41 @@ mod tests {
     use crate::series::Point;
 
     fn series(p99: f64) -> Series {
-        let ready = Latency { p99, ..Latency::default() };
-        let points = vec![Point { name: "Envoy", ready, unready: Latency::default() }];
-        Series { title: "test", changes: 2, points, received: Received::default(), work: Vec::new() }
+        let ready = Latency {
+            p99,
+            ..Latency::default()
+        };
+        let points = vec![Point {
+            name: "Envoy",
+            ready,
+            unready: Latency::default(),
+        }];
+        Series {
+            title: "test",
+            changes: 2,
+            points,
+            received: Received::default(),
+            work: Vec::new(),
+        }
     }
 
     fn idle(role: Role, resident: u64, cpu_percent: f64) -> Idle {
-        let memory = Memory { resident, ..Memory::default() };
-        let process = Watched { name: "global".to_owned(), role, pid: 1 };
-        Idle { process, cpu_percent, wakeups_per_second: 0.0, written_per_second: 0.0, memory }
+        let memory = Memory {
+            resident,
+            ..Memory::default()
+        };
+        let process = Watched {
+            name: "global".to_owned(),
+            role,
+            pid: 1,
+        };
+        Idle {
+            process,
+            cpu_percent,
+            wakeups_per_second: 0.0,
+            written_per_second: 0.0,
+            memory,
+        }
     }
 
     fn met(series: &[Series], idle: &[Idle]) -> Vec<bool> {
@@ -192,7 +257,13 @@ mod tests {
 
     #[test]
     fn goals_are_judged_by_the_envoy_and_the_control_planes() {
-        assert_eq!(met(&[series(90.0), series(49.9)], &[idle(Role::ControlPlane, 40 << 20, 0.49)]), [true, false, true]);
+        assert_eq!(
+            met(
+                &[series(90.0), series(49.9)],
+                &[idle(Role::ControlPlane, 40 << 20, 0.49)]
+            ),
+            [true, false, true]
+        );
         assert_eq!(met(&[series(50.0)], &[idle(Role::Envoy, u64::MAX, 100.0)]), [false]);
     }
 }

@@ -56,7 +56,7 @@ pub struct Work {
 /// A change is not seen, or a process ended.
 pub async fn measure(
     title: &'static str,
-    stage: &mut Stage,
+    stage: &Stage,
     observers: &mut [Observer],
     rounds: u32,
     pause: Duration,
@@ -69,10 +69,16 @@ pub async fn measure(
     for round in 0..rounds {
         for ready in [false, true] {
             tokio::time::sleep(pause).await;
-            let seen = report_and_wait(stage, observers, ready).await.with_context(|| format!("in round {round}"))?;
+            let seen = report_and_wait(stage, observers, ready)
+                .await
+                .with_context(|| format!("in round {round}"))?;
             for (times, took) in times.iter_mut().zip(seen) {
                 let [unready_times, ready_times] = times;
-                if ready { ready_times.push(took) } else { unready_times.push(took) }
+                if ready {
+                    ready_times.push(took)
+                } else {
+                    unready_times.push(took)
+                }
             }
         }
     }
@@ -83,16 +89,26 @@ pub async fn measure(
         ready: Latency::of(ready),
         unready: Latency::of(unready),
     });
-    let work = stage.processes().iter().zip(before.iter().zip(after)).map(|(process, (before, after))| {
-        let used = after.since(*before);
-        Work {
-            process: process.name.clone(),
-            cpu_ms: used.cpu.as_secs_f64() * 1000.0 / f64::from(changes),
-            wakeups: used.sleeps as f64 / f64::from(changes),
-            written: used.written as f64 / f64::from(changes),
-        }
-    });
-    Ok(Series { title, changes, points: points.collect(), received: stage.received_in_east().since(received), work: work.collect() })
+    let work = stage
+        .processes()
+        .iter()
+        .zip(before.iter().zip(after))
+        .map(|(process, (before, after))| {
+            let used = after.since(*before);
+            Work {
+                process: process.name.clone(),
+                cpu_ms: used.cpu.as_secs_f64() * 1000.0 / f64::from(changes),
+                wakeups: used.sleeps as f64 / f64::from(changes),
+                written: used.written as f64 / f64::from(changes),
+            }
+        });
+    Ok(Series {
+        title,
+        changes,
+        points: points.collect(),
+        received: stage.received_in_east().since(received),
+        work: work.collect(),
+    })
 }
 
 async fn report_and_wait(stage: &Stage, observers: &mut [Observer], ready: bool) -> Result<Vec<Duration>> {

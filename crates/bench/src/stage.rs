@@ -47,9 +47,22 @@ impl Stage {
     /// Something does not start; the error says what.
     pub async fn start(network: Network, program: Program, proxies: u8) -> Result<Self> {
         let mut deployment = Deployment::start(network, program, &[EAST, WEST]).await?;
-        deployment.global.api().put(&format!("/meshes/{MESH}/meshmultizoneservices/{SERVICE}"), &multi_zone_service()).await?;
-        let outbound = Outbound { port: OUTBOUND_PORT, service: SERVICE.to_owned(), service_port: PORT };
-        let mut client = deployment.workload(WorkloadSpec::client(EAST, CLIENT).explicit(vec![outbound])).await?;
+        deployment
+            .global
+            .api()
+            .put(
+                &format!("/meshes/{MESH}/meshmultizoneservices/{SERVICE}"),
+                &multi_zone_service(),
+            )
+            .await?;
+        let outbound = Outbound {
+            port: OUTBOUND_PORT,
+            service: SERVICE.to_owned(),
+            service_port: PORT,
+        };
+        let mut client = deployment
+            .workload(WorkloadSpec::client(EAST, CLIENT).explicit(vec![outbound]))
+            .await?;
         let in_west = fake_proxies(&deployment, WEST, 2, SERVICE, proxies).await?;
         let in_east = fake_proxies(&deployment, EAST, 1, "observer", proxies).await?;
         let (who, _) = in_west.first().context("there is a fake proxy in west")?;
@@ -59,7 +72,15 @@ impl Stage {
         let processes = processes(&mut deployment, &mut client)?;
         let proxies_of = |proxies: Vec<(Identity, FakeEnvoy)>| proxies.into_iter().map(|(_, proxy)| proxy).collect();
         let (west, east) = (proxies_of(in_west), proxies_of(in_east));
-        Ok(Self { instance, west, east, _client: client, deployment, processes, client_admin_port })
+        Ok(Self {
+            instance,
+            west,
+            east,
+            _client: client,
+            deployment,
+            processes,
+            client_admin_port,
+        })
     }
 
     /// The instance's agent reports.
@@ -75,8 +96,15 @@ impl Stage {
     /// # Errors
     /// There are none.
     pub fn ads_observers(&self) -> Result<Vec<Observer>> {
-        let (west, east) = self.west.first().zip(self.east.first()).context("there are fake proxies in each zone")?;
-        Ok(vec![west.observer("ADS stream in west"), east.observer("ADS stream in east")])
+        let (west, east) = self
+            .west
+            .first()
+            .zip(self.east.first())
+            .context("there are fake proxies in each zone")?;
+        Ok(vec![
+            west.observer("ADS stream in west"),
+            east.observer("ADS stream in east"),
+        ])
     }
 
     /// Watches the client's Envoy.
@@ -103,10 +131,17 @@ impl Stage {
     /// It does not answer.
     pub async fn client_insight(&self) -> Result<Value> {
         let api = self.deployment.zone(EAST)?.control_plane.api();
-        let overview = api.get(&format!("/meshes/{MESH}/dataplanes/{CLIENT}/_overview")).await?;
-        let subscriptions = overview.pointer("/dataplaneInsight/subscriptions").and_then(Value::as_array);
+        let overview = api
+            .get(&format!("/meshes/{MESH}/dataplanes/{CLIENT}/_overview"))
+            .await?;
+        let subscriptions = overview
+            .pointer("/dataplaneInsight/subscriptions")
+            .and_then(Value::as_array);
         let newest = subscriptions.and_then(|subscriptions| subscriptions.last());
-        newest.and_then(|newest| newest.pointer("/status/eds")).cloned().context("the client has no counters")
+        newest
+            .and_then(|newest| newest.pointer("/status/eds"))
+            .cloned()
+            .context("the client has no counters")
     }
 }
 
@@ -121,14 +156,24 @@ fn multi_zone_service() -> Value {
 }
 
 /// Connects proxies; the service of the first one is `first`, each other has one of its own.
-async fn fake_proxies(deployment: &Deployment, zone: &str, number: u8, first: &str, count: u8) -> Result<Vec<(Identity, FakeEnvoy)>> {
+async fn fake_proxies(
+    deployment: &Deployment,
+    zone: &str,
+    number: u8,
+    first: &str,
+    count: u8,
+) -> Result<Vec<(Identity, FakeEnvoy)>> {
     let control_plane = &deployment.zone(zone)?.control_plane;
     let mut proxies = Vec::new();
     for index in 1..=count {
         let name = format!("fake-{zone}-{index}");
         let service = if index == 1 { first.to_owned() } else { name.clone() };
         let token = token(control_plane, &name).await?;
-        let who = Identity { mesh: MESH.to_owned(), name, token };
+        let who = Identity {
+            mesh: MESH.to_owned(),
+            name,
+            token,
+        };
         // Nothing listens there: no traffic is sent.
         let dataplane = json!({
             "type": "Dataplane", "mesh": MESH, "name": who.name,
@@ -140,7 +185,9 @@ async fn fake_proxies(deployment: &Deployment, zone: &str, number: u8, first: &s
             },
         });
         let channel = data_plane_server::connect(control_plane).await?;
-        let proxy = FakeEnvoy::start(channel, &who, &dataplane, CLUSTER).await.with_context(|| format!("in zone {zone}"))?;
+        let proxy = FakeEnvoy::start(channel, &who, &dataplane, CLUSTER)
+            .await
+            .with_context(|| format!("in zone {zone}"))?;
         proxies.push((who, proxy));
     }
     Ok(proxies)
@@ -149,13 +196,20 @@ async fn fake_proxies(deployment: &Deployment, zone: &str, number: u8, first: &s
 /// The zone issues it as soon as it has the signing key of the mesh.
 async fn token(control_plane: &ControlPlane, name: &str) -> Result<String> {
     let request = json!({ "mesh": MESH, "name": name, "type": "dataplane" });
-    eventually("a dataplane token", LIMIT, || control_plane.api().post("/tokens/dataplane", &request)).await
+    eventually("a dataplane token", LIMIT, || {
+        control_plane.api().post("/tokens/dataplane", &request)
+    })
+    .await
 }
 
 async fn admin_port(control_plane: &ControlPlane) -> Result<u16> {
-    let dataplane = control_plane.api().get(&format!("/meshes/{MESH}/dataplanes/{CLIENT}")).await?;
+    let dataplane = control_plane
+        .api()
+        .get(&format!("/meshes/{MESH}/dataplanes/{CLIENT}"))
+        .await?;
     let port = dataplane.pointer("/networking/admin/port").and_then(Value::as_u64);
-    port.and_then(|port| port.try_into().ok()).with_context(|| format!("{CLIENT} has no admin port"))
+    port.and_then(|port| port.try_into().ok())
+        .with_context(|| format!("{CLIENT} has no admin port"))
 }
 
 fn processes(deployment: &mut Deployment, client: &mut Workload) -> Result<Vec<Watched>> {
@@ -172,12 +226,24 @@ fn processes(deployment: &mut Deployment, client: &mut Workload) -> Result<Vec<W
 }
 
 fn control_plane(name: &str, process: &Process) -> Result<Watched> {
-    Ok(Watched { name: format!("{name} control plane"), role: Role::ControlPlane, pid: id(name, process)? })
+    Ok(Watched {
+        name: format!("{name} control plane"),
+        role: Role::ControlPlane,
+        pid: id(name, process)?,
+    })
 }
 
 fn agent_and_envoy(name: &str, process: &Process) -> Result<Vec<Watched>> {
-    let agent = Watched { name: format!("{name} agent"), role: Role::Agent, pid: id(name, process)? };
-    let envoys = children(agent.pid)?.into_iter().map(|pid| Watched { name: format!("{name} Envoy"), role: Role::Envoy, pid });
+    let agent = Watched {
+        name: format!("{name} agent"),
+        role: Role::Agent,
+        pid: id(name, process)?,
+    };
+    let envoys = children(agent.pid)?.into_iter().map(|pid| Watched {
+        name: format!("{name} Envoy"),
+        role: Role::Envoy,
+        pid,
+    });
     Ok(std::iter::once(agent.clone()).chain(envoys).collect())
 }
 

@@ -1,6 +1,6 @@
 //! One host of a mesh, wherever it is: in a network namespace of a lab, or as a loopback address of this machine.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ enum Ground {
     /// Each host is a network namespace with an address 10.x.y.z.
     Lab(Lab),
     /// Each host is an address 127.x.y.z; files are in the folder.
-    Loopback(TempDir),
+    Loopback { folder: TempDir, block: Block },
 }
 
 impl Network {
@@ -38,15 +38,17 @@ impl Network {
         Ok(Self(Arc::new(Ground::Lab(Lab::new().await?))))
     }
 
-    /// Hosts on loopback addresses of this machine. Needs no privileges.
+    /// Hosts on loopback addresses of this machine that no other such network uses. Needs no privileges.
     ///
     /// # Errors
-    /// No temporary folder can be made.
+    /// No temporary folder can be made, or there are 16 such networks already.
     pub fn loopback() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("meshspan-").tempdir();
-        Ok(Self(Arc::new(Ground::Loopback(
-            folder.context("making a temporary folder")?,
-        ))))
+        let folder = folder.context("making a temporary folder")?;
+        Ok(Self(Arc::new(Ground::Loopback {
+            folder,
+            block: Block::claim()?,
+        })))
     }
 
     /// True if each host has a network of its own.
@@ -61,10 +63,10 @@ impl Network {
     pub async fn machine(&self, name: &str, zone: u8, number: u8) -> Result<Machine> {
         match &*self.0 {
             Ground::Lab(lab) => Ok(Machine(Place::Lab(lab.host(name, [10, zone, 0, number].into()).await?))),
-            Ground::Loopback(folder) => {
+            Ground::Loopback { folder, block } => {
                 let directory = folder.path().join(name);
                 std::fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
-                let address = [127, zone, 0, number].into();
+                let address = block.address(zone, number)?;
                 Ok(Machine(Place::Loopback(Arc::new(Loopback {
                     name: name.to_owned(),
                     address,
@@ -78,8 +80,35 @@ impl Network {
     pub fn directory(&self) -> &Path {
         match &*self.0 {
             Ground::Lab(lab) => lab.directory(),
-            Ground::Loopback(folder) => folder.path(),
+            Ground::Loopback { folder, .. } => folder.path(),
         }
+    }
+}
+
+/// The loopback addresses 127.x.0.0 of 16 zones, for one network of this machine at a time.
+#[derive(Debug)]
+struct Block {
+    first: u8,
+    /// Whoever listens there owns the block; the kernel gives it back when the process ends, however it ends.
+    _claim: TcpListener,
+}
+
+impl Block {
+    const ZONES: u8 = 16;
+    const CLAIM_PORT: u16 = 9902;
+
+    fn claim() -> Result<Self> {
+        for first in (0..=u8::MAX).step_by(usize::from(Self::ZONES)) {
+            if let Ok(claim) = TcpListener::bind((Ipv4Addr::new(127, first, 255, 254), Self::CLAIM_PORT)) {
+                return Ok(Self { first, _claim: claim });
+            }
+        }
+        bail!("all blocks of loopback addresses are in use: end another demo first")
+    }
+
+    fn address(&self, zone: u8, number: u8) -> Result<Ipv4Addr> {
+        ensure!(zone < Self::ZONES, "there are {} zones at most on loopback", Self::ZONES);
+        Ok(Ipv4Addr::new(127, self.first + zone, 0, number))
     }
 }
 
@@ -153,7 +182,7 @@ impl Machine {
             Place::Lab(_) => Ok(preferred),
             Place::Loopback(_) => {
                 let listener =
-                    std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("looking for a free port")?;
+                    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("looking for a free port")?;
                 Ok(listener.local_addr()?.port())
             }
         }
@@ -241,5 +270,21 @@ impl Machine {
             Place::Lab(host) => host.resolve(name).await,
             Place::Loopback(_) => bail!("without interception the name {name} means nothing to an application"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+    use super::*;
+
+    #[tokio::test]
+    async fn two_networks_on_loopback_share_no_address() {
+        let (one, two) = (Network::loopback().unwrap(), Network::loopback().unwrap());
+        let (a, b) = (one.machine("a", 1, 1).await.unwrap(), two.machine("a", 1, 1).await.unwrap());
+        assert_ne!(a.address(), b.address());
+        assert_ne!(a.address(), a.private_address());
+        assert!(a.address().is_loopback() && a.private_address().is_loopback());
+        assert!(one.machine("b", 16, 1).await.is_err());
     }
 }

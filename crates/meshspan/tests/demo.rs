@@ -1,8 +1,11 @@
 //! `meshspan demo --once` as its users run it: it succeeds and leaves nothing behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs the demo with a temporary folder of its own, and returns what it said.
 fn demo(flags: &[&str], temporary: &Path) -> (Output, String) {
@@ -70,4 +73,92 @@ fn in_namespaces() {
 fn on_loopback_addresses() {
     let said = tells_the_story(&["--no-interception", "--no-redis-server"]);
     assert!(said.contains("no interception and no names"), "{said}");
+}
+
+/// A demo that stays up.
+struct Staying {
+    demo: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Staying {
+    /// Starts it and waits until it says that it stays; returns everything that it said.
+    fn start(flags: &[&str], temporary: &Path) -> (Self, String) {
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_meshspan"))
+            .arg("demo")
+            .args(flags)
+            .env("TMPDIR", temporary)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut staying = Self { lines: BufReader::new(demo.stdout.take().unwrap()), demo };
+        let said = staying.read_until("The requests go on");
+        (staying, said)
+    }
+
+    fn read_until(&mut self, wanted: &str) -> String {
+        let mut said = String::new();
+        loop {
+            let start = said.len();
+            assert_ne!(self.lines.read_line(&mut said).unwrap(), 0, "it ended before it said {wanted:?}:\n{said}");
+            if said[start..].contains(wanted) {
+                return said;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.demo.id().cast_signed()).unwrap(), signal).unwrap();
+    }
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        // Nothing happens to one that has ended.
+        let _ = self.demo.kill();
+        let _ = self.demo.wait();
+    }
+}
+
+/// The commands that the demo proposes, as arguments of the binary.
+fn proposals(said: &str) -> Vec<Vec<String>> {
+    let lines = said.lines().filter_map(|line| line.strip_prefix("    "));
+    let commands = lines.filter(|line| line.split_whitespace().next().is_some_and(|program| program.ends_with("meshspan")));
+    commands.map(|command| command.split_whitespace().skip(1).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn it_stays_up_shows_what_the_user_does_and_ends_on_ctrl_c() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (mut demo, said) = Staying::start(&["--api-port", "0"], temporary.path());
+    let proposals = proposals(&said);
+    assert_eq!(proposals.len(), 3, "{said}");
+    for proposal in &proposals {
+        let output = Command::new(env!("CARGO_BIN_EXE_meshspan")).args(proposal).output().unwrap();
+        let answer = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && answer.contains("redis"), "{proposal:?}: {answer}");
+    }
+    // The last one deletes the service, which its clients notice.
+    demo.read_until("redis:");
+    demo.signal(Signal::INT);
+    let status = demo.demo.wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(left_behind(temporary.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_killed_demo_leaves_no_process() {
+    for flags in [&[][..], &["--no-interception"]] {
+        let temporary = tempfile::tempdir().unwrap();
+        let (mut demo, _) = Staying::start(&[flags, &["--api-port", "0"]].concat(), temporary.path());
+        demo.signal(Signal::KILL);
+        demo.demo.wait().unwrap();
+        // The kernel ends the processes one after the other.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !left_behind(temporary.path()).is_empty() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(left_behind(temporary.path()), Vec::<String>::new(), "{flags:?}");
+    }
 }

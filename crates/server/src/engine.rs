@@ -250,6 +250,9 @@ impl Runner {
                 // The agent may have gone while it waited.
                 let _ = answer.send(ProxyWatch { dns, view });
                 self.views.retain(|_, sender| sender.receiver_count() > 0);
+                // A mesh that is gone has no names; its next one starts afresh.
+                self.dns
+                    .retain(|_, sender| sender.receiver_count() > 0 || !sender.borrow().is_empty());
             }
         }
     }
@@ -289,11 +292,9 @@ impl Runner {
         if self.retry_at.is_some_and(|when| when <= now) {
             self.retry_at = None;
             // What is derived now is newer than what failed.
-            let newer: Vec<_> = writes.iter().map(meshspan_store::Write::key).collect();
-            let older = std::mem::take(&mut self.unwritten)
-                .into_iter()
-                .filter(|write| !newer.contains(&write.key()));
-            writes = older.chain(writes).collect();
+            let mut older = std::mem::take(&mut self.unwritten);
+            older.retain(|old| !writes.iter().any(|new| replaces(new, old)));
+            writes = older.into_iter().chain(writes).collect();
         }
         if !writes.is_empty() {
             self.write(writes).await;
@@ -348,12 +349,19 @@ impl Runner {
                 }
                 Err(error) => {
                     tracing::error!(resource = %key, %error, "cannot store what was derived; proxies keep being served, storing is tried again");
+                    self.unwritten.retain(|old| !replaces(&write, old));
                     self.unwritten.push(write);
                     self.retry_at = Some(OffsetDateTime::now_utc() + STORE_RETRY);
                 }
             }
         }
     }
+}
+
+/// True if a derived write makes an older one of the same resource pointless. A status and a payload are independent.
+fn replaces(new: &meshspan_store::Write, old: &meshspan_store::Write) -> bool {
+    let is_status = |write: &meshspan_store::Write| matches!(write, meshspan_store::Write::PutStatus { .. });
+    new.key() == old.key() && is_status(new) == is_status(old)
 }
 
 /// Sleeps until a point in time; forever without one.

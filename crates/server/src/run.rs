@@ -154,7 +154,12 @@ pub async fn start(
             "KUMA_API_SERVER_HTTPS_PORT",
         )
         .await?;
-        let tls = ServerTls::load(&api.https.tls_cert_file, &api.https.tls_key_file, &settings)?;
+        let tls = ServerTls::load(
+            "apiServer.https",
+            &api.https.tls_cert_file,
+            &api.https.tls_key_file,
+            &settings,
+        )?;
         servers.push(Server {
             name: "api",
             listener,
@@ -193,9 +198,10 @@ pub async fn start(
             .await?;
             addresses.sync = Some(listener.local_addr()?);
             let tls = match kds.tls_enabled {
-                true => {
-                    Some(ServerTls::load(&kds.tls_cert_file, &kds.tls_key_file, &settings)?.server_config(&["h2"])?)
-                }
+                true => Some(
+                    ServerTls::load("multizone.global.kds", &kds.tls_cert_file, &kds.tls_key_file, &settings)?
+                        .server_config(&["h2"])?,
+                ),
                 false => None,
             };
             Role::Global(listener, tls)
@@ -205,6 +211,7 @@ pub async fn start(
             let listener = listener::bind("the data plane server", everywhere(port), "KUMA_DP_SERVER_PORT").await?;
             addresses.data_plane = Some(listener.local_addr()?);
             let tls = ServerTls::load(
+                "dpServer",
                 &settings.dp_server.tls_cert_file,
                 &settings.dp_server.tls_key_file,
                 &settings,

@@ -25,30 +25,40 @@ pub struct ServerTls {
     pub ca_pem: String,
     cert_pem: String,
     key_pem: String,
+    /// Where it comes from, for messages.
+    source: String,
 }
 
 impl ServerTls {
-    /// The certificate of one server: its own files, else the general ones, else the one made at first start.
+    /// The certificate of one server: its own files (the settings `tlsCertFile` and `tlsKeyFile` in `section`), else the
+    /// general ones, else the one made at first start.
     ///
     /// # Errors
-    /// A file that cannot be read or written, with its path.
-    pub fn load(cert_file: &str, key_file: &str, settings: &Settings) -> Result<Self> {
+    /// A file that cannot be read or written, with its path and its setting.
+    pub fn load(section: &str, cert_file: &str, key_file: &str, settings: &Settings) -> Result<Self> {
         let general = &settings.general;
-        let files = [(cert_file, key_file), (&general.tls_cert_file, &general.tls_key_file)];
+        let files = [
+            (section, cert_file, key_file),
+            ("general", &general.tls_cert_file, &general.tls_key_file),
+        ];
         match files
             .into_iter()
-            .find(|(cert, key)| !cert.is_empty() || !key.is_empty())
+            .find(|(_, cert, key)| !cert.is_empty() || !key.is_empty())
         {
-            Some((cert, key)) if cert.is_empty() || key.is_empty() => {
-                bail!("tlsCertFile and tlsKeyFile must be set together: certificate is \"{cert}\", key is \"{key}\"")
+            Some((section, cert, key)) if cert.is_empty() || key.is_empty() => {
+                bail!(
+                    "{section}.tlsCertFile and {section}.tlsKeyFile must be set together: certificate is \"{cert}\", key is \"{key}\""
+                )
             }
-            Some((cert, key)) => {
-                let cert_pem = read(Path::new(cert))?;
-                let ca_pem = last_certificate(&cert_pem).with_context(|| format!("{cert} holds no certificate"))?;
+            Some((section, cert, key)) => {
+                let cert_pem = read(Path::new(cert)).with_context(|| format!("{section}.tlsCertFile"))?;
+                let ca_pem = last_certificate(&cert_pem)
+                    .with_context(|| format!("{section}.tlsCertFile: {cert} holds no certificate"))?;
                 Ok(Self {
                     ca_pem,
                     cert_pem,
-                    key_pem: read(Path::new(key))?,
+                    key_pem: read(Path::new(key)).with_context(|| format!("{section}.tlsKeyFile"))?,
+                    source: format!("{section}.tlsCertFile and {section}.tlsKeyFile"),
                 })
             }
             None => made_at_first_start(settings),
@@ -60,7 +70,7 @@ impl ServerTls {
     /// # Errors
     /// If the chain is empty or no PEM.
     pub fn certificate(&self) -> Result<CertificateDer<'static>> {
-        CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).context("server certificate")
+        CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).with_context(|| self.source.clone())
     }
 
     /// Configuration of a TLS server that speaks these protocols.
@@ -70,12 +80,13 @@ impl ServerTls {
     pub fn server_config(&self, alpn: &[&str]) -> Result<Arc<rustls::ServerConfig>> {
         let chain = CertificateDer::pem_slice_iter(self.cert_pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()
-            .context("server certificate")?;
-        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).context("server key")?;
+            .with_context(|| format!("{}: the certificate", self.source))?;
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())
+            .with_context(|| format!("{}: the key", self.source))?;
         let mut config = rustls::ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .context("server certificate and key")?;
+            .with_context(|| format!("{} do not fit together", self.source))?;
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Ok(Arc::new(config))
     }
@@ -89,6 +100,7 @@ fn made_at_first_start(settings: &Settings) -> Result<ServerTls> {
             ca_pem: read(&ca)?,
             cert_pem: read(&cert)?,
             key_pem: read(&key)?,
+            source: made_files(&folder),
         });
     }
     fs::create_dir_all(&folder).with_context(|| {
@@ -107,7 +119,12 @@ fn made_at_first_start(settings: &Settings) -> Result<ServerTls> {
         ca_pem: made.ca_pem,
         cert_pem: made.cert_pem,
         key_pem: made.key_pem,
+        source: made_files(&folder),
     })
+}
+
+fn made_files(folder: &Path) -> String {
+    format!("tls-cert.pem and tls-key.pem in {}", folder.display())
 }
 
 /// The names under which proxies and zones may call: what the operator says, this host's name and its addresses.

@@ -63,6 +63,10 @@ pub(crate) struct VipPool {
     range: VipRange,
     by_address: BTreeMap<IpAddr, ServiceIdentity>,
     by_identity: BTreeMap<ServiceIdentity, IpAddr>,
+    /// A service went without an address.
+    exhausted: bool,
+    /// An address became free after that.
+    freed: bool,
 }
 
 impl VipPool {
@@ -71,6 +75,8 @@ impl VipPool {
             range,
             by_address: BTreeMap::new(),
             by_identity: BTreeMap::new(),
+            exhausted: false,
+            freed: false,
         }
     }
 
@@ -90,15 +96,31 @@ impl VipPool {
         if let Some(address) = self.by_identity.get(identity) {
             return Some(*address);
         }
-        let address = self.probe(identity)?;
+        let Some(address) = self.probe(identity) else {
+            self.exhausted = true;
+            return None;
+        };
         self.take(identity, address);
         Some(address)
+    }
+
+    /// True if an address became free since a service went without one: those without should ask again.
+    pub(crate) fn has_freed(&self) -> bool {
+        self.freed
+    }
+
+    /// As [`VipPool::has_freed`]; the next call tells of what becomes free from now on.
+    pub(crate) fn take_freed(&mut self) -> bool {
+        let freed = std::mem::take(&mut self.freed);
+        self.exhausted &= !freed;
+        freed
     }
 
     /// Frees the address of a service that is gone.
     pub(crate) fn release(&mut self, identity: &ServiceIdentity) {
         if let Some(address) = self.by_identity.remove(identity) {
             self.by_address.remove(&address);
+            self.freed |= self.exhausted;
         }
     }
 

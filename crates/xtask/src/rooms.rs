@@ -9,15 +9,18 @@ use crate::{Finding, cargo_tree};
 const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("identity", &[]),
-    ("world", &["model"]),
-    ("envoy", &["model", "world"]),
+    ("policy", &["model"]),
+    ("world", &["model", "policy"]),
+    ("envoy", &["model", "policy", "world"]),
     ("store", &["model"]),
     ("xds", &[]),
     ("sync", &["model", "store"]),
-    ("api", &["identity", "model", "store"]),
+    ("api", &["identity", "model", "policy", "store"]),
     (
         "server",
-        &["api", "envoy", "identity", "model", "store", "sync", "world", "xds"],
+        &[
+            "api", "envoy", "identity", "model", "policy", "store", "sync", "world", "xds",
+        ],
     ),
     ("agent", &["xds"]),
     ("interception", &[]),
@@ -30,7 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that compute only: no runtime, network or database may be reachable from them.
-pub const PURE: &[&str] = &["model", "world", "envoy", "identity"];
+pub const PURE: &[&str] = &["model", "policy", "world", "envoy", "identity"];
 
 /// What no pure room may lead to. `envoy` is excepted from those that the generated Envoy types bring along, see [`EXCEPTIONS`].
 const IMPURE: &[&str] = &[

@@ -13,6 +13,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Pause between two looks at an Envoy that starts; it tells nobody when it is done.
+const START_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where the admin interface listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,13 @@ impl AdminAddress {
     pub(crate) async fn server_state(&self) -> Result<String, String> {
         let (_, body) = self.request(Method::GET, "/ready").await?;
         Ok(String::from_utf8_lossy(&body).trim().to_owned())
+    }
+
+    /// Waits until Envoy has started: its listeners have their first configuration and accept connections.
+    pub(crate) async fn until_live(&self) {
+        while self.server_state().await.as_deref() != Ok("LIVE") {
+            tokio::time::sleep(START_PAUSE).await;
+        }
     }
 
     /// `POST /healthcheck/fail`: Envoy answers health checks of others with failure from now on.

@@ -33,7 +33,7 @@ pub struct Outbound {
     pub service_port: u16,
 }
 
-/// A Dataplane. `capture` is `None` with interception, else the address of explicit outbounds.
+/// A Dataplane.
 pub(super) struct Dataplane<'a> {
     pub mesh: &'a str,
     pub name: &'a str,
@@ -49,45 +49,45 @@ pub(super) struct Dataplane<'a> {
 impl Dataplane<'_> {
     pub fn document(&self) -> Value {
         let inbounds: Vec<Value> = self.inbounds.iter().map(Inbound::document).collect();
-        let mut networking = json!({
-            "address": self.address.to_string(),
-            "inbound": inbounds,
-            "admin": { "port": self.admin_port },
+        let outbound = |outbound: &Outbound| {
+            json!({
+                "address": self.outbound_address.to_string(),
+                "port": outbound.port,
+                "backendRef": { "kind": "MeshMultiZoneService", "name": outbound.service, "port": outbound.service_port },
+            })
+        };
+        let outbounds: Vec<Value> = self.outbounds.iter().map(outbound).collect();
+        let interception = json!({
+            "redirectPortInbound": REDIRECT_INBOUND,
+            "redirectPortOutbound": REDIRECT_OUTBOUND,
+            "ipFamilyMode": "IPv4",
         });
-        if self.intercepted {
-            networking["transparentProxying"] = json!({ "redirectPortInbound": REDIRECT_INBOUND, "redirectPortOutbound": REDIRECT_OUTBOUND, "ipFamilyMode": "IPv4" });
-        }
-        if !self.outbounds.is_empty() {
-            let outbound = |outbound: &Outbound| {
-                json!({
-                    "address": self.outbound_address.to_string(),
-                    "port": outbound.port,
-                    "backendRef": { "kind": "MeshMultiZoneService", "name": outbound.service, "port": outbound.service_port },
-                })
-            };
-            networking["outbound"] = self.outbounds.iter().map(outbound).collect();
-        }
-        json!({ "type": "Dataplane", "mesh": self.mesh, "name": self.name, "labels": self.labels, "networking": networking })
+        json!({
+            "type": "Dataplane",
+            "mesh": self.mesh,
+            "name": self.name,
+            "labels": self.labels,
+            "networking": {
+                "address": self.address.to_string(),
+                "inbound": inbounds,
+                "outbound": outbounds,
+                "transparentProxying": self.intercepted.then_some(interception),
+                "admin": { "port": self.admin_port },
+            },
+        })
     }
 }
 
 impl Inbound<'_> {
     fn document(&self) -> Value {
-        let mut inbound = json!({
+        json!({
+            "name": self.name,
             "port": self.port,
+            "serviceAddress": self.service_address.map(|address| address.to_string()).unwrap_or_default(),
             "tags": { "kuma.io/service": self.service, "kuma.io/protocol": self.protocol },
-        });
-        if !self.name.is_empty() {
-            inbound["name"] = json!(self.name);
-        }
-        if let Some(address) = self.service_address {
-            inbound["serviceAddress"] = json!(address.to_string());
-        }
-        if self.probed {
             // Often, so that the death of the application is seen fast.
-            inbound["serviceProbe"] = json!({ "interval": "250ms", "timeout": "500ms", "tcp": {} });
-        }
-        inbound
+            "serviceProbe": self.probed.then(|| json!({ "interval": "250ms", "timeout": "500ms", "tcp": {} })),
+        })
     }
 }
 

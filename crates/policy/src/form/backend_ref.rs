@@ -88,21 +88,32 @@ impl BackendRef {
 
 /// Checks the backends of one routing rule, those of its filters too; `path` is that of the rule.
 pub(crate) fn check_rule(rule: &Value, path: &str, violations: &mut Violations) {
-    visit(rule, path, &mut |value, path| match serde_path_to_error::deserialize::<_, BackendRef>(value) {
-        Ok(backend) => backend.check(path, violations),
-        Err(error) => {
-            let field = match error.path().to_string().as_str() {
-                "." => path.to_owned(),
-                field => format!("{path}.{field}"),
-            };
-            violations.add(field, error.into_inner().to_string());
-        }
-    });
+    visit(
+        rule,
+        path,
+        &mut |value, path| match serde_path_to_error::deserialize::<_, BackendRef>(value) {
+            Ok(backend) => backend.check(path, violations),
+            Err(error) => {
+                let field = match error.path().to_string().as_str() {
+                    "." => path.to_owned(),
+                    field => format!("{path}.{field}"),
+                };
+                violations.add(field, error.into_inner().to_string());
+            }
+        },
+    );
 }
 
 fn visit(rule: &Value, path: &str, found: &mut dyn FnMut(&Value, &str)) {
     let Some(default) = rule.get("default") else { return };
-    let list = |field: &str| default.get(field).and_then(Value::as_array).into_iter().flatten().enumerate();
+    let list = |field: &str| {
+        default
+            .get(field)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .enumerate()
+    };
     for (index, backend) in list("backendRefs") {
         found(backend, &format!("{path}.default.backendRefs[{index}]"));
     }
@@ -128,11 +139,24 @@ pub(crate) fn map_rule(rule: &mut Value, replace: &dyn Fn(&BackendRef) -> Backen
             *value = replaced;
         }
     };
-    for backend in default.get_mut("backendRefs").and_then(Value::as_array_mut).into_iter().flatten() {
+    for backend in default
+        .get_mut("backendRefs")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         replace_in(backend);
     }
-    for filter in default.get_mut("filters").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(backend) = filter.get_mut("requestMirror").and_then(|mirror| mirror.get_mut("backendRef")) {
+    for filter in default
+        .get_mut("filters")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(backend) = filter
+            .get_mut("requestMirror")
+            .and_then(|mirror| mirror.get_mut("backendRef"))
+        {
             replace_in(backend);
         }
     }

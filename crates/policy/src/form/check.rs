@@ -126,9 +126,10 @@ impl Check {
             let required: Vec<_> = required.iter().map(|part| part.field()).collect();
             match required.as_slice() {
                 [one] => self.violations.add(format!("spec.{one}"), "needs at least one item"),
-                several => self
-                    .violations
-                    .add("spec", format!("at least one of {} has to be defined", several.join(", "))),
+                several => self.violations.add(
+                    "spec",
+                    format!("at least one of {} has to be defined", several.join(", ")),
+                ),
             }
         }
         if filled(Part::Rules) && filled(Part::From) {
@@ -253,7 +254,11 @@ impl Check {
             if found.spiffe_id.is_none() && found.sni.is_none() {
                 self.violations.add(&path, "must have spiffeID or sni");
             }
-            if found.spiffe_id.as_ref().is_some_and(|spiffe_id| !spiffe_id.value.starts_with("spiffe://")) {
+            if found
+                .spiffe_id
+                .as_ref()
+                .is_some_and(|spiffe_id| !spiffe_id.value.starts_with("spiffe://"))
+            {
                 self.violations
                     .add(format!("{path}.spiffeID.value"), "must start with spiffe://");
             }
@@ -282,13 +287,20 @@ impl Check {
     }
 
     fn conf(&mut self, conf: Option<&Value>, path: &str) {
-        let Some(conf) = conf.filter(|conf| !conf.is_null()) else { return };
+        let Some(conf) = conf.filter(|conf| !conf.is_null()) else {
+            return;
+        };
         let Some(object) = conf.as_object() else {
             self.violations.add(path, "must be an object");
             return;
         };
         if self.top != TargetKind::Mesh {
-            for field in self.info.mesh_only_fields.iter().filter(|field| object.contains_key(**field)) {
+            for field in self
+                .info
+                .mesh_only_fields
+                .iter()
+                .filter(|field| object.contains_key(**field))
+            {
                 self.violations.add(
                     format!("{path}.{field}"),
                     "must not be set unless spec.targetRef.kind is Mesh, since all proxies have to agree on it",

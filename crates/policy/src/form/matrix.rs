@@ -136,9 +136,7 @@ impl PolicyInfo {
     pub fn to_below(&self, top: TargetKind, has_field: impl Fn(&str) -> bool) -> &'static [TargetKind] {
         self.narrowed
             .iter()
-            .find(|narrowed| {
-                narrowed.top == top && (narrowed.with_field.is_empty() || has_field(narrowed.with_field))
-            })
+            .find(|narrowed| narrowed.top == top && (narrowed.with_field.is_empty() || has_field(narrowed.with_field)))
             .map_or(self.to, |narrowed| narrowed.to)
     }
 }
@@ -190,7 +188,13 @@ const PROXIES_OR_ROUTE: &[TargetKind] = &[
 const MESH: &[TargetKind] = &[Mesh];
 const MESH_OR_EXTERNAL: &[TargetKind] = &[Mesh, MeshExternalService];
 const MESH_OR_SERVICES: &[TargetKind] = &[Mesh, MeshService, MeshExternalService, MeshMultiZoneService];
-const ANYTHING: &[TargetKind] = &[Mesh, MeshService, MeshExternalService, MeshMultiZoneService, MeshHTTPRoute];
+const ANYTHING: &[TargetKind] = &[
+    Mesh,
+    MeshService,
+    MeshExternalService,
+    MeshMultiZoneService,
+    MeshHTTPRoute,
+];
 const SERVICES: &[TargetKind] = &[MeshService, MeshExternalService, MeshMultiZoneService];
 const CLIENTS: &[TargetKind] = &[Mesh, MeshSubset, MeshService, MeshServiceSubset];
 

@@ -81,9 +81,9 @@ fn is_producer(item: &ToItem, namespace: &str) -> bool {
     let by_labels = kinds.contains(&target.kind.as_str())
         && target.labels.as_ref().is_some_and(|wanted| {
             wanted.contains_key(labels::DISPLAY_NAME)
-                && wanted.iter().all(|(key, value)| {
-                    key == labels::DISPLAY_NAME || (key == labels::NAMESPACE && value == namespace)
-                })
+                && wanted
+                    .iter()
+                    .all(|(key, value)| key == labels::DISPLAY_NAME || (key == labels::NAMESPACE && value == namespace))
         });
     by_name || by_labels
 }

@@ -37,7 +37,17 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<&str>) -> Resul
     };
     let dataplane = dataplane_of(plane, &id, brought.as_ref());
     auth::check(plane, &id, token, dataplane.as_ref())?;
+    if dataplane.is_none() && !id.0.is_empty() {
+        return Err(registration::missing(&id));
+    }
     let stream = plane.next_stream();
+    // From here on the proxy may hang up at any moment, and what was begun must be ended.
+    let opened = Opened {
+        plane: plane.clone(),
+        id: id.clone(),
+        stream,
+        brought: brought.is_some(),
+    };
     registration::register(plane, &id, brought.as_ref(), stream).await?;
     plane.insights.connected(&*plane.store, &id, stream, metadata.version());
     let (feed, receiver) = ProxyFeed::new();
@@ -52,11 +62,50 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<&str>) -> Resul
         .await
         .map_err(|_| stopping())?;
     tracing::info!(mesh = id.0, proxy = id.1, "proxy connected");
-    let (plane, brought) = (plane.clone(), brought.is_some());
     Ok(Session {
         feed: receiver,
-        events: Box::new(move |event| on_event(&plane, &id, stream, brought, &event)),
+        events: Box::new(move |event| opened.on_event(&event)),
     })
+}
+
+/// An open stream. Its end, however it comes, ends what it began.
+struct Opened {
+    plane: Arc<DataPlane>,
+    id: ProxyId,
+    stream: u64,
+    brought: bool,
+}
+
+impl Opened {
+    fn on_event(&self, event: &StreamEvent) {
+        if let StreamEvent::Nacked {
+            ty, message, resources, ..
+        } = event
+        {
+            let names = resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            tracing::error!(mesh = self.id.0, proxy = self.id.1, type = %ty, resources = names, message, "Envoy rejected configuration; it keeps the last good one");
+        }
+        if !matches!(event, StreamEvent::Closed { .. }) {
+            self.plane.insights.event(&self.id, self.stream, event);
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let (engine, id, stream) = (self.plane.engine.clone(), self.id.clone(), self.stream);
+        // Fails only if the engine has stopped.
+        self.plane
+            .tasks
+            .spawn(async move { engine.proxy_disconnected(id, stream).await });
+        if self.plane.stop.is_cancelled() {
+            return;
+        }
+        let closed = StreamEvent::Closed { graceful: false };
+        self.plane.insights.event(&self.id, self.stream, &closed);
+        tracing::info!(mesh = self.id.0, proxy = self.id.1, "proxy disconnected");
+        registration::ended(&self.plane, self.id.clone(), self.stream, self.brought);
+    }
 }
 
 /// The Dataplane whose tags count: the one that is brought, else the one that is stored.
@@ -70,35 +119,6 @@ fn dataplane_of(plane: &DataPlane, id: &ProxyId, brought: Option<&meshspan_model
             .store
             .get(&registration::key(id))
             .and_then(|stored| stored.resource.parse().ok()),
-    }
-}
-
-fn on_event(plane: &Arc<DataPlane>, id: &ProxyId, stream: u64, brought: bool, event: &StreamEvent) {
-    match event {
-        StreamEvent::Nacked {
-            ty, message, resources, ..
-        } => {
-            let names = resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            tracing::error!(mesh = id.0, proxy = id.1, type = %ty, resources = names, message, "Envoy rejected configuration; it keeps the last good one");
-        }
-        StreamEvent::Closed { .. } => {
-            let (engine, id) = (plane.engine.clone(), id.clone());
-            // Fails only if the engine has stopped.
-            plane
-                .tasks
-                .spawn(async move { engine.proxy_disconnected(id, stream).await });
-            if plane.stop.is_cancelled() {
-                return;
-            }
-        }
-        _ => {}
-    }
-    plane.insights.event(id, stream, event);
-    if matches!(event, StreamEvent::Closed { .. }) {
-        tracing::info!(mesh = id.0, proxy = id.1, "proxy disconnected");
-        if brought {
-            registration::deregister_later(plane, id.clone(), stream);
-        }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::engine::{ProxyId, ProxyWatch};
 
 /// Messages that may wait for a slow agent; the newest state is sent when it reads again.
 const QUEUE: usize = 8;
+/// Pause before a report that could not be stored is tried again.
+const REPORT_RETRY: Duration = Duration::from_secs(1);
 /// How long an agent may be ahead of its Envoy, whose stream registers the Dataplane.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -50,6 +52,10 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<&str>) -> Res
         hello.mesh.clone()
     };
     let id: ProxyId = (mesh, hello.name.clone());
+    if plane.store.get(&registration::key(&id)).is_none() {
+        // Before anything is waited for or told.
+        auth::check(plane, &id, token, None)?;
+    }
     let dataplane = registered(plane, &id).await?;
     auth::check(plane, &id, token, dataplane.as_ref())?;
     let watch = plane
@@ -93,7 +99,10 @@ async fn registered(plane: &DataPlane, id: &ProxyId) -> Result<Option<Dataplane>
             drop(resource);
             Ok(None)
         }
-        Ok(Some(resource)) => Ok(resource.parse().ok()),
+        Ok(Some(resource)) => resource
+            .parse()
+            .map(Some)
+            .map_err(|violations| Status::failed_precondition(format!("{key} cannot be used: {violations}"))),
         Ok(None) => Err(Status::unavailable("the control plane is stopping")),
         Err(_) => Err(Status::not_found(format!(
             "{key} does not exist: its Envoy has not connected"
@@ -102,10 +111,16 @@ async fn registered(plane: &DataPlane, id: &ProxyId) -> Result<Option<Dataplane>
 }
 
 async fn take_reports(plane: Arc<DataPlane>, id: ProxyId, mut found: watch::Receiver<Option<HealthReport>>) {
-    while found.changed().await.is_ok() {
+    // An agent reports changes only, so what could not be stored is stored later.
+    let mut again = false;
+    loop {
+        tokio::select! {
+            changed = found.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(REPORT_RETRY), if again => {}
+        }
         let report = found.borrow_and_update().clone();
         if let Some(report) = report {
-            health::store(&plane, &id, &report).await;
+            again = !health::store(&plane, &id, &report).await;
         }
     }
 }

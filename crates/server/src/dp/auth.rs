@@ -22,7 +22,8 @@ pub(super) fn required(plane: &DataPlane, kind: Kind) -> bool {
     auth_type != ProxyAuth::None
 }
 
-/// Checks the token of a proxy; `dataplane` is the resource of a sidecar, whose tags the token may restrict.
+/// Checks the token of a proxy; `dataplane` is the resource of a sidecar, whose tags the token may restrict. Without
+/// one the tags are not checked: the caller must let nobody in before it has one.
 ///
 /// # Errors
 /// `UNAUTHENTICATED` for a missing or invalid token, `PERMISSION_DENIED` for one of another proxy; the message says
@@ -67,11 +68,12 @@ pub(super) fn check(
     if kind == Kind::Dataplane {
         let trust = trust::dataplane(&snapshot, &id.0).map_err(|error| invalid(&error))?;
         let token = validate_dataplane_token(token, &trust, now).map_err(|error| invalid(&error))?;
+        let mut claims = token.claims;
+        if dataplane.is_none() {
+            claims.tags.clear();
+        }
         let tags = dataplane.map(Dataplane::tags).unwrap_or_default();
-        token
-            .claims
-            .authorize(&id.0, &id.1, &tags)
-            .map_err(|error| denied(&error))
+        claims.authorize(&id.0, &id.1, &tags).map_err(|error| denied(&error))
     } else {
         let trust = trust::zone(&snapshot, plane.settings.is_federated()).map_err(|error| invalid(&error))?;
         let token = validate_zone_token(token, &trust, now).map_err(|error| invalid(&error))?;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use meshspan_envoy::BootstrapParams;
 use meshspan_envoy::bootstrap::ProxyType;
 use meshspan_model::Kind;
@@ -55,13 +55,14 @@ pub(super) fn router(plane: Arc<DataPlane>) -> Router {
 /// A refusal: status and text for the agent's user.
 type Refusal = (StatusCode, String);
 
-async fn handle(State(plane): State<Arc<DataPlane>>, headers: HeaderMap, body: Bytes) -> Response {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
+async fn handle(State(plane): State<Arc<DataPlane>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    // HTTP/2 has no Host header: the authority is part of the URI.
+    let host = match headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
+        Some(host) => host,
+        None => uri.authority().map(http::uri::Authority::as_str).unwrap_or_default(),
+    };
     match answer(&plane, host, &body) {
-        Ok(bootstrap) => {
+        Ok(Answer { bootstrap, address }) => {
             let text = serde_json::to_string_pretty(&bootstrap).unwrap_or_default();
             let wants_json = headers
                 .get(header::ACCEPT)
@@ -70,7 +71,6 @@ async fn handle(State(plane): State<Arc<DataPlane>>, headers: HeaderMap, body: B
             if !wants_json {
                 return ([(header::CONTENT_TYPE, "text/x-yaml")], text).into_response();
             }
-            let address = bootstrap_address(&body);
             let answer = json!({
                 "bootstrap": BASE64_STANDARD.encode(text),
                 "kumaSidecarConfiguration": { "networking": { "address": address }, "metrics": { "aggregate": [] } },
@@ -84,18 +84,14 @@ async fn handle(State(plane): State<Arc<DataPlane>>, headers: HeaderMap, body: B
     }
 }
 
-fn bootstrap_address(body: &[u8]) -> String {
-    let resource = serde_json::from_slice::<Request>(body)
-        .ok()
-        .and_then(|request| serde_json::from_str::<Value>(&request.dataplane_resource).ok());
-    let address = resource
-        .as_ref()
-        .and_then(|resource| resource.pointer("/networking/address"))
-        .and_then(Value::as_str);
-    address.unwrap_or_default().to_owned()
+/// What a proxy starts with.
+struct Answer {
+    bootstrap: Value,
+    /// `networking.address` of its resource.
+    address: String,
 }
 
-fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Value, Refusal> {
+fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal> {
     let request: Request =
         serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, format!("invalid request: {error}")))?;
     let invalid = |text: String| (StatusCode::UNPROCESSABLE_ENTITY, text);
@@ -152,7 +148,7 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Value, Refusal> 
             .map_err(|text| invalid(format!("dataplaneResource: {text}")))?;
         resource
     };
-    let (service, admin_port) = match proxy_type {
+    let (service, admin_port, address) = match proxy_type {
         ProxyType::Dataplane => {
             let dataplane: Dataplane = resource.parse().map_err(|violations| invalid(violations.to_string()))?;
             check_interception(&dataplane).map_err(invalid)?;
@@ -162,12 +158,16 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Value, Refusal> 
                 .tags()
                 .remove(meshspan_model::labels::TAG_SERVICE)
                 .and_then(|values| values.into_iter().next());
-            (service.unwrap_or_default(), dataplane.admin_port())
+            (
+                service.unwrap_or_default(),
+                dataplane.admin_port(),
+                dataplane.networking.address,
+            )
         }
         ProxyType::Ingress => {
             let ingress: ZoneIngress = resource.parse().map_err(|violations| invalid(violations.to_string()))?;
             auth::check(plane, &id, Some(token), None).map_err(|status| invalid(status.message().to_owned()))?;
-            (String::new(), ingress.admin_port())
+            (String::new(), ingress.admin_port(), ingress.networking.address)
         }
     };
     let (xds_host, xds_port) = split_host(host, plane.settings.dp_server.port);
@@ -196,7 +196,10 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Value, Refusal> 
         },
         token: token.to_owned(),
     };
-    Ok(meshspan_envoy::bootstrap(&params))
+    Ok(Answer {
+        bootstrap: meshspan_envoy::bootstrap(&params),
+        address,
+    })
 }
 
 fn check_interception(dataplane: &Dataplane) -> Result<(), String> {

@@ -48,16 +48,18 @@ fn millis(duration: Option<meshspan_model::duration::GoDuration>, default: u32) 
     })
 }
 
-/// Stores what an agent found.
-pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthReport) {
+/// Stores what an agent found; false if that should be tried again.
+pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthReport) -> bool {
     let key = registration::key(id);
     if key.kind != Kind::Dataplane {
-        return;
+        return true;
     }
     for _ in 0..ATTEMPTS {
-        let Some(stored) = plane.store.get(&key) else { return };
+        let Some(stored) = plane.store.get(&key) else {
+            return true;
+        };
         let Ok(mut dataplane) = stored.resource.parse::<Dataplane>() else {
-            return;
+            return true;
         };
         for inbound in &mut dataplane.networking.inbound {
             let Some(found) = report.inbounds.iter().find(|found| found.inbound_port == inbound.port) else {
@@ -91,11 +93,12 @@ pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthR
             .await
         {
             Err(StoreError::Conflict { .. }) => {}
-            Ok(_) | Err(StoreError::NotFound { .. }) => return,
+            Ok(_) | Err(StoreError::NotFound { .. }) => return true,
             Err(error) => {
-                tracing::error!(mesh = id.0, proxy = id.1, %error, "cannot store the health of a proxy");
-                return;
+                tracing::error!(mesh = id.0, proxy = id.1, %error, "cannot store the health of a proxy; tried again");
+                return false;
             }
         }
     }
+    false
 }

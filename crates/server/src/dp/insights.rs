@@ -6,23 +6,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use meshspan_model::kinds::dataplane_insight::{
     DataplaneInsight, DiscoverySubscription, MtlsInsight, ProxyVersion, Rejection, ServiceStats, ZoneIngressInsight,
+    is_online,
 };
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Store, StoreError, Write};
 use meshspan_xds::{ResourceType, StreamEvent};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::registration;
 use crate::engine::{CertificateNews, ProxyId};
 
+/// Insights that are written at the same time.
+const SAVED_AT_ONCE: usize = 64;
 /// Subscriptions that are kept.
 const KEPT: usize = 2;
 
-/// Insights of the proxies that are or were connected to this process.
+/// Insights of the proxies that are connected to this process, and of those that left until that is stored.
 pub struct Insights {
     state: Mutex<State>,
     changed: Notify,
@@ -150,12 +155,17 @@ impl Insights {
 
     /// Stores what changed until `stop`.
     pub async fn run(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
+        // A point in time, because a pause that starts again with each event never ends on a busy control plane.
+        let mut flush_at: Option<Instant> = None;
         loop {
-            let counters_wait = !self.lock().counted.is_empty();
+            if flush_at.is_none() && !self.lock().counted.is_empty() {
+                flush_at = Some(Instant::now() + self.flush_interval);
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.changed.notified() => {}
-                () = tokio::time::sleep(self.flush_interval), if counters_wait => {
+                () = tokio::time::sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {
+                    flush_at = None;
                     let mut state = self.lock();
                     let counted = std::mem::take(&mut state.counted);
                     state.urgent.extend(counted);
@@ -168,9 +178,30 @@ impl Insights {
                     .filter_map(|id| Some((id.clone(), state.proxies.get(&id)?.clone())))
                     .collect()
             };
-            for (id, known) in due {
-                self.lock().counted.remove(&id);
-                save(&*store, &id, known).await;
+            // At the same time, so that they share what a commit costs.
+            futures::stream::iter(due)
+                .for_each_concurrent(SAVED_AT_ONCE, |(id, known)| self.save(&*store, id, known))
+                .await;
+        }
+    }
+
+    async fn save(&self, store: &dyn Store, id: ProxyId, known: Known) {
+        self.lock().counted.remove(&id);
+        let (stream, ended) = (known.stream, !is_online(&known.subscriptions));
+        let result = save(store, &id, known).await;
+        let mut state = self.lock();
+        match result {
+            // What is stored of a proxy that has gone need not be in memory as well.
+            Ok(()) => {
+                let same = state.proxies.get(&id).is_some_and(|known| known.stream == stream);
+                if ended && same && !state.urgent.contains(&id) {
+                    state.proxies.remove(&id);
+                    state.counted.remove(&id);
+                }
+            }
+            Err(error) => {
+                tracing::error!(mesh = id.0, proxy = id.1, %error, "cannot store what is known of a connection; tried again");
+                state.counted.insert(id);
             }
         }
     }
@@ -229,7 +260,7 @@ fn stored(store: &dyn Store, id: &ProxyId) -> Known {
     }
 }
 
-async fn save(store: &dyn Store, id: &ProxyId, known: Known) {
+async fn save(store: &dyn Store, id: &ProxyId, known: Known) -> Result<(), StoreError> {
     let key = insight_key(id);
     let resource = if id.0.is_empty() {
         Resource::of(
@@ -249,7 +280,51 @@ async fn save(store: &dyn Store, id: &ProxyId, known: Known) {
     let owner = Some(registration::key(id));
     match store.apply(vec![Write::Upsert { resource, owner }]).await {
         // The proxy's resource is gone, and its insight with it.
-        Ok(_) | Err(StoreError::MissingOwner { .. }) => {}
-        Err(error) => tracing::error!(insight = %key, %error, "cannot store what is known of a connection"),
+        Ok(_) | Err(StoreError::MissingOwner { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use meshspan_store::MemoryStore;
+
+    async fn next_change(insights: &Arc<Insights>, store: &Arc<dyn Store>, holds: impl Fn(&DataplaneInsight) -> bool) {
+        let mut changes = store.subscribe();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(insights.clone().run(store.clone(), stop.clone()));
+        let key = ResourceKey::new(Kind::DataplaneInsight, "default", "redis-1");
+        while !changes
+            .snapshot()
+            .get(&key)
+            .is_some_and(|stored| holds(&stored.resource.parse().unwrap()))
+        {
+            changes.next().await.unwrap();
+        }
+        stop.cancel();
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_of_a_proxy_that_left_is_kept_nowhere_else() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let id: ProxyId = ("default".into(), "redis-1".into());
+        let dataplane = Resource::new(Kind::Dataplane, "default", "redis-1", serde_json::json!({}));
+        store.apply(vec![Write::create(dataplane)]).await.unwrap();
+        let insights = Arc::new(Insights::new("cp-1".into(), Duration::from_secs(10)));
+        for stream in [1, 2] {
+            insights.connected(&*store, &id, stream, ProxyVersion::default());
+            next_change(&insights, &store, |insight| is_online(&insight.subscriptions)).await;
+            assert_eq!(insights.lock().proxies.len(), 1);
+            insights.event(&id, stream, &StreamEvent::Closed { graceful: true });
+            next_change(&insights, &store, |insight| {
+                insight.subscriptions.len() == usize::try_from(stream).unwrap() && !is_online(&insight.subscriptions)
+            })
+            .await;
+            let state = insights.lock();
+            assert!(state.proxies.is_empty() && state.urgent.is_empty() && state.counted.is_empty());
+        }
     }
 }

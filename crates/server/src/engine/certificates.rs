@@ -161,12 +161,12 @@ impl Certificates {
         }
         for id in candidates {
             let Some(view) = projector.view(&id).filter(|_| projector.is_connected(&id)) else {
-                self.issued.remove(&id);
+                self.forget(&id);
                 continue;
             };
             match self.meshes.get(&id.0) {
                 None => {
-                    if self.issued.remove(&id).is_some() {
+                    if self.forget(&id) {
                         self.tell(&id, None);
                     }
                     projector.set_identity(&id, None);
@@ -224,6 +224,7 @@ impl Certificates {
                 trust_pem: ca.cert_pem().to_owned(),
             }),
         );
+        self.forget(id);
         self.renewals.insert((renew_at, id.clone()));
         self.tell(
             id,
@@ -242,6 +243,15 @@ impl Certificates {
                 renew_at,
             },
         );
+    }
+
+    /// Forgets a certificate and its renewal; true if there was one.
+    fn forget(&mut self, id: &ProxyId) -> bool {
+        let Some(issued) = self.issued.remove(id) else {
+            return false;
+        };
+        self.renewals.remove(&(issued.renew_at, id.clone()));
+        true
     }
 
     fn tell(&self, id: &ProxyId, issued: Option<IssuedCertificate>) {

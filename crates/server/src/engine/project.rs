@@ -157,10 +157,15 @@ impl Projector {
             self.apply_sidecar(id, view);
         }
         for (name, ingress) in ingresses {
-            match ingress {
+            let is_there = ingress.is_some();
+            let before = match ingress {
                 Some(ingress) => self.ingresses.insert(name.clone(), ingress),
                 None => self.ingresses.remove(&name),
             };
+            if let Some(proxy) = self.proxies.get_mut(&(String::new(), name)) {
+                // What changed while its resource was away was not told to it.
+                proxy.fresh |= before.is_some() != is_there;
+            }
             listeners_stale = true;
         }
         if listeners_stale {

@@ -39,7 +39,9 @@ async fn an_agent_first_gets_its_plan_then_all_names_then_what_changes() {
 
     cp.delete(Kind::MeshMultiZoneService, "default", "web").await;
     agent
-        .until("the name gone", |agent| !agent.names.contains_key("web.mzsvc.mesh.local"))
+        .until("the name gone", |agent| {
+            !agent.names.contains_key("web.mzsvc.mesh.local")
+        })
         .await;
     let update = agent.updates.last().unwrap();
     assert_eq!((update.records.len(), update.removed_names.len()), (0, 1), "{update:?}");
@@ -129,7 +131,9 @@ async fn two_agents_of_one_proxy_are_both_served() {
     drop(first);
     cp.delete(Kind::MeshMultiZoneService, "default", "redis").await;
     second
-        .until("the name gone", |agent| !agent.names.contains_key("redis.mzsvc.mesh.local"))
+        .until("the name gone", |agent| {
+            !agent.names.contains_key("redis.mzsvc.mesh.local")
+        })
         .await;
 }
 
@@ -147,7 +151,9 @@ async fn an_agent_may_be_ahead_of_its_envoy_and_outlive_it() {
     proxy.kill();
     cp.gone(Kind::Dataplane, "default", "redis-1").await;
     agent
-        .until("nothing to probe", |agent| agent.plans.last().unwrap().checks.is_empty())
+        .until("nothing to probe", |agent| {
+            agent.plans.last().unwrap().checks.is_empty()
+        })
         .await;
     let _proxy = Proxy::start(&cp, &document).await;
     agent

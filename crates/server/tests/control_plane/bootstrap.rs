@@ -98,9 +98,15 @@ async fn a_sidecar_gets_a_bootstrap_that_envoy_accepts() {
     let bootstrap = bootstrap_of(&text);
     assert_eq!(bootstrap["node"]["id"], "default.redis-1");
     assert_eq!(bootstrap["node"]["cluster"], "redis");
-    assert_eq!(bootstrap["node"]["metadata"]["dataplane.resource"], body["dataplaneResource"]);
+    assert_eq!(
+        bootstrap["node"]["metadata"]["dataplane.resource"],
+        body["dataplaneResource"]
+    );
     assert_eq!(bootstrap["node"]["metadata"]["socketMark"], "4660");
-    assert!(bootstrap.to_string().contains("5678"), "Envoy calls the port that the agent called");
+    assert!(
+        bootstrap.to_string().contains("5678"),
+        "Envoy calls the port that the agent called"
+    );
     validate(&bootstrap);
 }
 
@@ -125,7 +131,11 @@ async fn a_stored_dataplane_needs_no_resource() {
     let mut body = sidecar();
     body.as_object_mut().unwrap().remove("dataplaneResource");
     let (parts, text) = ask_raw(&cp, body.to_string()).await;
-    assert_eq!((parts.status, text.as_str()), (StatusCode::NOT_FOUND, ""), "agents retry an empty 404");
+    assert_eq!(
+        (parts.status, text.as_str()),
+        (StatusCode::NOT_FOUND, ""),
+        "agents retry an empty 404"
+    );
     cp.apply(&dataplane("default", "redis-1", "redis", "10.0.0.7")).await;
     let (status, text) = ask(&cp, &body).await;
     assert_eq!(status, StatusCode::OK, "{text}");
@@ -170,14 +180,49 @@ async fn what_is_wrong_is_said() {
     };
     let foreign = dataplane("default", "redis-2", "redis", "10.0.0.1").to_string();
     for (field, value, status, said) in [
-        ("proxyType", json!("egress"), StatusCode::UNPROCESSABLE_ENTITY, "proxyType"),
-        ("proxyType", json!("nonsense"), StatusCode::UNPROCESSABLE_ENTITY, "dataplane or ingress"),
-        ("mesh", json!("nowhere"), StatusCode::UNPROCESSABLE_ENTITY, "\"nowhere\" does not exist"),
+        (
+            "proxyType",
+            json!("egress"),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "proxyType",
+        ),
+        (
+            "proxyType",
+            json!("nonsense"),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "dataplane or ingress",
+        ),
+        (
+            "mesh",
+            json!("nowhere"),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "\"nowhere\" does not exist",
+        ),
         ("name", json!(""), StatusCode::UNPROCESSABLE_ENTITY, "name"),
-        ("dataplaneResource", json!("{"), StatusCode::UNPROCESSABLE_ENTITY, "dataplaneResource"),
-        ("dataplaneResource", json!(foreign), StatusCode::UNPROCESSABLE_ENTITY, "redis-2"),
-        ("dataplaneResource", json!(both), StatusCode::UNPROCESSABLE_ENTITY, "networking.outbound"),
-        ("socketMark", json!("no number"), StatusCode::BAD_REQUEST, "invalid request"),
+        (
+            "dataplaneResource",
+            json!("{"),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "dataplaneResource",
+        ),
+        (
+            "dataplaneResource",
+            json!(foreign),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "redis-2",
+        ),
+        (
+            "dataplaneResource",
+            json!(both),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "networking.outbound",
+        ),
+        (
+            "socketMark",
+            json!("no number"),
+            StatusCode::BAD_REQUEST,
+            "invalid request",
+        ),
     ] {
         let mut body = sidecar();
         body[field] = value;

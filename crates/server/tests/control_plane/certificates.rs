@@ -56,7 +56,9 @@ fn secret(mesh: &str, name: &str, text: &str) -> Resource {
 
 async fn with_certificate(proxy: &mut Proxy) -> String {
     proxy
-        .until("a certificate", |proxy| proxy.certificate().is_some() && proxy.trust().is_some())
+        .until("a certificate", |proxy| {
+            proxy.certificate().is_some() && proxy.trust().is_some()
+        })
         .await;
     proxy.certificate().unwrap()
 }
@@ -89,7 +91,10 @@ async fn a_certificate_names_the_services_and_tags_of_its_proxy() {
         })
         .await;
     let told = insight.mtls.unwrap();
-    assert_eq!((told.issued_backend.as_str(), told.certificate_regenerations), ("ca-1", 1));
+    assert_eq!(
+        (told.issued_backend.as_str(), told.certificate_regenerations),
+        ("ca-1", 1)
+    );
     let not_after = parsed(&certificate, |certificate| certificate.validity().not_after.timestamp());
     assert_eq!(told.certificate_expiration_time.unwrap().unix_timestamp(), not_after);
 }
@@ -119,7 +124,10 @@ async fn a_short_certificate_is_renewed_in_time_and_nothing_else_is_sent() {
     assert!(end(&last) > end(&first));
     let told = cp
         .until_spec::<DataplaneInsight>("the renewals in the insight", "secure", "redis-1", |insight| {
-            insight.mtls.as_ref().is_some_and(|told| told.certificate_regenerations >= 3)
+            insight
+                .mtls
+                .as_ref()
+                .is_some_and(|told| told.certificate_regenerations >= 3)
         })
         .await;
     assert!(told.mtls.unwrap().certificate_expiration_time.unwrap().unix_timestamp() >= end(&last));
@@ -135,11 +143,15 @@ async fn mtls_is_switched_on_and_off_by_editing_the_mesh() {
         cp.apply(&mesh_with_mtls("secure", "1h")).await;
         let certificate = with_certificate(&mut proxy).await;
         assert!(signed_by(&certificate, &proxy.trust().unwrap()));
-        cp.until_spec::<DataplaneInsight>("mTLS in the insight", "secure", "redis-1", |insight| insight.mtls.is_some())
-            .await;
+        cp.until_spec::<DataplaneInsight>("mTLS in the insight", "secure", "redis-1", |insight| {
+            insight.mtls.is_some()
+        })
+        .await;
         cp.apply(&mesh("secure")).await;
         proxy
-            .until("no certificate", |proxy| proxy.certificate().is_none() && proxy.trust().is_none())
+            .until("no certificate", |proxy| {
+                proxy.certificate().is_none() && proxy.trust().is_none()
+            })
             .await;
         cp.until_spec::<DataplaneInsight>("no mTLS in the insight", "secure", "redis-1", |insight| {
             insight.mtls.is_none()
@@ -185,7 +197,9 @@ async fn a_changed_lifetime_or_changed_tags_bring_a_new_certificate() {
 #[tokio::test]
 async fn a_ca_may_arrive_after_its_mesh_in_two_halves() {
     let cp = ControlPlane::start().await;
-    let resource = meshspan_model::document::read(&mesh_with_mtls("late", "1h")).unwrap().resource;
+    let resource = meshspan_model::document::read(&mesh_with_mtls("late", "1h"))
+        .unwrap()
+        .resource;
     cp.put(resource).await;
     let mut proxy = Proxy::start(&cp, &dataplane("late", "redis-1", "redis", "10.0.0.1")).await;
     let ca = Ca::generate_builtin("late", 2048, OffsetDateTime::now_utc(), Duration::days(1)).unwrap();
@@ -207,7 +221,9 @@ async fn a_ca_may_arrive_after_its_mesh_in_two_halves() {
         cp.put(secret("late", name, text)).await;
     }
     proxy
-        .until("the other CA", |proxy| proxy.trust().as_deref() == Some(other.cert_pem()))
+        .until("the other CA", |proxy| {
+            proxy.trust().as_deref() == Some(other.cert_pem())
+        })
         .await;
     assert_ne!(proxy.certificate().unwrap(), certificate);
 
@@ -232,15 +248,23 @@ async fn a_provided_ca_signs_inline_or_from_secrets() {
     let cp = ControlPlane::start().await;
     let ca = Ca::generate_builtin("any", 2048, OffsetDateTime::now_utc(), Duration::days(1)).unwrap();
     let (cert, key) = (ca.cert_pem(), ca.key_pem());
-    cp.apply(&provided("text", json!({"inlineString": cert}), json!({"inlineString": key})))
-        .await;
+    cp.apply(&provided(
+        "text",
+        json!({"inlineString": cert}),
+        json!({"inlineString": key}),
+    ))
+    .await;
     let encoded = |text: &str| json!({"inline": BASE64_STANDARD.encode(text)});
     cp.apply(&provided("bytes", encoded(cert), encoded(key))).await;
     cp.apply(&mesh("stored")).await;
     cp.put(secret("stored", "my-cert", cert)).await;
     cp.put(secret("stored", "my-key", key)).await;
-    cp.apply(&provided("stored", json!({"secret": "my-cert"}), json!({"secret": "my-key"})))
-        .await;
+    cp.apply(&provided(
+        "stored",
+        json!({"secret": "my-cert"}),
+        json!({"secret": "my-key"}),
+    ))
+    .await;
     for mesh in ["text", "bytes", "stored"] {
         let mut proxy = Proxy::start(&cp, &dataplane(mesh, "redis-1", "redis", "10.0.0.1")).await;
         let certificate = with_certificate(&mut proxy).await;
@@ -255,7 +279,9 @@ async fn a_proxy_for_which_no_certificate_can_be_made_harms_no_other() {
     let cp = ControlPlane::start().await;
     let now = OffsetDateTime::now_utc();
     let expired = Ca::generate_builtin("secure", 2048, now - Duration::days(2), Duration::days(1)).unwrap();
-    let resource = meshspan_model::document::read(&mesh_with_mtls("secure", "1h")).unwrap().resource;
+    let resource = meshspan_model::document::read(&mesh_with_mtls("secure", "1h"))
+        .unwrap()
+        .resource;
     cp.put(resource).await;
     let [cert, key] = [
         secret_names::builtin_ca_cert("secure", "ca-1"),

@@ -13,9 +13,7 @@ use crate::support::{Agent, ControlPlane, Proxy};
 
 /// Waits until a destination is there in full.
 async fn has(proxy: &mut Proxy, destination: &str) {
-    proxy
-        .until(destination, |proxy| proxy.has_all_of(destination))
-        .await;
+    proxy.until(destination, |proxy| proxy.has_all_of(destination)).await;
 }
 
 #[tokio::test]
@@ -32,14 +30,19 @@ async fn a_readiness_flip_sends_the_endpoints_that_hold_the_instance_and_nothing
         &explicit("default", "narrow-1", "10.0.0.4", &[(5000, "web", PORT)]),
     )
     .await;
-    let (of_zone, of_all) = (cluster("default", "redis"), multi_zone_cluster("default", "redis", PORT));
+    let (of_zone, of_all) = (
+        cluster("default", "redis"),
+        multi_zone_cluster("default", "redis", PORT),
+    );
     for proxy in [&mut redis, &mut web] {
         has(proxy, &of_zone).await;
         has(proxy, &of_all).await;
     }
     let web_cluster = multi_zone_cluster("default", "web", PORT);
     narrow
-        .until("its outbound", |narrow| narrow.health(&web_cluster).len() == 1)
+        .until("its outbound", |narrow| {
+            narrow.health(&web_cluster).len() == 1 && narrow.has(Listener, "outbound:127.0.0.1:5000")
+        })
         .await;
     let agent = Agent::connect(&cp, "default", "redis-1", None).await;
     cp.settle("default", &mut [&mut redis, &mut web]).await;
@@ -70,7 +73,9 @@ async fn a_readiness_flip_sends_the_endpoints_that_hold_the_instance_and_nothing
     narrow.sent.clear();
     cp.delete(Kind::Dataplane, "default", "web-1").await;
     narrow
-        .until("its destination without instances", |narrow| narrow.health(&web_cluster).is_empty())
+        .until("its destination without instances", |narrow| {
+            narrow.health(&web_cluster).is_empty()
+        })
         .await;
     assert_eq!(narrow.since_settled(), [updated(Endpoint, &web_cluster)]);
 }
@@ -88,12 +93,18 @@ async fn a_new_service_is_one_cluster_one_endpoint_list_and_one_listener() {
     cp.marker("default", &mut [&mut proxy]).await;
     assert_eq!(
         proxy.since_settled(),
-        [updated(Cluster, &name), updated(Endpoint, &name), updated(Listener, &name)]
+        [
+            updated(Cluster, &name),
+            updated(Endpoint, &name),
+            updated(Listener, &name)
+        ]
     );
     proxy.sent.clear();
     cp.delete(Kind::MeshMultiZoneService, "default", "redis").await;
     proxy
-        .until("its end", |proxy| !proxy.has(Cluster, &name) && !proxy.has(Listener, &name))
+        .until("its end", |proxy| {
+            !proxy.has(Cluster, &name) && !proxy.has(Listener, &name)
+        })
         .await;
     cp.marker("default", &mut [&mut proxy]).await;
     let sent = proxy.since_settled();
@@ -131,10 +142,14 @@ async fn another_zones_service_failing_touches_its_endpoints_only() {
     let mut client = Proxy::start(&cp, &dataplane("secure", "web-1", "web", "10.0.0.9")).await;
     let union = multi_zone_cluster("secure", "redis", PORT);
     let at = |healthy| vec![("192.0.2.1:10001".to_owned(), healthy)];
-    client.until("the other zone", |client| client.health(&union) == at(true)).await;
+    client
+        .until("the other zone", |client| client.health(&union) == at(true))
+        .await;
     cp.settle("secure", &mut [&mut client]).await;
     cp.put(remote_service("secure", "west", "redis", "Unavailable")).await;
-    client.until("the loss", |client| client.health(&union) == at(false)).await;
+    client
+        .until("the loss", |client| client.health(&union) == at(false))
+        .await;
     let endpoint = &client.endpoints(&union)[0];
     assert_eq!((endpoint.priority, endpoint.zone.as_str()), (1, "west"));
     cp.marker("secure", &mut [&mut client]).await;
@@ -159,7 +174,11 @@ async fn a_proxy_with_reachable_backends_gets_only_those() {
     }
     has(&mut narrow, &of("web")).await;
     let held = narrow.versions();
-    assert!(held.keys().all(|(_, name)| !name.starts_with("kri_") || *name == of("web")), "{held:?}");
+    assert!(
+        held.keys()
+            .all(|(_, name)| !name.starts_with("kri_") || *name == of("web")),
+        "{held:?}"
+    );
 
     // One that it may reach appears later, one that it may not as well.
     document["networking"]["transparentProxying"]["reachableBackends"]["refs"]
@@ -168,7 +187,8 @@ async fn a_proxy_with_reachable_backends_gets_only_those() {
         .push(json!({"kind": "MeshMultiZoneService", "name": "later"}));
     let _narrow_old = narrow.kill();
     let mut narrow = Proxy::start(&cp, &document).await;
-    cp.put(multi_zone_service("default", "unwanted", "unwanted", PORT)).await;
+    cp.put(multi_zone_service("default", "unwanted", "unwanted", PORT))
+        .await;
     cp.put(multi_zone_service("default", "later", "later", PORT)).await;
     has(&mut narrow, &of("later")).await;
     assert!(!narrow.has(Cluster, &of("unwanted")));
@@ -206,20 +226,30 @@ async fn a_zone_ingress_hears_only_of_what_lies_behind_it() {
     let (of_zone, of_all) = (cluster("secure", "redis"), multi_zone_cluster("secure", "redis", PORT));
     let at = |ready| vec![(format!("10.0.0.1:{PORT}"), ready)];
     zone_ingress
-        .until("both", |ingress| ingress.health(&of_zone) == at(false) && ingress.health(&of_all) == at(false))
+        .until("both", |ingress| {
+            ingress.health(&of_zone) == at(false) && ingress.health(&of_all) == at(false)
+        })
         .await;
-    redis.until("a certificate", |redis| redis.certificate().is_some()).await;
+    redis
+        .until("a certificate", |redis| redis.certificate().is_some())
+        .await;
     cp.settle("secure", &mut [&mut redis]).await;
     let endpoints_only = |ingress: &Proxy| ingress.sent.iter().all(|sent| sent.ty == Endpoint);
     let agent = Agent::connect(&cp, "secure", "redis-1", None).await;
     // Whatever was on its way before the flip has been taken by then.
     agent.report(PORT, true).await;
-    zone_ingress.until("ready", |ingress| ingress.health(&of_all) == at(true)).await;
-    zone_ingress.until("ready", |ingress| ingress.health(&of_zone) == at(true)).await;
+    zone_ingress
+        .until("ready", |ingress| ingress.health(&of_all) == at(true))
+        .await;
+    zone_ingress
+        .until("ready", |ingress| ingress.health(&of_zone) == at(true))
+        .await;
     zone_ingress.sent.clear();
     agent.report(PORT, false).await;
     zone_ingress
-        .until("not ready", |ingress| ingress.health(&of_all) == at(false) && ingress.health(&of_zone) == at(false))
+        .until("not ready", |ingress| {
+            ingress.health(&of_all) == at(false) && ingress.health(&of_zone) == at(false)
+        })
         .await;
     assert!(endpoints_only(&zone_ingress), "{:?}", zone_ingress.sent);
     // What another zone has is none of its business.
@@ -231,7 +261,9 @@ async fn a_zone_ingress_hears_only_of_what_lies_behind_it() {
         .await;
     cp.put(multi_zone_service("secure", "mail", "mail", PORT)).await;
     zone_ingress
-        .until("a new service", |ingress| ingress.has(Cluster, &multi_zone_cluster("secure", "mail", PORT)))
+        .until("a new service", |ingress| {
+            ingress.has(Cluster, &multi_zone_cluster("secure", "mail", PORT))
+        })
         .await;
     let about_redis = zone_ingress.sent.iter().filter(|sent| sent.name.contains("redis"));
     assert_eq!(about_redis.count(), 0, "{:?}", zone_ingress.sent);

@@ -12,7 +12,8 @@ use crate::support::{Agent, ControlPlane, Proxy};
 #[tokio::test]
 async fn equal_services_of_two_meshes_never_mix() {
     let cp = ControlPlane::start().await;
-    cp.put(multi_zone_generator("{{ .DisplayName }}.mzsvc.mesh.local")).await;
+    cp.put(multi_zone_generator("{{ .DisplayName }}.mzsvc.mesh.local"))
+        .await;
     let mut proxies = Vec::new();
     for (mesh, address) in [("blue", "10.0.0.1"), ("green", "10.0.0.2")] {
         cp.apply(&mesh_with_mtls(mesh, "1h")).await;
@@ -45,7 +46,10 @@ async fn equal_services_of_two_meshes_never_mix() {
             let (_, body) = proxy.mirror.get(ResourceType::Cluster, name).unwrap();
             assert!(Cluster::decode(body.clone()).is_ok());
             assert!(!contains(body, other), "{name} of {mesh} speaks of {other}");
-            assert!(contains(body, &format!(".redis.{PORT}.{mesh}.")), "the server name holds the mesh");
+            assert!(
+                contains(body, &format!(".redis.{PORT}.{mesh}.")),
+                "the server name holds the mesh"
+            );
         }
         assert!(proxy.versions().keys().all(|(_, name)| !name.contains(other)));
         trusts.push(proxy.trust().unwrap());

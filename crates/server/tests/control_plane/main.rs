@@ -7,6 +7,8 @@
 mod agents;
 mod bootstrap;
 mod certificates;
+mod edits;
+mod faults;
 mod incremental;
 mod insights;
 mod isolation;

@@ -28,7 +28,9 @@ async fn a_brought_dataplane_is_stored_with_what_the_zone_adds() {
     let spec: Dataplane = cp.spec("default", "redis-1");
     assert_eq!(spec.networking.inbound[0].tags[labels::TAG_ZONE], ZONE);
     proxy
-        .until("its inbound", |proxy| proxy.has(ResourceType::Cluster, "self_inbound_dp_6379"))
+        .until("its inbound", |proxy| {
+            proxy.has(ResourceType::Cluster, "self_inbound_dp_6379")
+        })
         .await;
 }
 
@@ -42,11 +44,35 @@ async fn what_cannot_be_registered_is_refused_with_the_reason() {
     no_service["networking"]["inbound"][0]["tags"] = json!({});
     let nowhere = dataplane("nowhere", "redis-1", "redis", "10.0.0.1");
     for (mesh, name, resource, code, said) in [
-        ("default", "redis-1", Some(&invalid), Code::InvalidArgument, "networking.inbound[0].port"),
-        ("default", "redis-1", Some(&no_service), Code::InvalidArgument, "kuma.io/service"),
+        (
+            "default",
+            "redis-1",
+            Some(&invalid),
+            Code::InvalidArgument,
+            "networking.inbound[0].port",
+        ),
+        (
+            "default",
+            "redis-1",
+            Some(&no_service),
+            Code::InvalidArgument,
+            "kuma.io/service",
+        ),
         ("other", "redis-1", Some(&good), Code::InvalidArgument, "other/redis-1"),
-        ("default", "redis-2", Some(&good), Code::InvalidArgument, "default/redis-2"),
-        ("nowhere", "redis-1", Some(&nowhere), Code::NotFound, "mesh \"nowhere\" does not exist"),
+        (
+            "default",
+            "redis-2",
+            Some(&good),
+            Code::InvalidArgument,
+            "default/redis-2",
+        ),
+        (
+            "nowhere",
+            "redis-1",
+            Some(&nowhere),
+            Code::NotFound,
+            "mesh \"nowhere\" does not exist",
+        ),
         ("default", "redis-1", None, Code::NotFound, "--dataplane-file"),
         ("default", "", None, Code::InvalidArgument, "<mesh>.<name>"),
     ] {
@@ -60,7 +86,10 @@ async fn what_cannot_be_registered_is_refused_with_the_reason() {
         panic!("a text is no resource");
     };
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    assert!(cp.find(Kind::Dataplane, "default", "redis-1").is_none(), "nothing was stored");
+    assert!(
+        cp.find(Kind::Dataplane, "default", "redis-1").is_none(),
+        "nothing was stored"
+    );
 }
 
 #[tokio::test]
@@ -86,11 +115,15 @@ async fn a_zone_ingress_is_registered_and_removed_alike() {
     })
     .await;
     let document = ingress("ingress-1");
-    let mut proxy = Proxy::connect(&cp, "", "ingress-1", Some(&document), None).await.unwrap();
+    let mut proxy = Proxy::connect(&cp, "", "ingress-1", Some(&document), None)
+        .await
+        .unwrap();
     let stored = cp.find(Kind::ZoneIngress, "", "ingress-1").unwrap();
     assert_eq!(stored.resource.spec["zone"], ZONE);
     proxy
-        .until("its listener", |proxy| proxy.has(ResourceType::Listener, "self_zoneingress_dp_ingress-1"))
+        .until("its listener", |proxy| {
+            proxy.has(ResourceType::Listener, "self_zoneingress_dp_ingress-1")
+        })
         .await;
     proxy.kill();
     cp.gone(Kind::ZoneIngress, "", "ingress-1").await;
@@ -149,8 +182,10 @@ async fn an_applied_dataplane_stays_when_its_proxy_goes() {
     cp.apply(&dataplane("default", "applied", "redis", "10.0.0.1")).await;
     let applied = Proxy::connect(&cp, "default", "applied", None, None).await.unwrap();
     applied.kill();
-    cp.until_insight("default", "applied", |subscription| subscription.disconnect_time.is_some())
-        .await;
+    cp.until_insight("default", "applied", |subscription| {
+        subscription.disconnect_time.is_some()
+    })
+    .await;
     Proxy::start(&cp, &dataplane("default", "brought", "redis", "10.0.0.2"))
         .await
         .kill();

@@ -35,19 +35,21 @@ async fn addresses_names_and_versions_survive() {
     let folder = Arc::new(TempDir::new().unwrap());
     let (cp, store) = ControlPlane::start_on_file(folder.clone()).await;
     cp.apply(&mesh_with_mtls(MESH, "24h")).await;
-    cp.put(multi_zone_generator("{{ .DisplayName }}.mzsvc.mesh.local")).await;
+    cp.put(multi_zone_generator("{{ .DisplayName }}.mzsvc.mesh.local"))
+        .await;
     cp.put(multi_zone_service(MESH, "redis", "redis", PORT)).await;
     let document = dataplane(MESH, "redis-1", "redis", "10.0.0.1");
     let narrow_document = explicit(MESH, "narrow-1", "10.0.0.2", &[(5000, "redis", PORT)]);
     let mut proxy = Proxy::start(&cp, &document).await;
     let mut narrow = Proxy::start(&cp, &narrow_document).await;
     let (of_zone, of_all) = (cluster(MESH, "redis"), multi_zone_cluster(MESH, "redis", PORT));
-    let complete = |proxy: &Proxy| {
-        proxy.has_all_of(&of_zone) && proxy.has_all_of(&of_all) && proxy.certificate().is_some()
-    };
+    let complete =
+        |proxy: &Proxy| proxy.has_all_of(&of_zone) && proxy.has_all_of(&of_all) && proxy.certificate().is_some();
     proxy.until("all it should have", complete).await;
     narrow
-        .until("its certificate", |narrow| narrow.certificate().is_some() && narrow.has(ResourceType::Cluster, &of_all))
+        .until("its certificate", |narrow| {
+            narrow.certificate().is_some() && narrow.has(ResourceType::Cluster, &of_all)
+        })
         .await;
     for name in ["redis-1", "narrow-1"] {
         cp.until_spec::<meshspan_model::kinds::dataplane_insight::DataplaneInsight>("mTLS", MESH, name, |insight| {
@@ -61,6 +63,12 @@ async fn addresses_names_and_versions_survive() {
     let union: MeshMultiZoneServiceStatus = status(&cp, Kind::MeshMultiZoneService, "redis");
     assert_eq!(union.addresses[0].hostname, "redis.mzsvc.mesh.local");
     assert!(union.vips[0].ip.starts_with("243.") && service.vips[0].ip.starts_with("241."));
+    let endpoints = proxy.version(ResourceType::Endpoint, &of_all);
+    narrow
+        .until("what the other has", |narrow| {
+            narrow.version(ResourceType::Endpoint, &of_all) == endpoints
+        })
+        .await;
     let (before, held) = (resources(&cp), proxy.versions());
     let narrow_held = narrow.versions();
     cp.stop().await;

@@ -111,3 +111,18 @@ async fn the_made_key_is_for_its_owner_only() {
     };
     assert_eq!(mode("tls-key.pem"), 0o600);
 }
+
+#[tokio::test]
+async fn a_global_serves_zones_instead_of_proxies() {
+    let cp = crate::support::ControlPlane::start_with(|settings| {
+        settings.mode = meshspan_server::settings::Mode::Global;
+        settings.multizone.global.kds.grpc_port = 0;
+        settings.diagnostics.server_port = 0;
+    })
+    .await;
+    assert!(cp.addresses.sync.is_some() && cp.addresses.api.is_some());
+    assert!(cp.addresses.data_plane.is_none() && cp.addresses.diagnostics.is_none());
+    let (status, body) = cp.rest(http::Method::GET, "/meshes/default", None).await;
+    assert_eq!(status, http::StatusCode::OK, "{body}");
+    cp.stop().await;
+}

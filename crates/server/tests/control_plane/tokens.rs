@@ -85,7 +85,11 @@ async fn a_proxy_without_the_right_token_is_refused_with_the_remedy() {
     let missing_tag = claims("", "default", &[("team", "a")]);
     for (token, code, said) in [
         (None, Code::Unauthenticated, "--dataplane-token-file"),
-        (None, Code::Unauthenticated, "generate dataplane-token --name redis-1 --mesh default"),
+        (
+            None,
+            Code::Unauthenticated,
+            "generate dataplane-token --name redis-1 --mesh default",
+        ),
         (Some(String::new()), Code::Unauthenticated, "showed no token"),
         (Some("garbage".into()), Code::Unauthenticated, "malformed"),
         (
@@ -93,8 +97,16 @@ async fn a_proxy_without_the_right_token_is_refused_with_the_remedy() {
             Code::Unauthenticated,
             "expired",
         ),
-        (Some(token(&cp, "default", &any, &revoked)), Code::Unauthenticated, "revoked"),
-        (Some(token(&cp, "other", &any, &live)), Code::Unauthenticated, "another control plane's key"),
+        (
+            Some(token(&cp, "default", &any, &revoked)),
+            Code::Unauthenticated,
+            "revoked",
+        ),
+        (
+            Some(token(&cp, "other", &any, &live)),
+            Code::Unauthenticated,
+            "another control plane's key",
+        ),
         (
             Some(token(&cp, "default", &claims("", "other", &[]), &live)),
             Code::PermissionDenied,
@@ -105,15 +117,26 @@ async fn a_proxy_without_the_right_token_is_refused_with_the_remedy() {
             Code::PermissionDenied,
             "redis-2",
         ),
-        (Some(token(&cp, "default", &wrong_tag, &live)), Code::PermissionDenied, "kuma.io/service"),
-        (Some(token(&cp, "default", &missing_tag, &live)), Code::PermissionDenied, "team"),
+        (
+            Some(token(&cp, "default", &wrong_tag, &live)),
+            Code::PermissionDenied,
+            "kuma.io/service",
+        ),
+        (
+            Some(token(&cp, "default", &missing_tag, &live)),
+            Code::PermissionDenied,
+            "team",
+        ),
         (Some(zone_token(&cp, "east", "ingress")), Code::Unauthenticated, "token"),
     ] {
         let status = refusal(&cp, token.as_deref()).await;
         assert_eq!(status.code(), code, "{said}: {status}");
         assert!(status.message().contains(said), "{said}: {status}");
         if let Some(token) = token.filter(|token| !token.is_empty()) {
-            assert!(!status.message().contains(&token), "{said}: the token is in the message");
+            assert!(
+                !status.message().contains(&token),
+                "{said}: the token is in the message"
+            );
         }
     }
     assert!(cp.find(Kind::Dataplane, "default", "redis-1").is_none());
@@ -173,9 +196,17 @@ async fn zone_ingresses_show_zone_tokens() {
     let now = lifespan(OffsetDateTime::now_utc());
     let of_mesh = token(&cp, "default", &claims("", "", &[]), &now);
     for (token, code, said) in [
-        (None, Code::Unauthenticated, "generate zone-token --zone east --scope ingress"),
+        (
+            None,
+            Code::Unauthenticated,
+            "generate zone-token --zone east --scope ingress",
+        ),
         (Some(zone_token(&cp, "west", "ingress")), Code::PermissionDenied, "west"),
-        (Some(zone_token(&cp, "east", "egress")), Code::PermissionDenied, "ingress"),
+        (
+            Some(zone_token(&cp, "east", "egress")),
+            Code::PermissionDenied,
+            "ingress",
+        ),
         (Some(of_mesh), Code::Unauthenticated, "token"),
     ] {
         let result = Proxy::connect(&cp, "", "ingress-1", Some(&document), token.as_deref()).await;

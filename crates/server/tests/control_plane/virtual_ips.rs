@@ -26,11 +26,18 @@ async fn the_service_without_an_address_says_so_and_gets_the_next_free_one() {
     let third = cp
         .until("the condition", |snapshot| {
             status(snapshot, "third").filter(|status| {
-                status.conditions.iter().any(|condition| condition.condition_type == "VipAllocated")
+                status
+                    .conditions
+                    .iter()
+                    .any(|condition| condition.condition_type == "VipAllocated")
             })
         })
         .await;
-    let condition = third.conditions.iter().find(|one| one.condition_type == "VipAllocated").unwrap();
+    let condition = third
+        .conditions
+        .iter()
+        .find(|one| one.condition_type == "VipAllocated")
+        .unwrap();
     assert_eq!((condition.status.as_str(), third.vips.len()), ("False", 0));
     assert!(
         condition.message.contains("243.0.0.0/31")
@@ -47,18 +54,29 @@ async fn the_service_without_an_address_says_so_and_gets_the_next_free_one() {
     );
     let of = |name: &str| multi_zone_cluster("default", name, PORT);
     proxy
-        .until("the others", |proxy| proxy.has_all_of(&of("first")) && proxy.has_all_of(&of("second")))
+        .until("the others", |proxy| {
+            proxy.has_all_of(&of("first")) && proxy.has_all_of(&of("second"))
+        })
         .await;
 
     cp.delete(Kind::MeshMultiZoneService, "default", "first").await;
     assert_eq!(cp.until("the freed address", has_vip("third")).await, first);
     proxy
-        .until("the third", |proxy| proxy.has_all_of(&of("third")) && !proxy.has_all_of(&of("first")))
+        .until("the third", |proxy| {
+            proxy.has_all_of(&of("third")) && !proxy.has_all_of(&of("first"))
+        })
         .await;
-    assert_eq!(cp.until("an address", has_vip("second")).await, second, "an address that is held never moves");
+    assert_eq!(
+        cp.until("an address", has_vip("second")).await,
+        second,
+        "an address that is held never moves"
+    );
     cp.until("no complaint", |snapshot| {
         let conditions = status(snapshot, "third")?.conditions;
-        conditions.iter().all(|one| one.condition_type != "VipAllocated").then_some(())
+        conditions
+            .iter()
+            .all(|one| one.condition_type != "VipAllocated")
+            .then_some(())
     })
     .await;
 }

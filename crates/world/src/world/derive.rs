@@ -25,6 +25,7 @@ impl World {
         {
             self.mesh(&mesh).dirty.generate.insert(service);
         }
+        self.hand_out_freed_addresses();
         for (name, mesh) in &mut self.meshes {
             let mut dirty = std::mem::take(&mut mesh.dirty);
             for service in &dirty.generate {
@@ -70,7 +71,29 @@ impl World {
             }
         }
         changes.deadline = self.deadlines.first().map(|(when, _, _)| *when);
+        if self.service_vips.has_freed() || self.multi_zone_vips.has_freed() {
+            // A service moved to the address in its status just now.
+            changes.deadline = Some(now);
+        }
         changes
+    }
+
+    /// Marks the services that found their range exhausted, if an address became free since.
+    fn hand_out_freed_addresses(&mut self) {
+        let (services, multi_zone) = (self.service_vips.take_freed(), self.multi_zone_vips.take_freed());
+        if !services && !multi_zone {
+            return;
+        }
+        for mesh in self.meshes.values_mut() {
+            if services {
+                let without = mesh.services.iter().filter(|(_, entry)| entry.derived.vip.is_none());
+                mesh.dirty.services.extend(without.map(|(name, _)| name.clone()));
+            }
+            if multi_zone {
+                let without = mesh.multi_zone.iter().filter(|(_, entry)| entry.vip.is_none());
+                mesh.dirty.multi_zone.extend(without.map(|(name, _)| name.clone()));
+            }
+        }
     }
 }
 

@@ -241,9 +241,7 @@ impl ControlPlane {
         self.put(documents::multi_zone_service(mesh, &name, "none", 80)).await;
         let cluster = documents::multi_zone_cluster(mesh, &name, 80);
         for proxy in proxies {
-            proxy
-                .until("the marker", |proxy| proxy.has_all_of(&cluster))
-                .await;
+            proxy.until("the marker", |proxy| proxy.has_all_of(&cluster)).await;
         }
     }
 

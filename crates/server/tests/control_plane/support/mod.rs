@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod control_plane;
 pub mod documents;
+pub mod faulty_store;
 pub mod http;
 pub mod proxy;
 

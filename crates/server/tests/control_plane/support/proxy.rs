@@ -247,7 +247,10 @@ impl Proxy {
     }
 
     pub fn version(&self, ty: ResourceType, name: &str) -> String {
-        self.mirror.get(ty, name).map(|(version, _)| version.to_owned()).unwrap_or_default()
+        self.mirror
+            .get(ty, name)
+            .map(|(version, _)| version.to_owned())
+            .unwrap_or_default()
     }
 
     /// The versions of everything it holds.
