@@ -107,7 +107,11 @@ impl Block {
     }
 
     fn address(&self, zone: u8, number: u8) -> Result<Ipv4Addr> {
-        ensure!(zone < Self::ZONES, "there are {} zones at most on loopback", Self::ZONES);
+        ensure!(
+            zone < Self::ZONES,
+            "there are {} zones at most on loopback",
+            Self::ZONES
+        );
         Ok(Ipv4Addr::new(127, self.first + zone, 0, number))
     }
 }
@@ -181,8 +185,7 @@ impl Machine {
         match &self.0 {
             Place::Lab(_) => Ok(preferred),
             Place::Loopback(_) => {
-                let listener =
-                    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("looking for a free port")?;
+                let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("looking for a free port")?;
                 Ok(listener.local_addr()?.port())
             }
         }
@@ -281,7 +284,10 @@ mod tests {
     #[tokio::test]
     async fn two_networks_on_loopback_share_no_address() {
         let (one, two) = (Network::loopback().unwrap(), Network::loopback().unwrap());
-        let (a, b) = (one.machine("a", 1, 1).await.unwrap(), two.machine("a", 1, 1).await.unwrap());
+        let (a, b) = (
+            one.machine("a", 1, 1).await.unwrap(),
+            two.machine("a", 1, 1).await.unwrap(),
+        );
         assert_ne!(a.address(), b.address());
         assert_ne!(a.address(), a.private_address());
         assert!(a.address().is_loopback() && a.private_address().is_loopback());

@@ -12,9 +12,9 @@ use meshspan_world::view::{Destination, Ingress};
 
 use crate::destination::{eds_cluster, load_assignment};
 use crate::encode::Encoded;
+use crate::names;
 use crate::network::{address, direct_response, tcp_proxy_with_retries, tls_inspector};
 use crate::wkt::{flag, time};
-use crate::names;
 use meshspan_world::sni;
 
 /// How long a client may take to send its server name.

@@ -92,7 +92,10 @@ impl Staying {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut staying = Self { lines: BufReader::new(demo.stdout.take().unwrap()), demo };
+        let mut staying = Self {
+            lines: BufReader::new(demo.stdout.take().unwrap()),
+            demo,
+        };
         let said = staying.read_until("The requests go on");
         (staying, said)
     }
@@ -101,7 +104,11 @@ impl Staying {
         let mut said = String::new();
         loop {
             let start = said.len();
-            assert_ne!(self.lines.read_line(&mut said).unwrap(), 0, "it ended before it said {wanted:?}:\n{said}");
+            assert_ne!(
+                self.lines.read_line(&mut said).unwrap(),
+                0,
+                "it ended before it said {wanted:?}:\n{said}"
+            );
             if said[start..].contains(wanted) {
                 return said;
             }
@@ -124,8 +131,14 @@ impl Drop for Staying {
 /// The commands that the demo proposes, as arguments of the binary.
 fn proposals(said: &str) -> Vec<Vec<String>> {
     let lines = said.lines().filter_map(|line| line.strip_prefix("    "));
-    let commands = lines.filter(|line| line.split_whitespace().next().is_some_and(|program| program.ends_with("meshspan")));
-    commands.map(|command| command.split_whitespace().skip(1).map(str::to_owned).collect()).collect()
+    let commands = lines.filter(|line| {
+        line.split_whitespace()
+            .next()
+            .is_some_and(|program| program.ends_with("meshspan"))
+    });
+    commands
+        .map(|command| command.split_whitespace().skip(1).map(str::to_owned).collect())
+        .collect()
 }
 
 #[test]
@@ -135,9 +148,19 @@ fn it_stays_up_shows_what_the_user_does_and_ends_on_ctrl_c() {
     let proposals = proposals(&said);
     assert_eq!(proposals.len(), 3, "{said}");
     for proposal in &proposals {
-        let output = Command::new(env!("CARGO_BIN_EXE_meshspan")).args(proposal).output().unwrap();
-        let answer = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success() && answer.contains("redis"), "{proposal:?}: {answer}");
+        let output = Command::new(env!("CARGO_BIN_EXE_meshspan"))
+            .args(proposal)
+            .output()
+            .unwrap();
+        let answer = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            output.status.success() && answer.contains("redis"),
+            "{proposal:?}: {answer}"
+        );
     }
     // The last one deletes the service, which its clients notice.
     demo.read_until("redis:");

@@ -1,11 +1,12 @@
 //! The engine of a zone: follows the store, lets the [`World`] derive, and hands each connected proxy what changed.
 //!
 //! One task owns all of this state, so nothing is locked. A round is: take the changes that are there, derive,
-//! project, publish to streams, then store what was derived; the store's feed brings that back in a later round.
+//! project, publish to streams. What was derived is stored beside that; the store's feed brings it back in a later round.
 
 mod certificates;
 mod project;
 mod resolver;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use meshspan_envoy::ProxyOptions;
 use meshspan_model::{Kind, Resource, ResourceKey};
-use meshspan_store::{Store, StoreError, Subscription};
+use meshspan_store::{Store, Subscription};
 use meshspan_world::view::{DnsTable, SidecarView};
 use meshspan_world::{Changes, World, Write};
 use meshspan_xds::ProxyFeed;
@@ -24,11 +25,10 @@ use tokio_util::sync::CancellationToken;
 use certificates::Certificates;
 pub use certificates::{CertificateNews, NewsSink};
 use project::Projector;
+use writer::Writer;
 
 /// Commands that may wait for the engine.
 const QUEUE: usize = 1024;
-/// Time until a write that the store could not take is tried again.
-const STORE_RETRY: time::Duration = time::Duration::seconds(1);
 
 /// A proxy: (mesh, name); the mesh is empty for zone ingresses.
 pub type ProxyId = (String, String);
@@ -122,7 +122,6 @@ pub fn engine(store: Arc<dyn Store>, world: World, zone: String, news: NewsSink)
     let (commands, receiver) = mpsc::channel(QUEUE);
     let runner = Runner {
         subscription: store.subscribe(),
-        store,
         world,
         projector: Projector::new(zone),
         certificates: Certificates::new(news),
@@ -132,15 +131,13 @@ pub fn engine(store: Arc<dyn Store>, world: World, zone: String, news: NewsSink)
         dns: BTreeMap::new(),
         views: BTreeMap::new(),
         deadline: None,
-        unwritten: Vec::new(),
-        retry_at: None,
+        writer: Writer::new(store),
     };
     (Engine { commands }, runner)
 }
 
 /// The engine's task.
 pub struct Runner {
-    store: Arc<dyn Store>,
     subscription: Subscription,
     world: World,
     projector: Projector,
@@ -153,9 +150,7 @@ pub struct Runner {
     views: BTreeMap<ProxyId, watch::Sender<Option<Arc<SidecarView>>>>,
     /// When the world wants to derive again without a change.
     deadline: Option<OffsetDateTime>,
-    /// What the store could not take, and when to try again.
-    unwritten: Vec<meshspan_store::Write>,
-    retry_at: Option<OffsetDateTime>,
+    writer: Writer,
 }
 
 impl Runner {
@@ -179,12 +174,9 @@ impl Runner {
         for resource in initial {
             self.apply(&resource.key(), Some(&resource));
         }
-        self.round().await;
+        self.round();
         loop {
-            let deadline = [self.deadline, self.certificates.next_renewal(), self.retry_at]
-                .into_iter()
-                .flatten()
-                .min();
+            let deadline = self.deadline.into_iter().chain(self.certificates.next_renewal()).min();
             tokio::select! {
                 () = stop.cancelled() => return,
                 batch = self.subscription.next() => {
@@ -201,9 +193,10 @@ impl Runner {
                     let Some(command) = command else { return };
                     self.command(command);
                 }
+                () = self.writer.work() => {}
                 () = until(deadline) => {}
             }
-            self.round().await;
+            self.round();
         }
     }
 
@@ -257,7 +250,7 @@ impl Runner {
         }
     }
 
-    async fn round(&mut self) {
+    fn round(&mut self) {
         let now = OffsetDateTime::now_utc();
         let changes = self.world.derive(now);
         self.deadline = changes.deadline;
@@ -288,17 +281,8 @@ impl Runner {
         self.projector.apply(destinations, sidecars, ingresses);
         self.certificates.renew(now, &mut self.projector);
         self.projector.publish();
-        let mut writes = self.versioned(writes);
-        if self.retry_at.is_some_and(|when| when <= now) {
-            self.retry_at = None;
-            // What is derived now is newer than what failed.
-            let mut older = std::mem::take(&mut self.unwritten);
-            older.retain(|old| !writes.iter().any(|new| replaces(new, old)));
-            writes = older.into_iter().chain(writes).collect();
-        }
-        if !writes.is_empty() {
-            self.write(writes).await;
-        }
+        let writes = self.versioned(writes);
+        self.writer.add(writes);
     }
 
     /// Derived writes based on the versions that they were derived from.
@@ -327,41 +311,6 @@ impl Runner {
         });
         versioned.collect()
     }
-
-    /// Stores what was derived. A resource that changed meanwhile is left alone: its change is already on the feed,
-    /// and what follows from it will be derived then.
-    async fn write(&mut self, writes: Vec<meshspan_store::Write>) {
-        if writes.len() > 1 && self.store.apply(writes.clone()).await.is_ok() {
-            return;
-        }
-        // One that fails must not hold up the others.
-        for write in writes {
-            let key = write.key();
-            match self.store.apply(vec![write.clone()]).await {
-                Ok(_) => {}
-                Err(
-                    StoreError::Conflict { .. }
-                    | StoreError::NotFound { .. }
-                    | StoreError::AlreadyExists { .. }
-                    | StoreError::MissingOwner { .. },
-                ) => {
-                    tracing::debug!(resource = %key, "changed meanwhile; derived again with the change");
-                }
-                Err(error) => {
-                    tracing::error!(resource = %key, %error, "cannot store what was derived; proxies keep being served, storing is tried again");
-                    self.unwritten.retain(|old| !replaces(&write, old));
-                    self.unwritten.push(write);
-                    self.retry_at = Some(OffsetDateTime::now_utc() + STORE_RETRY);
-                }
-            }
-        }
-    }
-}
-
-/// True if a derived write makes an older one of the same resource pointless. A status and a payload are independent.
-fn replaces(new: &meshspan_store::Write, old: &meshspan_store::Write) -> bool {
-    let is_status = |write: &meshspan_store::Write| matches!(write, meshspan_store::Write::PutStatus { .. });
-    new.key() == old.key() && is_status(new) == is_status(old)
 }
 
 /// Sleeps until a point in time; forever without one.

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use meshspan_world::sni::sni;
 use meshspan_envoy::{BootstrapParams, ProxyOptions, bootstrap};
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, IpFamilyMode, TransparentProxying};
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::labels::{TAG_PROTOCOL, TAG_SERVICE};
 use meshspan_model::{Kind, ServiceIdentity};
+use meshspan_world::sni::sni;
 use meshspan_world::view::{
     Destination, DestinationKey, Endpoint, InboundTls, Ingress, Locality, Outbound, PeerTls, Permission, Protocol,
     Sidecar,

@@ -58,10 +58,8 @@ fn in_scope(policy: &Policy, proxy: &Proxy) -> bool {
     let zone_made = resource.label(labels::ORIGIN) == labels::ORIGIN_ZONE;
     let same_zone = resource.zone().is_empty() || proxy.label(labels::ZONE) == resource.zone();
     // A policy that came from the global control plane is not of origin zone, whoever wrote it.
-    let proxy_is_of_zone = !proxy
-        .labels
-        .get(labels::ORIGIN)
-        .is_some_and(|origin| origin != labels::ORIGIN_ZONE);
+    let origin = proxy.labels.get(labels::ORIGIN);
+    let proxy_is_of_zone = origin.is_none_or(|origin| origin == labels::ORIGIN_ZONE);
     let zone = policy.role == Role::Producer || !zone_made || !proxy_is_of_zone || same_zone;
     let namespace = match policy.role {
         Role::System | Role::Producer => true,

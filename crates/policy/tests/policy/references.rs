@@ -90,7 +90,7 @@ fn a_reference_needs_what_names_its_target() {
         top(json!({ "kind": "MeshServiceSubset", "tags": {} })),
         ["spec.targetRef.name: must be set with kind MeshServiceSubset"]
     );
-    let either = format!("{TO}.labels: either labels or name and namespace must be specified");
+    let either = [format!("{TO}.labels: either labels or name and namespace must be specified")];
     for kind in [
         "MeshService",
         "MeshExternalService",
@@ -103,11 +103,11 @@ fn a_reference_needs_what_names_its_target() {
         );
         assert_eq!(
             to(json!({ "kind": kind, "name": "n", "labels": { "a": "b" } })),
-            [either.clone()]
+            either
         );
         assert_eq!(
             to(json!({ "kind": kind, "namespace": "n", "labels": { "a": "b" } })),
-            [either.clone()]
+            either
         );
     }
     assert_eq!(

@@ -39,7 +39,7 @@ fn items_decide_between_producer_and_consumer() {
         json!({ "kind": "MeshMultiZoneService", "name": "redis" }),
         json!({ "kind": "MeshExternalService", "name": "redis" }),
     ] {
-        assert_eq!(role(to(&[foreign.clone()]), "shop"), Ok(Role::Consumer), "{foreign}");
+        assert_eq!(role(to(std::slice::from_ref(&foreign)), "shop"), Ok(Role::Consumer), "{foreign}");
         assert_eq!(
             role(to(&[own.clone(), foreign]), "shop"),
             Err(
