@@ -140,8 +140,16 @@ pub(crate) fn isolated_command(program: OsString) -> Command {
             "--",
         ])
         .arg(program)
+        .env("PATH", path_with_system_programs())
         .env(STAGE, if root { STAGE_ROOT } else { STAGE_USER });
     command
+}
+
+/// The search path with the folders of system programs, which plain users do not have in theirs: iptables and tc are there.
+fn path_with_system_programs() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    path
 }
 
 /// Finds out whether this machine can make what a lab needs.

@@ -41,7 +41,7 @@ enum Command {
     #[command(subcommand)]
     Uninstall(Uninstall),
     #[command(flatten)]
-    Client(meshspan_cli::Command),
+    Client(Box<meshspan_cli::Command>),
     /// Print completions for a shell
     #[command(after_help = "Example:
   source <(meshspan completion bash)")]
@@ -126,7 +126,7 @@ pub fn meshspan(meshspan: Meshspan) -> Result<ExitCode> {
         Command::Uninstall(Uninstall::TransparentProxy(args)) => {
             report(meshspan_interception::uninstall(&args, &mut std::io::stdout())?)
         }
-        Command::Client(command) => client(command),
+        Command::Client(command) => client(*command),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Meshspan::command(), "meshspan", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

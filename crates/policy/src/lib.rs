@@ -20,7 +20,7 @@ pub use engine::destination::{Service, ServicePort, Services};
 pub use engine::effective::{Effective, EffectivePolicies, whole};
 pub use engine::fingerprint::{Fingerprint, Fingerprinter};
 pub use engine::inbound::{InboundRule, InboundRules, MAX_RULES};
-pub use engine::matching::{Matched, Touch, touch};
+pub use engine::matching::{Matched, Touch, touch, touched};
 pub use engine::merge::{ListRules, merge, merge_two};
 pub use engine::outbound::{NamedDestination, OutboundRules, Resolved, resolve};
 pub use engine::policy::{
@@ -32,7 +32,7 @@ pub use engine::proxy::{Proxy, ProxyInbound};
 pub use engine::report::{Dangling, dangling};
 pub use engine::set::{Mode, PolicySet};
 pub use form::backend_ref::{BACKEND_KINDS, BackendRef};
-pub use form::check::{Checked, check};
+pub use form::check::{Checked, MAX_ITEMS, check};
 pub use form::document::{
     Document, FromItem, RuleItem, RuleMatch, SniMatch, SniMatchType, SpiffeIdMatch, SpiffeIdMatchType, ToItem,
 };

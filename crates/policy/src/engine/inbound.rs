@@ -11,8 +11,8 @@ use super::effective::Effective;
 use super::policy::{InboundItem, Policy};
 use crate::form::matrix::PolicyKind;
 
-/// Most rules of one kind on one inbound. Items that overlap in more ways than this are cut off, and
-/// [`InboundRules::is_complete`] says so.
+/// Most rules of one kind on one inbound. If items select clients in more ways than this, those of lowest precedence
+/// and overlaps are cut off, and [`InboundRules::is_complete`] says so.
 pub const MAX_RULES: usize = 1024;
 
 /// The rules of one kind for one inbound.
@@ -20,7 +20,8 @@ pub const MAX_RULES: usize = 1024;
 pub struct InboundRules {
     /// The rules; the first that matches a client decides.
     pub rules: Vec<InboundRule>,
-    /// False if there were more overlaps than [`MAX_RULES`]; then some clients get the conf of fewer items than apply.
+    /// False if there were more than [`MAX_RULES`]; then some clients get the conf of fewer items than apply, and
+    /// whatever depends on it must fail safe.
     pub is_complete: bool,
 }
 
@@ -74,17 +75,32 @@ impl InboundRules {
 
 /// The clients of all items, and of all items that overlap.
 fn overlaps(items: &[&InboundItem]) -> (BTreeSet<ClientMatch>, bool) {
-    let own: BTreeSet<&ClientMatch> = items.iter().map(|item| &item.clients).collect();
-    let mut closed: BTreeSet<ClientMatch> = own.iter().map(|clients| (*clients).clone()).collect();
+    let mut by_precedence = items.to_vec();
+    by_precedence.sort_by(|a, b| b.contribution.precedence.cmp(&a.contribution.precedence));
+    let mut own = BTreeSet::new();
+    let mut is_complete = true;
+    for item in by_precedence {
+        is_complete &= add(&mut own, item.clients.clone());
+    }
     // With one item after the other, what overlaps with all before it is complete after a single pass.
-    for clients in own {
+    let mut closed = own.clone();
+    for clients in &own {
         let more: Vec<_> = closed.iter().filter_map(|other| clients.intersection(other)).collect();
         for overlap in more {
-            if closed.len() >= MAX_RULES && !closed.contains(&overlap) {
-                return (closed, false);
-            }
-            closed.insert(overlap);
+            is_complete &= add(&mut closed, overlap);
+        }
+        if !is_complete {
+            break;
         }
     }
-    (closed, true)
+    (closed, is_complete)
+}
+
+/// Adds unless there are too many already; false if there are.
+fn add(found: &mut BTreeSet<ClientMatch>, clients: ClientMatch) -> bool {
+    let fits = found.len() < MAX_RULES || found.contains(&clients);
+    if fits {
+        found.insert(clients);
+    }
+    fits
 }

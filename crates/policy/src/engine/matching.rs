@@ -52,6 +52,17 @@ pub fn touch(policy: &Policy, proxy: &Proxy, policies: &PolicySet, mode: Mode) -
     }
 }
 
+/// The proxies that a policy touches, out of those given; none means that the policy is without effect.
+pub fn touched<'a>(
+    policy: &Policy,
+    proxies: impl IntoIterator<Item = &'a Proxy>,
+    policies: &PolicySet,
+    mode: Mode,
+) -> Vec<(&'a Proxy, Touch)> {
+    let with_touch = |proxy| Some((proxy, touch(policy, proxy, policies, mode)?));
+    proxies.into_iter().filter_map(with_touch).collect()
+}
+
 /// Whether the policy may reach the proxy at all.
 fn in_scope(policy: &Policy, proxy: &Proxy) -> bool {
     let resource = &policy.resource;

@@ -10,6 +10,9 @@ use super::role::Role;
 use super::target_kind::{TargetKind, one_of};
 use super::target_ref::{Accepted, GATEWAY, Level, TargetRef};
 
+/// Most items of one list of a policy.
+pub const MAX_ITEMS: usize = 1024;
+
 /// A policy that is well formed.
 #[derive(Clone, Debug)]
 pub struct Checked {
@@ -24,14 +27,18 @@ pub struct Checked {
 /// # Errors
 /// All violations, with paths from `spec`.
 pub fn check(kind: PolicyKind, spec: &Value, role: Role) -> Result<Checked, Violations> {
-    let document = Document::parse(spec)?;
+    let mut unknown = Vec::new();
+    let document = Document::parse(spec, &mut unknown)?;
+    let unknown = unknown
+        .iter()
+        .map(|path| format!("unknown field \"{path}\" is ignored"));
     let mut check = Check {
         kind,
         info: kind.info(),
         top: TargetKind::Mesh,
         top_ref: document.top(),
         violations: Violations::new(),
-        warnings: Vec::new(),
+        warnings: unknown.collect(),
     };
     check.document(&document, role);
     check.violations.into_result()?;
@@ -70,6 +77,9 @@ impl Check {
         }
         self.warn_about_top();
         self.parts(document);
+        self.length(document.to().len(), "spec.to");
+        self.length(document.from().len(), "spec.from");
+        self.length(document.rules().len(), "spec.rules");
         for (index, item) in document.to().iter().enumerate() {
             self.to(item, &format!("spec.to[{index}]"));
         }
@@ -81,6 +91,15 @@ impl Check {
         }
         if self.info.default {
             self.conf(document.default.as_ref(), "spec.default");
+        }
+    }
+
+    fn length(&mut self, length: usize, path: &str) {
+        if length > MAX_ITEMS {
+            self.violations.add(
+                path,
+                format!("has {length} items, must have no more than {MAX_ITEMS}; write several policies"),
+            );
         }
     }
 
@@ -205,6 +224,7 @@ impl Check {
                 .add(format!("{path}.default"), "must not be set; a route has rules");
         }
         let rules = item.rules.as_deref().unwrap_or_default();
+        self.length(rules.len(), &format!("{path}.rules"));
         if self.info.routing == Routing::Single && rules.len() > 1 {
             self.violations.add(
                 format!("{path}.rules"),
@@ -243,6 +263,7 @@ impl Check {
             return;
         }
         let matches = item.matches.as_deref().unwrap_or_default();
+        self.length(matches.len(), &format!("{path}.matches"));
         if !matches.is_empty() && !self.info.rule_matches {
             self.violations.add(
                 format!("{path}.matches"),

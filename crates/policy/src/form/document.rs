@@ -118,20 +118,23 @@ pub enum SniMatchType {
 }
 
 impl Document {
-    /// Reads a `spec`; unknown fields are left out.
+    /// Reads a `spec`. Unknown fields outside of confs are left out, and their paths go to `unknown`.
     ///
     /// # Errors
     /// The path of the first field whose type does not fit.
-    pub fn parse(spec: &Value) -> Result<Self, Violations> {
+    pub fn parse(spec: &Value, unknown: &mut Vec<String>) -> Result<Self, Violations> {
         if !spec.is_object() {
             return Err(Violations::one("spec", "must be an object"));
         }
-        serde_path_to_error::deserialize(spec).map_err(|error| {
-            let path = match error.path().to_string().as_str() {
+        let mut track = serde_path_to_error::Track::new();
+        let tracked = serde_path_to_error::Deserializer::new(spec, &mut track);
+        let result = serde_ignored::deserialize(tracked, |path| unknown.push(path_of(&path)));
+        result.map_err(|error| {
+            let path = match track.path().to_string().as_str() {
                 "." => "spec".to_owned(),
                 path => format!("spec.{path}"),
             };
-            Violations::one(path, error.into_inner().to_string())
+            Violations::one(path, error.to_string())
         })
     }
 
@@ -153,5 +156,16 @@ impl Document {
     /// Items of `rules`.
     pub fn rules(&self) -> &[RuleItem] {
         self.rules.as_deref().unwrap_or_default()
+    }
+}
+
+/// The path of a field in the form that violations have.
+fn path_of(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => "spec".to_owned(),
+        Path::Seq { parent, index } => format!("{}[{index}]", path_of(parent)),
+        Path::Map { parent, key } => format!("{}.{key}", path_of(parent)),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => path_of(parent),
     }
 }

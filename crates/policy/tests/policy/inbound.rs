@@ -205,6 +205,24 @@ fn too_many_overlaps_are_cut_off_and_reported() {
 }
 
 #[test]
+fn of_too_many_items_those_of_highest_precedence_stay() {
+    let subsets = |name: &str, count: usize| {
+        let items: Vec<_> = (0..count)
+            .map(|index| subset(json!({ "client": format!("{name}{index}") }), "Allow"))
+            .collect();
+        permission(name, json!(items))
+    };
+    let rules = rules(
+        vec![subsets("b", 600), subsets("a", 600)],
+        PolicyKind::MeshTrafficPermission,
+    );
+    assert!(!rules.is_complete);
+    assert_eq!(action(&rules, &tagged(&[("client", "a0")])), "Allow");
+    assert_eq!(action(&rules, &tagged(&[("client", "b599")])), "Allow");
+    assert_eq!(action(&rules, &tagged(&[("client", "b0")])), Value::Null);
+}
+
+#[test]
 fn proxies_as_a_whole_get_one_merged_conf() {
     let trace = |name: &str, top: Value, conf: Value| {
         policy(

@@ -3,7 +3,7 @@
 use meshspan_model::kinds::Spec;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::{Kind, Resource};
-use meshspan_policy::{Matched, Mode, Policy, PolicyKind, PolicySet, Proxy, touch};
+use meshspan_policy::{Matched, Mode, Policy, PolicyKind, PolicySet, Proxy, touch, touched as touched_of};
 use serde_json::{Value, json};
 
 use crate::fixtures::{NAMESPACE, ORIGIN, ROLE, ZONE, inbound, map, policy, proxy, set, timeout};
@@ -64,6 +64,24 @@ fn the_top_level_selects_inbounds() {
     ] {
         assert_eq!(touched(&selecting(top.clone()), &proxy), expected, "{top}");
     }
+}
+
+#[test]
+fn the_reverse_of_matching_lists_proxies() {
+    let mut db = proxy(&[]);
+    db.name = "db-1".to_owned();
+    db.inbounds = vec![inbound("", 5432, &[("kuma.io/service", "db")])];
+    let proxies = [two_inbounds(), db];
+    let found = |top| {
+        let found = touched_of(&selecting(top), &proxies, &PolicySet::new(), Mode::Live);
+        found.iter().map(|(proxy, _)| proxy.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(json!({ "kind": "Mesh" })), ["web-1", "db-1"]);
+    assert_eq!(found(json!({ "kind": "MeshService", "name": "db" })), ["db-1"]);
+    assert_eq!(
+        found(json!({ "kind": "MeshService", "name": "nobody" })),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -112,6 +112,23 @@ fn origin_then_role_then_destination_then_name() {
 }
 
 #[test]
+fn a_route_is_narrower_than_a_port() {
+    let reference = json!({ "kind": "MeshMultiZoneService", "name": "checkout" });
+    let route = crate::fixtures::policy(
+        PolicyKind::MeshHTTPRoute,
+        "v2",
+        &[],
+        json!({ "to": [{ "targetRef": reference, "rules": [] }] }),
+    );
+    let id = route.id.clone();
+    let by_route = named("z", &[], mesh(), json!({ "kind": "MeshHTTPRoute", "name": "v2" }));
+    let by_port = named("a", &[], mesh(), multi_zone("http"));
+    let all = effective([route, by_route, by_port]);
+    let found = conf(all.to(PolicyKind::MeshTimeout, &checkout(), "http", &[id]));
+    assert_eq!(found["idleTimeout"], "z");
+}
+
+#[test]
 fn display_names_count_before_core_names() {
     let shown = |core: &str, display: &str| named(core, &[(DISPLAY_NAME, display)], mesh(), mesh());
     assert_eq!(winner(vec![shown("a", "zzz"), shown("z", "aaa")]), "z");

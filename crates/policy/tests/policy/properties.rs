@@ -371,9 +371,9 @@ proptest! {
     fn documents_survive_json(policies in several()) {
         for policy in policies {
             let spec = &policy.resource.spec;
-            let document = Document::parse(spec).unwrap();
+            let document = Document::parse(spec, &mut Vec::new()).unwrap();
             let written = serde_json::to_value(&document).unwrap();
-            prop_assert_eq!(Document::parse(&written).unwrap(), document);
+            prop_assert_eq!(Document::parse(&written, &mut Vec::new()).unwrap(), document);
             prop_assert_eq!(&written, spec);
         }
     }

@@ -90,7 +90,9 @@ fn a_reference_needs_what_names_its_target() {
         top(json!({ "kind": "MeshServiceSubset", "tags": {} })),
         ["spec.targetRef.name: must be set with kind MeshServiceSubset"]
     );
-    let either = [format!("{TO}.labels: either labels or name and namespace must be specified")];
+    let either = [format!(
+        "{TO}.labels: either labels or name and namespace must be specified"
+    )];
     for kind in [
         "MeshService",
         "MeshExternalService",
@@ -101,10 +103,7 @@ fn a_reference_needs_what_names_its_target() {
             to(json!({ "kind": kind, "namespace": "shop" })),
             [format!("{TO}.name: must be set with kind {kind}, or labels instead")]
         );
-        assert_eq!(
-            to(json!({ "kind": kind, "name": "n", "labels": { "a": "b" } })),
-            either
-        );
+        assert_eq!(to(json!({ "kind": kind, "name": "n", "labels": { "a": "b" } })), either);
         assert_eq!(
             to(json!({ "kind": kind, "namespace": "n", "labels": { "a": "b" } })),
             either

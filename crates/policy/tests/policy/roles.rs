@@ -4,7 +4,7 @@ use meshspan_policy::{Document, Role};
 use serde_json::{Value, json};
 
 fn role(spec: Value, namespace: &str) -> Result<Role, String> {
-    let document = Document::parse(&spec).unwrap();
+    let document = Document::parse(&spec, &mut Vec::new()).unwrap();
     Role::of(&document, namespace, "mesh-system").map_err(|violations| violations.to_string())
 }
 
@@ -39,7 +39,11 @@ fn items_decide_between_producer_and_consumer() {
         json!({ "kind": "MeshMultiZoneService", "name": "redis" }),
         json!({ "kind": "MeshExternalService", "name": "redis" }),
     ] {
-        assert_eq!(role(to(std::slice::from_ref(&foreign)), "shop"), Ok(Role::Consumer), "{foreign}");
+        assert_eq!(
+            role(to(std::slice::from_ref(&foreign)), "shop"),
+            Ok(Role::Consumer),
+            "{foreign}"
+        );
         assert_eq!(
             role(to(&[own.clone(), foreign]), "shop"),
             Err(

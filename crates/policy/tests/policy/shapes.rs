@@ -271,6 +271,32 @@ fn old_forms_are_accepted_with_a_warning() {
 }
 
 #[test]
+fn unknown_fields_outside_of_confs_are_pointed_out() {
+    let spec = json!({
+        "targetref": { "kind": "MeshSubset" },
+        "to": [{ "targetRef": { "kind": "Mesh", "section": "x" }, "default": { "unknown": 1 } }],
+    });
+    let checked = check(PolicyKind::MeshRetry, &spec, Role::System).unwrap();
+    assert_eq!(
+        checked.warnings,
+        [
+            "unknown field \"spec.targetref\" is ignored",
+            "unknown field \"spec.to[0].targetRef.section\" is ignored",
+        ]
+    );
+}
+
+#[test]
+fn lists_are_bounded() {
+    let item = json!({ "targetRef": { "kind": "Mesh" }, "default": {} });
+    let spec = json!({ "to": vec![item; meshspan_policy::MAX_ITEMS + 1] });
+    assert_eq!(
+        violations(PolicyKind::MeshRetry, &spec),
+        ["spec.to: has 1025 items, must have no more than 1024; write several policies"]
+    );
+}
+
+#[test]
 fn documents_stay_as_written() {
     let spec = json!({
         "targetRef": { "kind": "MeshSubset", "tags": { "version": "v1" }, "proxyTypes": [] },
@@ -278,6 +304,6 @@ fn documents_stay_as_written() {
         "from": [{ "targetRef": { "kind": "Mesh" }, "default": {} }],
     });
     assert_eq!(timeout("t", &[], spec.clone()).resource.spec, spec);
-    let document = Document::parse(&spec).unwrap();
+    let document = Document::parse(&spec, &mut Vec::new()).unwrap();
     assert_eq!(serde_json::to_value(&document).unwrap(), spec);
 }

@@ -155,10 +155,13 @@ impl Metadata<'_> {
     }
 
     fn version(&self) -> ProxyVersion {
-        match self.value("version") {
+        let mut version: ProxyVersion = match self.value("version") {
             Some(ProtoKind::StructValue(fields)) => serde_json::from_value(json(fields)).unwrap_or_default(),
             _ => ProxyVersion::default(),
-        }
+        };
+        // What connects over delta ADS and brought this metadata fits; nothing more is asked of an agent.
+        version.kuma_dp.kuma_cp_compatible = !version.kuma_dp.version.is_empty();
+        version
     }
 }
 
