@@ -30,12 +30,8 @@ pub fn touch(policy: &Policy, proxy: &Proxy, policies: &PolicySet, mode: Mode) -
     }
     match &policy.proxies.by {
         SelectBy::Routes(labels) => {
-            let is_meant = match proxy.gateway {
-                Some(_) => policy.proxies.gateways,
-                None => policy.proxies.sidecars,
-            };
             let mut touched = None;
-            for route in policies.routes(&proxy.mesh, labels, mode).filter(|_| is_meant) {
+            for route in policies.routes(&proxy.mesh, labels, mode) {
                 // A route cannot select by route, so this ends here.
                 if in_scope(route, proxy)
                     && let Some(of_route) = select(route, proxy)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meshspan_policy::{
     Client, Document, EffectivePolicies, InboundItem, InboundRules, ListRules, Matched, Mode, Policy, PolicyKind,
-    PolicySet, merge_two, touch,
+    PolicySet, dangling, merge_two, touch,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fixtures::{
     DISPLAY_NAME, NAMESPACE, ORIGIN, ROLE, ZONE, checkout, effective, inbound, map, policy, proxy, redis, services,
-    set, timeout,
+    set, timeout, try_policy,
 };
 
 fn object(fields: BTreeMap<String, Value>) -> Value {
@@ -191,6 +191,66 @@ fn client() -> impl Strategy<Value = Client> {
     })
 }
 
+/// Documents made of the right words in any place.
+fn strange() -> impl Strategy<Value = Value> {
+    let word = select(vec![
+        "Mesh",
+        "MeshSubset",
+        "MeshService",
+        "MeshMultiZoneService",
+        "MeshHTTPRoute",
+        "Dataplane",
+        "checkout",
+        "8080",
+        "a_b_svc_80",
+        "_",
+        "",
+        "Sidecar",
+        "Exact",
+        "ü",
+    ]);
+    let leaf = prop_oneof![
+        4 => word.prop_map(|word| json!(word)),
+        1 => any::<i64>().prop_map(|number| json!(number)),
+        1 => Just(Value::Null),
+        1 => any::<bool>().prop_map(|value| json!(value)),
+    ];
+    let field = || {
+        select(vec![
+            "targetRef",
+            "to",
+            "from",
+            "rules",
+            "default",
+            "kind",
+            "name",
+            "labels",
+            "tags",
+            "sectionName",
+            "proxyTypes",
+            "matches",
+            "backendRefs",
+            "filters",
+            "requestMirror",
+            "backendRef",
+            "spiffeID",
+            "type",
+            "value",
+        ])
+    };
+    let loose = leaf.prop_recursive(6, 64, 4, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(|items| json!(items)),
+            btree_map(field().prop_map(str::to_owned), inner, 0..5).prop_map(object),
+        ]
+    });
+    let item = (destination(), loose.clone(), loose.clone())
+        .prop_map(|(to, default, rules)| json!({ "targetRef": to, "default": default, "rules": rules }));
+    let likely = (top(), vec(item, 0..3), loose.clone())
+        .prop_map(|(top, items, default)| json!({ "targetRef": top, "to": items, "default": default }));
+    prop_oneof![loose, likely]
+}
+
 /// Everything that the engine says, comparable.
 fn everything(policies: &PolicySet, mode: Mode) -> String {
     let mut proxy = proxy(&[(ZONE, "east"), (NAMESPACE, "shop"), ("app", "web")]);
@@ -365,6 +425,28 @@ proptest! {
         let matching = items.iter().filter(|item| item.clients.matches(&client));
         let direct = meshspan_policy::Effective::of(kind, matching.map(|item| item.contribution.clone()));
         prop_assert_eq!(rules.for_client(&client), direct.as_ref());
+    }
+
+    /// Whatever a user or a peer sends is either refused or works.
+    #[test]
+    fn no_document_is_too_strange(kind in select(PolicyKind::ALL.to_vec()), spec in strange(), labels in labels()) {
+        let labels: Vec<_> = labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        match try_policy(kind, "p", &labels, spec) {
+            Err(violations) => {
+                prop_assert!(!violations.is_empty());
+                prop_assert!(violations.iter().all(|violation| violation.field.starts_with("spec")));
+            }
+            Ok(policy) => {
+                let all = effective([policy.clone()]);
+                for section in ["http", "6379", ""] {
+                    let found = all.to(kind, &checkout(), section, std::slice::from_ref(&policy.id));
+                    if let Some(found) = found {
+                        let _ = found.rule_origins();
+                    }
+                }
+                let _ = dangling(&policy, &set([policy.clone()]), &services());
+            }
+        }
     }
 
     #[test]

@@ -79,9 +79,10 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
                 tracing::info!(zone, reason = status.message(), "zone disconnected");
                 break;
             }
-            Ok(()) = about.changed(), if !announced => {
+            // Not the change but the value: the zone may have spoken before this task first ran.
+            Ok(about) = async { about.wait_for(Option::is_some).await.map(|about| about.clone()) }, if !announced => {
                 announced = true;
-                let about = about.borrow_and_update().clone().unwrap_or_default();
+                let about = about.unwrap_or_default();
                 insight::connected(&*shared.store, &connection, &about, &shared.options.about).await
             }
             _ = tick.tick(), if announced => {
