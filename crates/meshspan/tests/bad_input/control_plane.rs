@@ -123,7 +123,8 @@ fn a_second_zone_of_the_same_name_is_refused() {
         let global = ControlPlane::global(&program, network.machine("global", 0, 1).await?, &[]).await?;
         let first = ControlPlane::zone(&program, network.machine("first", 1, 1).await?, "east", &global, &[]).await?;
         online(&global, "east").await?;
-        let before = first.api().get("/meshes/default").await?;
+        let mesh = || first.api().get("/meshes/default");
+        let before = eventually("the mesh in the first zone", LIMIT, mesh).await?;
         let _second =
             ControlPlane::zone(&program, network.machine("second", 1, 2).await?, "east", &global, &[]).await?;
         eventually("a word about the name in the second log", LIMIT, || async {
@@ -132,7 +133,7 @@ fn a_second_zone_of_the_same_name_is_refused() {
             Ok(())
         })
         .await?;
-        ensure!(first.api().get("/meshes/default").await? == before);
+        ensure!(mesh().await? == before);
         online(&global, "east").await
     });
 }

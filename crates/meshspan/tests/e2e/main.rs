@@ -10,6 +10,7 @@ mod failover;
 mod meshes;
 mod protocols;
 mod restarts;
+mod rotation;
 mod stage;
 mod three_zones;
 mod without_control_planes;
