@@ -1,6 +1,5 @@
 //! Command line of `meshspan dp run` and `meshspan envoy install`: Kuma's flags and variables (spec/dataplane.md §1.3).
 
-use crate::duration;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,10 +22,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub skip_verify: bool,
     /// Longest pause between two attempts to fetch the bootstrap configuration.
-    #[arg(long, env = "KUMA_CONTROL_PLANE_RETRY_BACKOFF", default_value = "3s", value_parser = duration::parse, hide = true)]
+    #[arg(long, env = "KUMA_CONTROL_PLANE_RETRY_BACKOFF", default_value = "3s", value_parser = meshspan_model::duration::parse, hide = true)]
     pub retry_backoff: Duration,
     /// How long to try to fetch the bootstrap configuration.
-    #[arg(long, env = "KUMA_CONTROL_PLANE_RETRY_MAX_DURATION", default_value = "5m", value_parser = duration::parse, hide = true)]
+    #[arg(long, env = "KUMA_CONTROL_PLANE_RETRY_MAX_DURATION", default_value = "5m", value_parser = meshspan_model::duration::parse, hide = true)]
     pub retry_max_duration: Duration,
 
     /// Name of the proxy, when it is not given by a dataplane document. Default: $POD_NAME.$POD_NAMESPACE.
@@ -60,7 +59,7 @@ pub struct RunArgs {
     pub dataplane_token: Option<Secret>,
 
     /// How long connections may finish after a stop was asked for.
-    #[arg(long, env = "KUMA_DATAPLANE_DRAIN_TIME", default_value = "30s", value_parser = duration::parse)]
+    #[arg(long, env = "KUMA_DATAPLANE_DRAIN_TIME", default_value = "30s", value_parser = meshspan_model::duration::parse)]
     pub drain_time: Duration,
     /// Envoy binary. Default: `envoy` in PATH, then the copy made by `meshspan envoy install`.
     #[arg(long, env = "KUMA_DATAPLANE_RUNTIME_BINARY_PATH")]

@@ -17,7 +17,6 @@ mod backoff;
 mod bootstrap;
 mod control_plane;
 mod dns;
-mod duration;
 mod envoy;
 #[cfg(test)]
 mod fake_control_plane;

@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "api", "envoy", "identity", "model", "policy", "store", "sync", "world", "xds",
         ],
     ),
-    ("agent", &["xds"]),
+    ("agent", &["model", "xds"]),
     ("interception", &[]),
     ("cli", &["identity", "model"]),
     ("lab", &[]),
