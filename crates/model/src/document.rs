@@ -127,10 +127,14 @@ fn read_kubernetes(object: &Map<String, Value>) -> Result<Parsed, Violations> {
     let mut violations = Violations::new();
     match object.get("apiVersion").and_then(Value::as_str) {
         Some(API_VERSION) => {}
+        Some("v1") if secret_kind(object).is_some() => {}
         Some(other) => violations.add("apiVersion", format!("is \"{other}\", must be \"{API_VERSION}\"")),
         None => violations.add("apiVersion", format!("must be \"{API_VERSION}\"")),
     }
-    let kind = read_kind(object, "kind", &mut violations);
+    let kind = match secret_kind(object) {
+        Some(kind) => Some(kind),
+        None => read_kind(object, "kind", &mut violations),
+    };
     let empty = Map::new();
     let metadata = match object.get("metadata") {
         Some(Value::Object(metadata)) => metadata,
@@ -159,7 +163,9 @@ fn read_kubernetes(object: &Map<String, Value>) -> Result<Parsed, Violations> {
     let Some(kind) = kind else {
         return Err(violations);
     };
+    let is_core_secret = secret_kind(object).is_some();
     let mesh = match kind.info().shape {
+        _ if is_core_secret => labels.remove(labels::MESH).or_else(|| Some(DEFAULT_MESH.to_owned())),
         Shape::Spec => labels
             .get(labels::MESH)
             .cloned()
@@ -168,17 +174,24 @@ fn read_kubernetes(object: &Map<String, Value>) -> Result<Parsed, Violations> {
     };
     let mesh = check_mesh(kind, mesh.filter(|_| kind.is_mesh_scoped()), "mesh", &mut violations);
     let status = object.get("status").filter(|status| !status.is_null()).cloned();
-    let payload = object.get("spec").cloned().unwrap_or_else(|| match kind.info().shape {
-        Shape::Flat => json!({}),
-        Shape::Spec => Value::Null,
-    });
-    let unknown = unknown_fields(
-        object,
-        &["apiVersion", "kind", "metadata", "mesh", "spec", "status"],
-        "",
-    );
+    let payload = match object.get("spec") {
+        _ if is_core_secret => {
+            let value = object.get("data").and_then(|data| data.get("value"));
+            json!({ "data": value.cloned().unwrap_or_default() })
+        }
+        Some(spec) => spec.clone(),
+        None if kind.info().shape == Shape::Flat => json!({}),
+        None => Value::Null,
+    };
+    let known: &[&str] = match is_core_secret {
+        true => &["apiVersion", "kind", "metadata", "type", "data"],
+        false => &["apiVersion", "kind", "metadata", "mesh", "spec", "status"],
+    };
+    let unknown = unknown_fields(object, known, "");
+    // Secrets and cluster-scoped kinds keep their plain name.
+    let is_plain = is_core_secret || matches!(kind, Kind::Mesh | Kind::Zone);
     let core_name = match namespace.as_deref() {
-        Some(namespace) if !namespace.is_empty() && !matches!(kind, Kind::Mesh | Kind::Zone) => {
+        Some(namespace) if !namespace.is_empty() && !is_plain => {
             labels
                 .entry(labels::DISPLAY_NAME.to_owned())
                 .or_insert_with(|| name.clone());
@@ -368,6 +381,17 @@ pub fn kubernetes(resource: &Resource, system_namespace: &str) -> Value {
         object.insert("status".into(), status.clone());
     }
     Value::Object(object)
+}
+
+/// The kind of a core/v1 Secret that holds a secret of ours.
+fn secret_kind(object: &Map<String, Value>) -> Option<Kind> {
+    if object.get("kind").and_then(Value::as_str) != Some("Secret") {
+        return None;
+    }
+    let wanted = object.get("type").and_then(Value::as_str)?;
+    [Kind::Secret, Kind::GlobalSecret]
+        .into_iter()
+        .find(|kind| secret_type(*kind) == Some(wanted))
 }
 
 fn secret_type(kind: Kind) -> Option<&'static str> {

@@ -143,3 +143,40 @@ fn several_documents() {
     let text = format!("{UNIVERSAL}---\n---\n{KUBERNETES}");
     assert_eq!(split(&text).unwrap().len(), 2);
 }
+
+#[test]
+fn secrets_are_core_secrets_on_kubernetes() {
+    let text = "{apiVersion: v1, kind: Secret, type: system.kuma.io/secret, data: {value: YQ==},
+      metadata: {name: ca-1, namespace: kuma-system, labels: {kuma.io/mesh: payments}}}";
+    let secret = one(text).unwrap();
+    assert_eq!(
+        secret.resource.key(),
+        crate::ResourceKey::new(Kind::Secret, "payments", "ca-1")
+    );
+    assert_eq!(secret.resource.spec, json!({"data": "YQ=="}));
+    assert!(secret.warnings.is_empty(), "{:?}", secret.warnings);
+    let shown = kubernetes(&secret.resource, "kuma-system");
+    assert_eq!(read(&shown).unwrap().resource.spec, secret.resource.spec, "round trip");
+    let global = one(&text.replace("system.kuma.io/secret", "system.kuma.io/global-secret")).unwrap();
+    assert_eq!(
+        global.resource.key(),
+        crate::ResourceKey::new(Kind::GlobalSecret, "", "ca-1")
+    );
+    assert!(one(&text.replace("system.kuma.io/secret", "Opaque")).is_err());
+    let empty = violations(&text.replace("{value: YQ==}", "{}"));
+    assert!(
+        empty.iter().any(|violation| violation.starts_with("data:")),
+        "{empty:?}"
+    );
+}
+
+#[test]
+fn modes_that_act_otherwise_are_said() {
+    let mode = |mode: &str| {
+        one(&format!("type: Mesh\nname: a\nmeshServices: {{mode: {mode}}}"))
+            .unwrap()
+            .warnings
+    };
+    assert!(mode("Exclusive").is_empty() && mode("Disabled").is_empty());
+    assert_eq!(mode("Everywhere").len(), 1);
+}

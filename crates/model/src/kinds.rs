@@ -29,6 +29,9 @@ pub trait Spec: Serialize + DeserializeOwned + Default + Clone + Send + Sync + '
     /// Fills in what the schema prescribes where the user said nothing.
     fn set_defaults(&mut self) {}
 
+    /// Adds what the user should know about a valid payload; `root` as in [`Spec::validate`].
+    fn warn(&self, _root: &str, _warnings: &mut Vec<String>) {}
+
     /// Adds every violation; `root` is the prefix of all paths: `spec.` or "".
     fn validate(&self, root: &str, violations: &mut Violations);
 
@@ -52,7 +55,7 @@ pub trait Spec: Serialize + DeserializeOwned + Default + Clone + Send + Sync + '
 pub struct Checked {
     /// The payload with defaults filled in and unknown fields dropped.
     pub spec: Value,
-    /// Unknown fields, for the user's eyes.
+    /// Unknown fields and fields that act otherwise than their name says, for the user's eyes.
     pub warnings: Vec<String>,
 }
 
@@ -66,6 +69,7 @@ pub(crate) fn check<T: Spec>(payload: &Value) -> Result<Checked, Violations> {
     let mut violations = Violations::new();
     spec.validate(root, &mut violations);
     violations.into_result()?;
+    spec.warn(root, &mut warnings);
     Ok(Checked {
         spec: spec.to_value(),
         warnings,

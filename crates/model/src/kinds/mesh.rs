@@ -286,6 +286,15 @@ impl CaBackend {
 impl Spec for Mesh {
     const KIND: Kind = Kind::Mesh;
 
+    fn warn(&self, root: &str, warnings: &mut Vec<String>) {
+        let mode = self.mesh_services_mode();
+        if matches!(mode, MeshServicesMode::Everywhere | MeshServicesMode::ReachableBackends) {
+            warnings.push(format!(
+                "{root}meshServices.mode: {mode:?} acts as Exclusive, because there are no legacy tag services here"
+            ));
+        }
+    }
+
     fn validate(&self, root: &str, violations: &mut Violations) {
         if let Some(mtls) = &self.mtls {
             validate_mtls(mtls, root, violations);
