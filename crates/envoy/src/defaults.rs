@@ -7,7 +7,14 @@ use std::time::Duration;
 pub(crate) mod outbound {
     use super::{Duration, minutes};
 
-    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Kuma's is 5 s. A lost zone does not refuse connections, it is silent, and each attempt waits this long; two seconds still
+    /// are several round trips to the other side of the world.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+    /// To destinations outside of the mesh, which are nobody's zone.
+    pub const PASSTHROUGH_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Between pings on connections to other proxies, and how long an answer may take.
+    pub const PING_INTERVAL: Duration = Duration::from_secs(1);
+    pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
     pub const IDLE_TIMEOUT: Duration = minutes(60);
     pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
     pub const STREAM_IDLE_TIMEOUT: Duration = minutes(30);

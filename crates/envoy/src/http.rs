@@ -104,9 +104,21 @@ pub(crate) fn upstream_options(
     )])
 }
 
-/// HTTP/2 upstream.
+/// HTTP/2 to an application.
 pub(crate) fn http2() -> ProtocolConfig {
     ProtocolConfig::Http2ProtocolOptions(core::Http2ProtocolOptions::default())
+}
+
+/// HTTP/2 to another proxy. A host that vanished, with its zone perhaps, says nothing: pings find out.
+pub(crate) fn http2_to_peer() -> ProtocolConfig {
+    ProtocolConfig::Http2ProtocolOptions(core::Http2ProtocolOptions {
+        connection_keepalive: Some(core::KeepaliveSettings {
+            interval: time(outbound::PING_INTERVAL),
+            timeout: time(outbound::PING_TIMEOUT),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
 }
 
 /// HTTP/1.1 upstream.

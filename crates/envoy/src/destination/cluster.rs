@@ -32,7 +32,7 @@ pub fn destination_cluster(destination: &Destination) -> Encoded {
     if destination.protocol.is_http() {
         let max_requests = through_ingress.then_some(outbound::REQUESTS_PER_INGRESS_CONNECTION);
         cluster.typed_extension_protocol_options =
-            http::upstream_options(http::http2(), outbound::IDLE_TIMEOUT, max_requests);
+            http::upstream_options(http::http2_to_peer(), outbound::IDLE_TIMEOUT, max_requests);
         cluster.outlier_detection = outlier::of_requests();
     }
     Encoded::cluster(&cluster)

@@ -81,7 +81,7 @@ fn listener(direction: Direction, ipv6: bool, port: u32) -> Encoded {
 fn cluster(direction: Direction, ipv6: bool, options: &ProxyOptions) -> Encoded {
     let name = names::passthrough(direction, ipv6);
     let (connect_timeout, bind) = match direction {
-        Direction::Outbound => (outbound::CONNECT_TIMEOUT, None),
+        Direction::Outbound => (outbound::PASSTHROUGH_CONNECT_TIMEOUT, None),
         Direction::Inbound => (
             inbound::CONNECT_TIMEOUT,
             bind_from(local_source(ipv6), options.socket_mark),

@@ -7,6 +7,7 @@ mod clients;
 mod documents;
 mod explicit_outbounds;
 mod failover;
+mod lost_zone;
 mod meshes;
 mod protocols;
 mod restarts;
