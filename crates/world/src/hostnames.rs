@@ -86,15 +86,10 @@ impl Hostnames {
         };
         let mut outcomes = Vec::new();
         for generator in generators {
-            let Some(wanted) = generator
-                .spec
-                .selector
-                .for_kind(service.0)
-                .filter(|wanted| wanted.matches(&resource.labels))
-            else {
+            let selector = generator.spec.selector.for_kind(service.0);
+            if !selector.is_some_and(|wanted| wanted.matches(&resource.labels)) {
                 continue;
-            };
-            let _ = wanted;
+            }
             let zone = match resource.zone() {
                 "" => own_zone,
                 zone => zone,

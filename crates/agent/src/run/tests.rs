@@ -301,9 +301,8 @@ static_resources:
             typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
 ";
 
-/// The one test here with an Envoy of flesh and blood; `meshspan envoy install` first.
+/// The one test here with a real Envoy, which `meshspan envoy install` brings.
 #[tokio::test]
-#[ignore = "needs Envoy"]
 async fn a_real_envoy_gets_live_and_drains() {
     let host: &str = &host(5);
     let mut control_plane = FakeControlPlane::start(
