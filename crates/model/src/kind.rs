@@ -103,7 +103,7 @@ macro_rules! kinds {
                             admin_only: has(FLAGS, Flag::AdminOnly),
                             in_api: !has(FLAGS, Flag::Internal),
                             is_insight: has(FLAGS, Flag::Insight),
-                            check: kinds::check::<$spec>,
+                            check: <$spec as kinds::Spec>::check_payload,
                         };
                         &INFO
                     })*
@@ -161,8 +161,38 @@ kinds! {
     MeshMultiZoneServiceInsight => kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight, "meshmultizoneservice-insights", "meshmultizoneservice-insight", "", Mesh, Spec, [ZoneToGlobal, ReadOnly, Insight];
     /// Gives hostnames to services.
     HostnameGenerator => kinds::hostname_generator::HostnameGenerator, "hostnamegenerators", "hostnamegenerator", "hg", Global, Spec, [GlobalToZones, ZoneToGlobal];
+    /// Routes of HTTP requests.
+    MeshHTTPRoute => kinds::mesh_http_route::MeshHTTPRoute, "meshhttproutes", "meshhttproute", "mhttpr", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// Routes of TCP connections.
+    MeshTCPRoute => kinds::mesh_tcp_route::MeshTCPRoute, "meshtcproutes", "meshtcproute", "mtcpr", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// TLS of inbounds.
+    MeshTLS => kinds::mesh_tls::MeshTLS, "meshtlses", "meshtls", "mtls", Mesh, Spec, [GlobalToZones, ZoneToGlobal];
+    /// How endpoints are chosen, within and across zones.
+    MeshLoadBalancingStrategy => kinds::mesh_load_balancing_strategy::MeshLoadBalancingStrategy, "meshloadbalancingstrategies", "meshloadbalancingstrategy", "mlbs", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// Traffic to destinations outside the mesh.
+    MeshPassthrough => kinds::mesh_passthrough::MeshPassthrough, "meshpassthroughs", "meshpassthrough", "mp", Mesh, Spec, [GlobalToZones, ZoneToGlobal];
+    /// Access logs.
+    MeshAccessLog => kinds::mesh_access_log::MeshAccessLog, "meshaccesslogs", "meshaccesslog", "mal", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// Traces.
+    MeshTrace => kinds::mesh_trace::MeshTrace, "meshtraces", "meshtrace", "mtr", Mesh, Spec, [GlobalToZones, ZoneToGlobal];
+    /// Injected faults.
+    MeshFaultInjection => kinds::mesh_fault_injection::MeshFaultInjection, "meshfaultinjections", "meshfaultinjection", "mfi", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// Limits of request and connection rates.
+    MeshRateLimit => kinds::mesh_rate_limit::MeshRateLimit, "meshratelimits", "meshratelimit", "mrl", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// Timeouts.
+    MeshTimeout => kinds::mesh_timeout::MeshTimeout, "meshtimeouts", "meshtimeout", "mt", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
     /// Who may call whom.
     MeshTrafficPermission => kinds::mesh_traffic_permission::MeshTrafficPermission, "meshtrafficpermissions", "meshtrafficpermission", "mtp", Mesh, Spec, [GlobalToZones, ZoneToGlobal];
+    /// Limits of connections, and ejection of failing endpoints.
+    MeshCircuitBreaker => kinds::mesh_circuit_breaker::MeshCircuitBreaker, "meshcircuitbreakers", "meshcircuitbreaker", "mcb", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// Active health checks.
+    MeshHealthCheck => kinds::mesh_health_check::MeshHealthCheck, "meshhealthchecks", "meshhealthcheck", "mhc", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// Retries.
+    MeshRetry => kinds::mesh_retry::MeshRetry, "meshretries", "meshretry", "mr", Mesh, Spec, [GlobalToZones, ZoneToGlobal, ZoneToZones];
+    /// Metrics.
+    MeshMetric => kinds::mesh_metric::MeshMetric, "meshmetrics", "meshmetric", "mm", Mesh, Spec, [GlobalToZones, ZoneToGlobal];
+    /// Changes to generated Envoy resources.
+    MeshProxyPatch => kinds::mesh_proxy_patch::MeshProxyPatch, "meshproxypatches", "meshproxypatch", "mpp", Mesh, Spec, [GlobalToZones, ZoneToGlobal];
     /// A secret of a mesh: CA keys, token signing keys.
     Secret => kinds::secret::Secret, "secrets", "secret", "", Mesh, Flat, [GlobalToZones, AdminOnly];
     /// A secret of the control plane.

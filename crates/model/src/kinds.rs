@@ -12,9 +12,24 @@ pub mod dataplane;
 pub mod dataplane_insight;
 pub mod hostname_generator;
 pub mod mesh;
+pub mod mesh_access_log;
+pub mod mesh_circuit_breaker;
+pub mod mesh_fault_injection;
+pub mod mesh_health_check;
+pub mod mesh_http_route;
+pub mod mesh_load_balancing_strategy;
+pub mod mesh_metric;
 pub mod mesh_multi_zone_service;
 pub mod mesh_multi_zone_service_insight;
+pub mod mesh_passthrough;
+pub mod mesh_proxy_patch;
+pub mod mesh_rate_limit;
+pub mod mesh_retry;
 pub mod mesh_service;
+pub mod mesh_tcp_route;
+pub mod mesh_timeout;
+pub mod mesh_tls;
+pub mod mesh_trace;
 pub mod mesh_traffic_permission;
 pub mod secret;
 pub mod zone;
@@ -34,6 +49,14 @@ pub trait Spec: Serialize + DeserializeOwned + Default + Clone + Send + Sync + '
 
     /// Adds every violation; `root` is the prefix of all paths: `spec.` or "".
     fn validate(&self, root: &str, violations: &mut Violations);
+
+    /// Parses a payload, fills in schema defaults and checks it.
+    ///
+    /// # Errors
+    /// All violations.
+    fn check_payload(payload: &Value) -> Result<Checked, Violations> {
+        check::<Self>(payload)
+    }
 
     /// The payload as JSON. Never fails: our types have string keys only; should that ever break, the result is null,
     /// which no reader accepts.
@@ -59,7 +82,7 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
-pub(crate) fn check<T: Spec>(payload: &Value) -> Result<Checked, Violations> {
+fn check<T: Spec>(payload: &Value) -> Result<Checked, Violations> {
     let root = root_of(T::KIND);
     let mut warnings = Vec::new();
     let mut spec: T = parse(payload, &mut |path| {

@@ -10,6 +10,7 @@ pub mod kinds;
 pub mod kri;
 pub mod labels;
 pub mod name;
+pub mod policy;
 pub mod resource;
 pub mod template;
 pub mod violation;

@@ -3,7 +3,8 @@
 use meshspan_model::kinds::Spec;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::{Kind, Resource};
-use meshspan_policy::{Matched, Mode, Policy, PolicyKind, PolicySet, Proxy, touch, touched as touched_of};
+use meshspan_model::policy::{PolicyKind};
+use meshspan_policy::{Matched, Mode, Policy, PolicySet, Proxy, touch, touched as touched_of};
 use serde_json::{Value, json};
 
 use crate::fixtures::{NAMESPACE, ORIGIN, ROLE, ZONE, inbound, map, policy, proxy, set, timeout};

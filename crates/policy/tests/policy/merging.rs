@@ -1,6 +1,7 @@
 //! Merging (`spec/policies.md` §1.7).
 
-use meshspan_policy::{ListRules, PolicyKind, merge};
+use meshspan_model::policy::{PolicyKind};
+use meshspan_policy::{ListRules, merge};
 use serde_json::{Value, json};
 
 fn merged(kind: PolicyKind, confs: &[Value]) -> Value {

@@ -1,6 +1,6 @@
 //! Which references are accepted where, with path and message (`spec/policies.md` §1.2, §1.3).
 
-use meshspan_policy::{PolicyKind, Role, TargetKind};
+use meshspan_model::policy::{PolicyKind, Role, TargetKind};
 use serde_json::{Value, json};
 
 use crate::fixtures::{violations, violations_as};

@@ -1,6 +1,6 @@
 //! Roles (`spec/policies.md` §1.4).
 
-use meshspan_policy::{Document, Role};
+use meshspan_model::policy::{Document, Role};
 use serde_json::{Value, json};
 
 fn role(spec: Value, namespace: &str) -> Result<Role, String> {

@@ -1,6 +1,6 @@
 //! Which parts a policy has, and documents as they were written.
 
-use meshspan_policy::{Document, PolicyKind, Role, check};
+use meshspan_model::policy::{Document, PolicyKind, Role, check};
 use serde_json::{Value, json};
 
 use crate::fixtures::{timeout, violations};
@@ -289,7 +289,7 @@ fn unknown_fields_outside_of_confs_are_pointed_out() {
 #[test]
 fn lists_are_bounded() {
     let item = json!({ "targetRef": { "kind": "Mesh" }, "default": {} });
-    let spec = json!({ "to": vec![item; meshspan_policy::MAX_ITEMS + 1] });
+    let spec = json!({ "to": vec![item; meshspan_model::policy::MAX_ITEMS + 1] });
     assert_eq!(
         violations(PolicyKind::MeshRetry, &spec),
         ["spec.to: has 1025 items, must have no more than 1024; write several policies"]

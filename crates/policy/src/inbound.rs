@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::client_match::{Client, ClientMatch};
 use super::effective::Effective;
 use super::policy::{InboundItem, Policy};
-use crate::form::matrix::PolicyKind;
+use meshspan_model::policy::PolicyKind;
 
 /// Most rules of one kind on one inbound. If items select clients in more ways than this, those of lowest precedence
 /// and overlaps are cut off, and [`InboundRules::is_complete`] says so.

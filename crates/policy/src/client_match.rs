@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::precedence::ClientRank;
-use crate::form::document::{RuleMatch, SpiffeIdMatch, SpiffeIdMatchType};
+use meshspan_model::policy::{RuleMatch, SpiffeIdMatch, SpiffeIdMatchType};
 
 /// A selection of clients; all that is set must hold, and nothing set means every client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::policy::{Labels, Policy, PolicyId};
-use crate::form::matrix::PolicyKind;
+use meshspan_model::policy::PolicyKind;
 
 /// Which policies count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,12 +12,12 @@ use super::policy::{
     Contribution, InboundItem, ItemOrigin, Labels, OutboundItem, OutboundTarget, PolicyId, ProxySelector, SelectBy,
 };
 use super::precedence::{ClientRank, Narrowness, Origin, PolicyRank, Precedence, Ranking};
-use crate::form::backend_ref::{self, BackendRef};
-use crate::form::document::{Document, ToItem};
-use crate::form::matrix::{Part, Routing};
-use crate::form::role::Role;
-use crate::form::target_kind::TargetKind;
-use crate::form::target_ref::{GATEWAY, SIDECAR, TargetRef};
+use meshspan_model::policy::{BackendRef, map_backends};
+use meshspan_model::policy::{Document, ToItem};
+use meshspan_model::policy::{Part, Routing};
+use meshspan_model::policy::Role;
+use meshspan_model::policy::TargetKind;
+use meshspan_model::policy::{GATEWAY, SIDECAR, TargetRef};
 
 /// A document in the newest form.
 pub(crate) struct Meaning {
@@ -27,7 +27,7 @@ pub(crate) struct Meaning {
     pub(crate) default: Option<Arc<Contribution>>,
 }
 
-/// Translates a document that passed [`crate::form::check::check`].
+/// Translates a document that passed [`meshspan_model::policy::check`].
 pub(crate) fn translate(id: &PolicyId, resource: &Resource, role: Role, document: &Document) -> Meaning {
     let top = document.top();
     let top_kind = TargetKind::from_name(&top.kind).unwrap_or(TargetKind::Mesh);
@@ -150,7 +150,7 @@ impl Translation<'_> {
     fn routing_conf(&self, item: &ToItem) -> Value {
         let mut rules = item.rules.clone().unwrap_or_default();
         for rule in &mut rules {
-            backend_ref::map_rule(rule, &|backend| self.backend(backend));
+            map_backends(rule, &|backend| self.backend(backend));
         }
         let mut conf = Map::new();
         conf.insert("rules".to_owned(), Value::Array(rules));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meshspan_model::{Violations, name};
+use crate::{Violations, name};
 use serde::{Deserialize, Serialize};
 
 use super::target_kind::{TargetKind, one_of};

@@ -1,6 +1,6 @@
 //! Roles: for whom a policy speaks (`spec/policies.md` §1.4).
 
-use meshspan_model::{Violations, labels};
+use crate::{Violations, labels};
 
 use super::document::{Document, ToItem};
 use super::target_kind::TargetKind;

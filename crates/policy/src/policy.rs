@@ -11,10 +11,10 @@ use super::client_match::ClientMatch;
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::precedence::Precedence;
 use super::translate;
-use crate::form::check;
-use crate::form::matrix::{Part, PolicyKind};
-use crate::form::role::Role;
-use crate::form::target_kind::TargetKind;
+use meshspan_model::policy::check;
+use meshspan_model::policy::{Part, PolicyKind};
+use meshspan_model::policy::Role;
+use meshspan_model::policy::TargetKind;
 
 /// Labels that all must match.
 pub type Labels = BTreeMap<String, String>;
@@ -162,7 +162,7 @@ impl Policy {
     /// It is not well formed. Nothing else is harmed by leaving it out.
     pub fn load(kind: PolicyKind, resource: Arc<Resource>) -> Result<Self, Violations> {
         let role = Role::from_label(resource.label(labels::POLICY_ROLE));
-        let checked = check::check(kind, &resource.spec, role)?;
+        let checked = check(kind, &resource.spec, role)?;
         let id = PolicyId {
             kind,
             mesh: resource.mesh.clone(),

@@ -1,6 +1,6 @@
 //! Whether a policy is well formed: everything about it but its confs, driven by the matrix.
 
-use meshspan_model::Violations;
+use crate::Violations;
 use serde_json::Value;
 
 use super::backend_ref;

@@ -1,9 +1,10 @@
 //! The `spec` of a policy as written: its parts, with each conf left as JSON.
 
-use meshspan_model::Violations;
+use crate::Violations;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::target_kind::TargetKind;
 use super::target_ref::TargetRef;
 
 /// `spec`.
@@ -143,6 +144,12 @@ impl Document {
         self.target_ref.clone().unwrap_or_else(TargetRef::mesh)
     }
 
+    /// The kind of the top-level reference; that of all proxies if it is missing or unknown.
+    pub fn top_kind(&self) -> TargetKind {
+        let kind = self.target_ref.as_ref().map(|top| top.kind.as_str());
+        kind.and_then(TargetKind::from_name).unwrap_or(TargetKind::Mesh)
+    }
+
     /// Items of `to`.
     pub fn to(&self) -> &[ToItem] {
         self.to.as_deref().unwrap_or_default()
@@ -159,13 +166,26 @@ impl Document {
     }
 }
 
-/// The path of a field in the form that violations have.
+/// The path of a field of a `spec` in the form that violations have.
 fn path_of(path: &serde_ignored::Path<'_>) -> String {
+    match relative_path(path).as_str() {
+        "" => "spec".to_owned(),
+        field => format!("spec.{field}"),
+    }
+}
+
+/// The path of a field in the form that violations have, from where parsing began.
+pub(super) fn relative_path(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {
-        Path::Root => "spec".to_owned(),
-        Path::Seq { parent, index } => format!("{}[{index}]", path_of(parent)),
-        Path::Map { parent, key } => format!("{}.{key}", path_of(parent)),
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => path_of(parent),
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", relative_path(parent)),
+        Path::Map { parent, key } => match relative_path(parent).as_str() {
+            "" => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            relative_path(parent)
+        }
     }
 }

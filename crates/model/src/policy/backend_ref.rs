@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meshspan_model::Violations;
+use crate::Violations;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -127,8 +127,8 @@ fn visit(rule: &Value, path: &str, found: &mut dyn FnMut(&Value, &str)) {
     }
 }
 
-/// Replaces the backends of one routing rule.
-pub(crate) fn map_rule(rule: &mut Value, replace: &dyn Fn(&BackendRef) -> BackendRef) {
+/// Replaces the backends of one routing rule, those of its filters too.
+pub fn map_backends(rule: &mut Value, replace: &dyn Fn(&BackendRef) -> BackendRef) {
     let Some(default) = rule.get_mut("default").and_then(Value::as_object_mut) else {
         return;
     };

@@ -9,7 +9,7 @@ use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::policy::{Policy, SelectBy};
 use super::proxy::Proxy;
 use super::set::{Mode, PolicySet};
-use crate::form::role::Role;
+use meshspan_model::policy::Role;
 
 /// What of a proxy a policy is about. That it exists means that the proxy as a whole gets what the policy says of
 /// outgoing traffic and of proxies.

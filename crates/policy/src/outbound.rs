@@ -11,7 +11,7 @@ use meshspan_model::ServiceIdentity;
 use super::destination::Services;
 use super::effective::Effective;
 use super::policy::{Contribution, Labels, OutboundItem, OutboundTarget, Policy, PolicyId};
-use crate::form::matrix::PolicyKind;
+use meshspan_model::policy::PolicyKind;
 
 /// The confs for outgoing traffic of all proxies that have the same policies.
 #[derive(Clone, Debug, Default)]

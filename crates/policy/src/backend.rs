@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::destination::Services;
-use crate::form::backend_ref::BackendRef;
-use crate::form::target_kind::TargetKind;
+use meshspan_model::policy::BackendRef;
+use meshspan_model::policy::TargetKind;
 
 /// A backend that exists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

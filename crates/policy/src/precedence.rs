@@ -6,9 +6,9 @@ use std::sync::Arc;
 use meshspan_model::{Resource, labels};
 
 use super::policy::PolicyId;
-use crate::form::matrix::Part;
-use crate::form::role::Role;
-use crate::form::target_kind::TargetKind;
+use meshspan_model::policy::Part;
+use meshspan_model::policy::Role;
+use meshspan_model::policy::TargetKind;
 
 /// Who created a policy. Declared by precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,7 +14,7 @@ use super::outbound::OutboundRules;
 use super::policy::{Contribution, ItemOrigin, Policy, PolicyId};
 use super::proxy::Proxy;
 use super::set::{Mode, PolicySet};
-use crate::form::matrix::{PolicyKind, Routing};
+use meshspan_model::policy::{PolicyKind, Routing};
 
 /// A merged conf and what it was merged from.
 #[derive(Clone, Debug, PartialEq)]

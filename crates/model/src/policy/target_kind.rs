@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use meshspan_model::Kind;
+use crate::Kind;
 
 /// What a `targetRef` refers to. Variants are declared by rank, so that the derived order is the one of precedence: a
 /// policy with a later kind at its top level overrides one with an earlier kind (`spec/policies.md` §1.2).

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::form::matrix::{PolicyKind, Routing};
+use meshspan_model::policy::{PolicyKind, Routing};
 
 /// Which lists of a conf do not replace each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

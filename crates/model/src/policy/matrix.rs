@@ -8,6 +8,7 @@ use super::target_kind::TargetKind::{
     self, Dataplane, Mesh, MeshExternalService, MeshGateway, MeshHTTPRoute, MeshMultiZoneService, MeshService,
     MeshServiceSubset, MeshSubset,
 };
+use crate::kind::Kind;
 
 /// A part of a policy's `spec` that carries configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,6 +156,13 @@ macro_rules! matrix {
         impl PolicyKind {
             /// All kinds, in the order in which they are applied.
             pub const ALL: &'static [PolicyKind] = &[$(PolicyKind::$variant,)*];
+
+            /// The kind of resource.
+            pub const fn kind(self) -> Kind {
+                match self {
+                    $(PolicyKind::$variant => Kind::$variant,)*
+                }
+            }
 
             /// The row of the matrix.
             pub fn info(self) -> &'static PolicyInfo {
@@ -326,6 +334,11 @@ impl PolicyKind {
     /// The name as in `type:`.
     pub fn name(self) -> &'static str {
         self.info().name
+    }
+
+    /// The kind of policies that a kind of resources is, if it is one.
+    pub fn of(kind: Kind) -> Option<PolicyKind> {
+        PolicyKind::ALL.iter().copied().find(|policy| policy.kind() == kind)
     }
 
     /// The kind with that `type:`, case-sensitive.

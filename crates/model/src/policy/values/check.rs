@@ -1,0 +1,36 @@
+//! Checks that many fields share.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use crate::duration::GoDuration;
+use crate::violation::Violations;
+
+/// A duration must be longer than nothing.
+pub fn positive(value: Option<GoDuration>, path: String, violations: &mut Violations) {
+    if value.is_some_and(|value| value.0 == Duration::ZERO) {
+        violations.add(path, "is 0s, must be greater than 0");
+    }
+}
+
+/// A number must not be less than `least`.
+pub fn at_least<T: PartialOrd + Display>(value: Option<T>, least: T, path: String, violations: &mut Violations) {
+    if let Some(value) = value.filter(|value| *value < least) {
+        violations.add(path, format!("is {value}, must be at least {least}"));
+    }
+}
+
+/// A number must not be more than `most`.
+pub fn at_most<T: PartialOrd + Display>(value: Option<T>, most: T, path: String, violations: &mut Violations) {
+    if let Some(value) = value.filter(|value| *value > most) {
+        violations.add(path, format!("is {value}, must be at most {most}"));
+    }
+}
+
+/// One of several fields must be set.
+pub fn required_at_least_one(fields: &[(&str, bool)], path: &str, violations: &mut Violations) {
+    if !fields.iter().any(|(_, is_set)| *is_set) {
+        let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+        violations.add(path, format!("must have at least one defined: {}", names.join(", ")));
+    }
+}
