@@ -6,19 +6,24 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
-use envoy_types::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
+use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use meshspan_world::view::{Destination, Ingress};
 
 use crate::destination::{eds_cluster, load_assignment};
 use crate::encode::Encoded;
-use crate::names;
-use crate::network::{address, direct_response, tcp_proxy_with_retries, tls_inspector};
+use crate::network::{address, direct_response, network_filter, retry_connects, tcp_proxy, tls_inspector};
 use crate::wkt::{flag, time};
+use crate::{names, outlier, policies};
 use meshspan_world::sni;
 
 /// How long a client may take to send its server name.
 const CLIENT_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// To proxies of the own zone.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_ATTEMPTS: u32 = 5;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Everything that an ingress needs, from the functions below; names are unique by type.
 pub fn ingress(ingress: &Ingress) -> Vec<Encoded> {
@@ -33,7 +38,12 @@ pub fn ingress(ingress: &Ingress) -> Vec<Encoded> {
 
 /// One destination in an ingress. Depends on nothing but the destination's name.
 pub fn ingress_cluster(destination: &Destination) -> Encoded {
-    Encoded::cluster(&eds_cluster(names::destination(&destination.key)))
+    Encoded::cluster(&Cluster {
+        connect_timeout: time(CONNECT_TIMEOUT),
+        circuit_breakers: Some(policies::default_limits()),
+        outlier_detection: outlier::of_connections(),
+        ..eds_cluster(names::destination(&destination.key))
+    })
 }
 
 /// The destination's endpoints in this zone. Localities behind another ingress are left out: passing on what came from another
@@ -99,10 +109,17 @@ fn chains(listener: &str, ingress: &Ingress) -> Vec<FilterChain> {
                 server_names,
                 ..Default::default()
             }),
-            filters: vec![tcp_proxy_with_retries(listener, &cluster)],
+            filters: vec![proxy(listener, &cluster)],
             name: cluster,
             ..Default::default()
         });
     }
     chains
+}
+
+fn proxy(listener: &str, cluster: &str) -> Filter {
+    let mut config = tcp_proxy(listener, cluster);
+    config.idle_timeout = time(IDLE_TIMEOUT);
+    retry_connects(&mut config, CONNECT_ATTEMPTS);
+    network_filter("envoy.filters.network.tcp_proxy", config)
 }

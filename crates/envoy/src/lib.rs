@@ -9,6 +9,7 @@
 //! * [`destination`]: the half that proxies of a mesh share, one cluster, endpoint list and listener per service port.
 //! * [`mod@sidecar`]: the half that belongs to one sidecar: inbound listeners, local clusters, interception.
 //! * [`mod@ingress`]: a zone ingress.
+//! * `policies/`: what each kind of policies changes in both halves.
 //! * [`secrets`]: certificates over SDS.
 //! * [`mod@bootstrap`]: the static file that Envoy starts with.
 //! * [`encode`]: what comes out, and how versions are made. [`names`]: the names that others rely on.
@@ -16,7 +17,6 @@
 //! Facts: `spec/dataplane.md` §2, §3, §5 and the measurements in §11. `tests/` runs what is made here through a real Envoy.
 
 pub mod bootstrap;
-mod defaults;
 pub mod destination;
 pub mod encode;
 mod http;
@@ -24,6 +24,8 @@ pub mod ingress;
 pub mod names;
 mod network;
 mod outlier;
+mod parts;
+mod policies;
 mod rbac;
 pub mod secrets;
 pub mod sidecar;
@@ -31,7 +33,7 @@ mod tls;
 mod wkt;
 
 pub use bootstrap::{BootstrapParams, bootstrap};
-pub use destination::{destination_cluster, destination_endpoints, outbound_listener};
+pub use destination::{destination_cluster, destination_endpoints, outbound_clusters, outbound_listener};
 pub use encode::{Encoded, ResourceType};
 pub use ingress::{ingress, ingress_cluster, ingress_endpoints, ingress_listener};
 pub use sidecar::{ProxyOptions, sidecar, sidecar_problems};

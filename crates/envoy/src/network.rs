@@ -11,9 +11,11 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpPro
 use envoy_types::util::pack_any;
 use prost::Name;
 
-use crate::defaults::outbound;
 use crate::names;
 use crate::wkt::{time, uint};
+
+const CONNECT_BACK_OFF: Duration = Duration::from_millis(25);
+const CONNECT_BACK_OFF_MAX: Duration = Duration::from_millis(250);
 
 /// `SOL_SOCKET` and `SO_MARK` of Linux, the only system that has marks.
 pub(crate) const SOL_SOCKET: i64 = 1;
@@ -81,35 +83,32 @@ pub(crate) fn tls_inspector() -> ListenerFilter {
     }
 }
 
-/// Bytes to the application, on one attempt.
-pub(crate) fn tcp_proxy(listener: &str, cluster: &str, idle_timeout: Duration) -> Filter {
-    network_filter(
-        "envoy.filters.network.tcp_proxy",
-        tcp_config(listener, cluster, idle_timeout),
-    )
+/// Bytes to a cluster, on one attempt.
+pub(crate) fn tcp_proxy(listener: &str, cluster: &str) -> TcpProxy {
+    TcpProxy {
+        stat_prefix: names::stat_prefix(listener),
+        cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
+        ..Default::default()
+    }
 }
 
-/// Bytes to a service. A failed attempt ejects its endpoint, so that the next one, a moment later, goes elsewhere.
-pub(crate) fn tcp_proxy_with_retries(listener: &str, cluster: &str) -> Filter {
+/// Bytes to a cluster, for traffic that no policy is about.
+pub(crate) fn tcp_proxy_filter(listener: &str, cluster: &str, idle_timeout: Duration) -> Filter {
     let config = TcpProxy {
-        max_connect_attempts: uint(outbound::TCP_CONNECT_ATTEMPTS),
-        // Without a pause all attempts would be over before the ejection reaches the thread that makes them.
-        backoff_options: Some(core::BackoffStrategy {
-            base_interval: time(outbound::RETRY_BACK_OFF),
-            max_interval: time(outbound::RETRY_BACK_OFF_MAX),
-        }),
-        ..tcp_config(listener, cluster, outbound::IDLE_TIMEOUT)
+        idle_timeout: time(idle_timeout),
+        ..tcp_proxy(listener, cluster)
     };
     network_filter("envoy.filters.network.tcp_proxy", config)
 }
 
-fn tcp_config(listener: &str, cluster: &str, idle_timeout: Duration) -> TcpProxy {
-    TcpProxy {
-        stat_prefix: names::stat_prefix(listener),
-        cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
-        idle_timeout: time(idle_timeout),
-        ..Default::default()
-    }
+/// Connects again after a failed attempt, which ejects its endpoint, so that the next one, a moment later, goes elsewhere.
+pub(crate) fn retry_connects(proxy: &mut TcpProxy, attempts: u32) {
+    proxy.max_connect_attempts = uint(attempts);
+    // Without a pause all attempts would be over before the ejection reaches the thread that makes them.
+    proxy.backoff_options = Some(core::BackoffStrategy {
+        base_interval: time(CONNECT_BACK_OFF),
+        max_interval: time(CONNECT_BACK_OFF_MAX),
+    });
 }
 
 /// Sends `text` and closes.

@@ -7,7 +7,6 @@ use envoy_types::pb::envoy::config::rbac::v3::{self as config, permission, princ
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
-use meshspan_world::view::Permission;
 
 use crate::http::http_filter;
 use crate::names;
@@ -17,9 +16,9 @@ use crate::network::network_filter;
 const POLICY: &str = "MeshTrafficPermission";
 
 /// Decides per connection, at its first byte.
-pub(crate) fn network(listener: &str, permission: Permission) -> Filter {
+pub(crate) fn network(listener: &str, allowed: bool) -> Filter {
     let config = NetworkRbac {
-        rules: Some(rules(permission)),
+        rules: Some(rules(allowed)),
         stat_prefix: format!("{}.", names::stat_prefix(listener)),
         ..Default::default()
     };
@@ -27,17 +26,17 @@ pub(crate) fn network(listener: &str, permission: Permission) -> Filter {
 }
 
 /// Decides per request; refused ones get 403.
-pub(crate) fn http(permission: Permission) -> HttpFilter {
+pub(crate) fn http(allowed: bool) -> HttpFilter {
     http_filter(
         "envoy.filters.http.rbac",
         HttpRbac {
-            rules: Some(rules(permission)),
+            rules: Some(rules(allowed)),
             ..Default::default()
         },
     )
 }
 
-fn rules(permission: Permission) -> config::Rbac {
+fn rules(allowed: bool) -> config::Rbac {
     let anyone = config::Policy {
         permissions: vec![config::Permission {
             rule: Some(permission::Rule::Any(true)),
@@ -47,10 +46,11 @@ fn rules(permission: Permission) -> config::Rbac {
         }],
         ..Default::default()
     };
-    let policies = match permission {
-        Permission::AllowAll => HashMap::from([(POLICY.to_owned(), anyone)]),
-        // Action ALLOW without a policy that matches is a denial.
-        Permission::DenyAll => HashMap::new(),
+    // Action ALLOW without a policy that matches is a denial.
+    let policies = if allowed {
+        HashMap::from([(POLICY.to_owned(), anyone)])
+    } else {
+        HashMap::new()
     };
     config::Rbac {
         action: rbac::Action::Allow.into(),

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_c
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, SubjectAltNameMatcher,
-    UpstreamTlsContext,
+    TlsParameters, UpstreamTlsContext,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
@@ -23,7 +23,7 @@ use crate::wkt::flag;
 pub(crate) const MESH_ALPN: &str = "kuma";
 
 /// Client side, towards a destination.
-pub(crate) fn upstream(mesh: &str, peer: &PeerTls) -> Option<TransportSocket> {
+pub(crate) fn upstream(mesh: &str, peer: &PeerTls) -> UpstreamTlsContext {
     let mut sans: Vec<_> = peer
         .spiffe_ids
         .iter()
@@ -33,27 +33,29 @@ pub(crate) fn upstream(mesh: &str, peer: &PeerTls) -> Option<TransportSocket> {
         // Without any matcher Envoy would accept every certificate of the mesh. No workload has an id without a path.
         sans.push(uri(MatchPattern::Exact(format!("spiffe://{mesh}/"))));
     }
-    let context = UpstreamTlsContext {
+    UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             alpn_protocols: vec![MESH_ALPN.to_owned()],
             ..common_context(mesh, sans)
         }),
         sni: peer.sni.clone(),
         ..Default::default()
-    };
-    Some(transport_socket(context))
+    }
 }
 
 /// Server side: any client that has an identity of the mesh. Announces no protocols, so that the HTTP version is told by
 /// the first bytes.
-pub(crate) fn downstream(mesh: &str) -> Option<TransportSocket> {
+pub(crate) fn downstream(mesh: &str, parameters: Option<TlsParameters>) -> TransportSocket {
     let sans = vec![uri(MatchPattern::Prefix(format!("spiffe://{mesh}/")))];
     let context = DownstreamTlsContext {
-        common_tls_context: Some(common_context(mesh, sans)),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: parameters,
+            ..common_context(mesh, sans)
+        }),
         require_client_certificate: flag(true),
         ..Default::default()
     };
-    Some(transport_socket(context))
+    transport_socket(context)
 }
 
 fn common_context(mesh: &str, sans: Vec<SubjectAltNameMatcher>) -> CommonTlsContext {
@@ -90,7 +92,7 @@ fn uri(pattern: MatchPattern) -> SubjectAltNameMatcher {
     }
 }
 
-fn transport_socket(context: impl Name) -> TransportSocket {
+pub(crate) fn transport_socket(context: impl Name) -> TransportSocket {
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(pack_any(context))),

@@ -89,8 +89,8 @@ fn two_zones(protocol: Protocol) -> Destination {
 
 fn shared(destination: &Destination) -> Vec<Encoded> {
     vec![
-        destination_cluster(destination),
-        destination_endpoints(destination),
+        destination_cluster(destination, &default_policies()),
+        destination_endpoints(destination, &default_policies()),
         outbound_listener(&outbound(destination, "243.0.0.1".parse().unwrap(), 80, false)),
     ]
 }

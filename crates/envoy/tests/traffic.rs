@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use meshspan_envoy::{Encoded, destination_cluster, destination_endpoints, names, outbound_listener, secrets};
 use meshspan_identity::{Ca, WorkloadRequest};
-use meshspan_world::view::{Destination, InboundTls, Locality, Permission, Protocol, Sidecar};
+use meshspan_world::view::{Destination, InboundTls, Locality, Protocol, Sidecar};
 use support::app::{App, closed_port};
 use support::client::{exchange, get};
 use support::envoy::{Envoy, eventually};
@@ -75,7 +75,7 @@ impl Client {
         let mut proxy = sidecar("web-1", Vec::new());
         proxy.outbounds = vec![outbound(destination, LOCALHOST, 0, true)];
         let mut resources = meshspan_envoy::sidecar(&proxy, &OPTIONS);
-        resources.extend([destination_cluster(destination), destination_endpoints(destination)]);
+        resources.extend([destination_cluster(destination, &default_policies()), destination_endpoints(destination, &default_policies())]);
         resources.extend(certificates("web"));
         let envoy = Envoy::start(&resources, "east");
         let address = envoy.address(&outbound_listener(&proxy.outbounds[0]).name);
@@ -146,7 +146,7 @@ fn bytes_arrive() {
 #[test]
 fn without_permission_nothing_arrives() {
     let (app, line_app) = (App::http("east-1"), App::line("east-1"));
-    let deny = |proxy: &mut Sidecar| proxy.permission = Permission::DenyAll;
+    let deny = |proxy: &mut Sidecar| proxy.inbound_policies.clear();
     let server = Backend::start(app.port(), Protocol::Http, deny);
     let client = Client::start(&backend(Protocol::Http, vec![own_zone(vec![ready(server.port())])]));
     assert_eq!(client.ask_http(), Err(403));
@@ -167,7 +167,7 @@ fn strict_refuses_plaintext_and_permissive_takes_both() {
         let server = Backend::start(app.port(), Protocol::Http, |proxy| {
             proxy.inbound_tls = mode;
             // Concerns clients with an identity only.
-            proxy.permission = Permission::AllowAll;
+            proxy.inbound_policies = vec![allow_all()];
         });
         let address = SocketAddr::new(LOCALHOST, server.port());
         assert_eq!(
@@ -216,7 +216,7 @@ fn an_unready_zone_is_left_through_the_ingress_of_another() {
         assert_eq!(client.ask_http().as_deref(), Ok("east"));
     }
     let east_down = backend(Protocol::Http, vec![own_zone(vec![unready(east.port())]), remote]);
-    client.envoy.set_endpoints(&destination_endpoints(&east_down));
+    client.envoy.set_endpoints(&destination_endpoints(&east_down, &default_policies()));
     eventually("traffic moves", || {
         let answer = client.ask_http().expect("no request fails");
         (answer == "west").then_some(())
@@ -224,7 +224,7 @@ fn an_unready_zone_is_left_through_the_ingress_of_another() {
     for _ in 0..20 {
         assert_eq!(client.ask_http().as_deref(), Ok("west"));
     }
-    client.envoy.set_endpoints(&destination_endpoints(&all_up));
+    client.envoy.set_endpoints(&destination_endpoints(&all_up, &default_policies()));
     eventually("traffic comes home", || {
         (client.ask_http().expect("no request fails") == "east").then_some(())
     });
@@ -336,7 +336,7 @@ fn half_of_a_zone_carries_all_of_its_traffic() {
 
     let quarter = [closed_port(), closed_port(), closed_port()].map(unready);
     let quarter = with_east([vec![ready(east.port())], quarter.to_vec()].concat());
-    client.envoy.set_endpoints(&destination_endpoints(&quarter));
+    client.envoy.set_endpoints(&destination_endpoints(&quarter, &default_policies()));
     eventually("some traffic leaves", || {
         (client.ask_line().as_deref() == Some("west")).then_some(())
     });

@@ -14,7 +14,7 @@ use meshspan_envoy::{
 };
 use meshspan_identity::{Ca, WorkloadRequest};
 use meshspan_model::kinds::dataplane::IpFamilyMode;
-use meshspan_world::view::{InboundTls, Permission, Protocol};
+use meshspan_world::view::{InboundTls, Protocol};
 use prost::Message;
 use support::binary::envoy_binary;
 use support::inputs::*;
@@ -40,7 +40,7 @@ fn destinations() {
                 localities.push(other_zone("west", vec![ready(3)]));
             }
             let one = with_localities(one, localities);
-            resources.push(destination_cluster(&one));
+            resources.push(destination_cluster(&one, &default_policies()));
             explicit_port += 1;
             resources.push(outbound_listener(&outbound(
                 &one,
@@ -84,15 +84,17 @@ fn sidecars() {
         ipv6: true,
     };
     for inbound_tls in [InboundTls::Off, InboundTls::Strict, InboundTls::Permissive] {
-        for (permission, passthrough, family) in [
-            (Permission::AllowAll, true, Some(IpFamilyMode::DualStack)),
-            (Permission::DenyAll, false, Some(IpFamilyMode::IPv4)),
-            (Permission::AllowAll, true, None),
+        for (allowed, passthrough, family) in [
+            (true, true, Some(IpFamilyMode::DualStack)),
+            (false, false, Some(IpFamilyMode::IPv4)),
+            (true, true, None),
         ] {
             let mut one = sidecar("web-1", inbounds());
             std::sync::Arc::make_mut(&mut one.dataplane).networking.address = "10.0.0.1".to_owned();
             one.inbound_tls = inbound_tls;
-            one.permission = permission;
+            if !allowed {
+                one.inbound_policies.clear();
+            }
             one.passthrough = passthrough;
             match family {
                 Some(mode) => one = intercepted(one, mode),

@@ -48,8 +48,8 @@ fn destinations() -> impl Strategy<Value = Destination> {
 fn project(destination: &Destination) -> Vec<Encoded> {
     let address = "243.0.0.1".parse().unwrap();
     vec![
-        destination_cluster(destination),
-        destination_endpoints(destination),
+        destination_cluster(destination, &default_policies()),
+        destination_endpoints(destination, &default_policies()),
         outbound_listener(&outbound(destination, address, 80, false)),
         ingress_cluster(destination),
         ingress_endpoints(destination),
@@ -100,7 +100,7 @@ fn different_content_has_different_versions() {
     let clusters = [base(), more_ids, destination("backend", "http", Protocol::Http), remote];
     let versions: BTreeMap<_, _> = clusters
         .iter()
-        .map(|one| (destination_cluster(one).version, ()))
+        .map(|one| (destination_cluster(one, &default_policies()).version, ()))
         .collect();
     assert_eq!(versions.len(), clusters.len());
     let listener = |one: &Destination| outbound_listener(&outbound(one, LOCALHOST, 80, true)).version;

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// A fingerprint. Equal content has equal fingerprints, in every process and release; the reverse is taken for granted
 /// at 128 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u128);
 
 impl fmt::Display for Fingerprint {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use meshspan_model::ServiceIdentity;
 
-use super::destination::Services;
+use super::destination::{Service, Services};
 use super::effective::Effective;
 use super::policy::{Contribution, Labels, OutboundItem, OutboundTarget, Policy, PolicyId};
 use meshspan_model::policy::PolicyKind;
@@ -65,14 +65,31 @@ pub enum Resolved {
 
 /// Resolves the destinations of an item. Services without the port that the item is about are left out.
 pub fn resolve(item: &OutboundItem, services: &Services) -> Resolved {
+    let OutboundTarget::Services { kind, labels, .. } = &item.to else {
+        return Resolved::All;
+    };
+    match kind.destination() {
+        None => Resolved::Services(BTreeMap::new()),
+        Some(kind) => resolve_among(
+            item,
+            services.with_labels(&item.contribution.origin.policy.mesh, kind, labels),
+        ),
+    }
+}
+
+/// Which of these services an item is about.
+fn resolve_among<'a>(item: &OutboundItem, candidates: impl Iterator<Item = &'a Arc<Service>>) -> Resolved {
     let OutboundTarget::Services { kind, labels, section } = &item.to else {
         return Resolved::All;
     };
     let mut found = BTreeMap::new();
-    let Some(kind) = kind.destination() else {
-        return Resolved::Services(found);
-    };
-    for service in services.with_labels(&item.contribution.origin.policy.mesh, kind, labels) {
+    for service in candidates {
+        let fits = kind.destination() == Some(service.identity.kind)
+            && service.identity.mesh == item.contribution.origin.policy.mesh
+            && service.has_labels(labels);
+        if !fits {
+            continue;
+        }
         if section.is_empty() {
             found.insert(service.identity.clone(), None);
         } else if let Some(port) = service.port(section) {
@@ -83,9 +100,32 @@ pub fn resolve(item: &OutboundItem, services: &Services) -> Resolved {
 }
 
 impl OutboundRules {
-    /// Resolves the outgoing items of policies that matched a proxy. Routes that items are about are looked for among
-    /// the same policies.
+    /// Resolves the items of the policies that a proxy, or a class of proxies, matched.
     pub fn of(matched: &[Arc<Policy>], services: &Services) -> Self {
+        let mut rules = Self::default();
+        rules.place_items(matched, |item| resolve(item, services));
+        rules
+    }
+
+    /// Resolves the items again for one service that came, went, or changed its labels or ports. `matched` are the
+    /// policies that these rules were made of.
+    pub fn refresh(&mut self, matched: &[Arc<Policy>], services: &Services, service: &ServiceIdentity) {
+        for of_kind in self.0.values_mut() {
+            of_kind.services.remove(service);
+        }
+        let Some(service) = services.get(service) else { return };
+        self.place_items(matched, |item| match &item.to {
+            OutboundTarget::All => Resolved::Services(BTreeMap::new()),
+            OutboundTarget::Services { .. } => resolve_among(item, std::iter::once(service)),
+        });
+    }
+
+    /// True if something is said of this service in particular.
+    pub fn is_about(&self, service: &ServiceIdentity) -> bool {
+        self.0.values().any(|of_kind| of_kind.services.contains_key(service))
+    }
+
+    fn place_items(&mut self, matched: &[Arc<Policy>], resolve: impl Fn(&OutboundItem) -> Resolved) {
         let with_labels = |labels: &Labels| {
             let routes = matched
                 .iter()
@@ -93,9 +133,8 @@ impl OutboundRules {
             let routes = routes.filter(|route| route.has_labels(labels));
             Arc::new(routes.map(|route| route.id.clone()).collect::<BTreeSet<_>>())
         };
-        let mut by_kind: BTreeMap<PolicyKind, ByDestination> = BTreeMap::new();
         for policy in matched {
-            let of_kind = by_kind.entry(policy.id.kind).or_default();
+            let of_kind = self.0.entry(policy.id.kind).or_default();
             for item in &policy.to {
                 let routes = item.routes.as_ref().map(with_labels);
                 let placed = |section| Placed {
@@ -103,7 +142,7 @@ impl OutboundRules {
                     routes: routes.clone(),
                     contribution: item.contribution.clone(),
                 };
-                match resolve(item, services) {
+                match resolve(item) {
                     Resolved::All => of_kind.all.push(placed(None)),
                     Resolved::Services(found) => {
                         for (service, section) in found {
@@ -113,7 +152,6 @@ impl OutboundRules {
                 }
             }
         }
-        Self(by_kind)
     }
 
     /// The conf for traffic to a port of a service, by the port's name, else its number (see

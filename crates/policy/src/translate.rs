@@ -46,11 +46,10 @@ pub(crate) fn translate(id: &PolicyId, resource: &Resource, role: Role, document
     let to = document.to().iter().enumerate();
     let mut rules = translation.from(document);
     rules.extend(translation.rules(document));
+    let to = to.map(|(index, item)| translation.to(index, item, top_routes.as_ref()));
     Meaning {
         proxies: translation.proxies(top_kind, &top),
-        to: to
-            .map(|(index, item)| translation.to(index, item, top_routes.as_ref()))
-            .collect(),
+        to: to.chain(translation.of_both_sides(top_kind, &rules)).collect(),
         rules,
         default: document
             .default
@@ -143,6 +142,31 @@ impl Translation<'_> {
             routes,
             contribution: self.contribution(Part::To, index, precedence, conf),
         }
+    }
+
+    /// Fields of inbound confs on which clients and servers have to agree apply to outgoing traffic too.
+    fn of_both_sides(&self, top: TargetKind, rules: &[InboundItem]) -> Vec<OutboundItem> {
+        let shared = self.id.kind.info().mesh_only_fields;
+        if top != TargetKind::Mesh {
+            return Vec::new();
+        }
+        let for_all = rules.iter().filter(|item| item.clients.is_all());
+        let outgoing = for_all.filter_map(|item| {
+            let written = item.contribution.conf.as_object()?;
+            let conf: Map<String, Value> = shared
+                .iter()
+                .filter_map(|field| Some(((*field).to_owned(), written.get(*field)?.clone())))
+                .collect();
+            (!conf.is_empty()).then(|| OutboundItem {
+                to: OutboundTarget::All,
+                routes: None,
+                contribution: Arc::new(Contribution {
+                    conf: Value::Object(conf),
+                    ..(*item.contribution).clone()
+                }),
+            })
+        });
+        outgoing.collect()
     }
 
     /// Backends are relative to the policy that names them, which is lost when rules are merged; so they are made

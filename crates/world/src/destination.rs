@@ -1,6 +1,7 @@
 //! Destinations: for each port of each service, where its traffic goes from this zone (`spec/dataplane.md` §3.1, §3.2).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use meshspan_model::ServiceIdentity;
 use meshspan_model::kinds::mesh::TlsMode;
@@ -8,7 +9,7 @@ use meshspan_model::kinds::mesh_service::{SPIFFE_ID, ServiceIdentityRef, State};
 
 use crate::mesh_state::{MeshState, MultiZoneEntry, ServiceEntry};
 use crate::multi_zone::matching_port;
-use crate::service::local_endpoints;
+use crate::service::{add_endpoint, local_endpoints};
 use crate::sni::sni;
 use crate::view::{Destination, DestinationKey, Endpoint, Locality, PeerTls, Protocol};
 use crate::world::IngressAddresses;
@@ -85,7 +86,7 @@ pub(crate) fn of_multi_zone(
     let identity = entry.resource.identity();
     let mut destinations = BTreeMap::new();
     for port in &entry.spec.ports {
-        let mut local: BTreeMap<_, bool> = BTreeMap::new();
+        let mut local = BTreeMap::new();
         let mut remote: BTreeMap<&str, bool> = BTreeMap::new();
         let mut spiffe = BTreeSet::new();
         for service in entry.matched.iter().filter_map(|name| mesh.services.get(name)) {
@@ -95,20 +96,17 @@ pub(crate) fn of_multi_zone(
             spiffe.extend(spiffe_ids(&identity.mesh, &service.derived.identities));
             if service.local {
                 for endpoint in local_endpoints(mesh, service, service_port) {
-                    *local.entry((endpoint.address, endpoint.port)).or_default() |= endpoint.ready;
+                    add_endpoint(&mut local, endpoint);
                 }
             } else if has_mtls {
                 *remote.entry(&service.zone).or_default() |= service.derived.state == State::Available;
             }
         }
-        let endpoints = local
-            .into_iter()
-            .map(|((address, port), ready)| Endpoint { address, port, ready });
         let own = Locality {
             zone: own_zone.to_owned(),
             priority: LOCAL,
             through_ingress: false,
-            endpoints: endpoints.collect(),
+            endpoints: local.into_values().collect(),
         };
         let others = remote
             .into_iter()
@@ -143,6 +141,7 @@ fn through_ingress(zone: &str, available: bool, ingresses: &IngressAddresses) ->
             address,
             port,
             ready: available,
+            tags: Arc::default(),
         })
         .collect();
     Locality {

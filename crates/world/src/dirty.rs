@@ -15,6 +15,8 @@ pub(crate) struct Dirty {
     pub(crate) sidecars: BTreeSet<String>,
     /// Whether explicit outbounds may resolve differently: a service came, went or changed labels or ports.
     pub(crate) references: bool,
+    /// Whether policies or what they refer to changed.
+    pub(crate) policies: bool,
     /// Whether the DNS table may change.
     pub(crate) dns: bool,
 }

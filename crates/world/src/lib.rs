@@ -21,6 +21,7 @@ mod hostnames;
 mod hosts;
 mod mesh_state;
 mod multi_zone;
+mod policies;
 mod service;
 mod settings;
 mod sidecar;

@@ -11,10 +11,11 @@ use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::kinds::mesh_multi_zone_service::{MeshMultiZoneService, MeshMultiZoneServiceStatus};
 use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
 use meshspan_model::kinds::mesh_service::{MeshService, MeshServiceStatus};
-use meshspan_model::kinds::mesh_traffic_permission::MeshTrafficPermission;
+use meshspan_policy::Proxy;
 
 use crate::dirty::Dirty;
 use crate::hostnames::{Hostnames, ServiceName};
+use crate::policies::Policies;
 use crate::service::Derived;
 use crate::view::{Destination, DestinationKey, DnsTable, SidecarView};
 
@@ -28,13 +29,15 @@ pub(crate) struct MeshState {
     pub(crate) multi_zone: BTreeMap<String, MultiZoneEntry>,
     /// What the zone last told its global of each MeshMultiZoneService, by the service's core name.
     pub(crate) told: BTreeMap<String, MeshMultiZoneServiceInsight>,
-    pub(crate) permissions: BTreeMap<String, (Arc<Resource>, MeshTrafficPermission)>,
+    pub(crate) policies: Policies,
     pub(crate) hostnames: Hostnames,
     pub(crate) index: Index,
     pub(crate) dirty: Dirty,
     /// What was handed out, to compare with and to find what is gone.
     pub(crate) sidecars: BTreeMap<String, Arc<SidecarView>>,
     pub(crate) destinations: BTreeMap<ServiceName, BTreeMap<DestinationKey, Arc<Destination>>>,
+    /// Keys of all of these.
+    pub(crate) destination_keys: BTreeSet<DestinationKey>,
     pub(crate) dns: Arc<DnsTable>,
 }
 
@@ -59,6 +62,26 @@ pub(crate) struct Index {
 pub(crate) struct DataplaneEntry {
     pub(crate) resource: Arc<Resource>,
     pub(crate) spec: Arc<Dataplane>,
+    /// As policies see it.
+    pub(crate) proxy: Arc<Proxy>,
+    /// Tags of each inbound.
+    pub(crate) tags: Vec<Arc<BTreeMap<String, String>>>,
+}
+
+impl DataplaneEntry {
+    pub(crate) fn new(resource: Arc<Resource>, spec: Dataplane, own_zone: &str) -> Self {
+        Self {
+            proxy: Arc::new(Proxy::of(&resource, &spec, own_zone)),
+            tags: spec
+                .networking
+                .inbound
+                .iter()
+                .map(|inbound| Arc::new(inbound.tags.clone()))
+                .collect(),
+            resource,
+            spec: Arc::new(spec),
+        }
+    }
 }
 
 /// What the insight of a proxy says.
@@ -111,6 +134,18 @@ pub(crate) struct MultiZoneEntry {
 }
 
 impl MeshState {
+    /// Takes a service that policies may refer to.
+    pub(crate) fn set_target(&mut self, service: meshspan_policy::Service) {
+        self.policies.set_target(service);
+        self.dirty.policies = true;
+    }
+
+    /// Takes the removal of one.
+    pub(crate) fn remove_target(&mut self, service: &meshspan_model::ServiceIdentity) {
+        self.policies.remove_target(service);
+        self.dirty.policies = true;
+    }
+
     /// Whether traffic may go to an inbound of this Dataplane: its proxy was not seen leaving.
     pub(crate) fn is_reachable(&self, dataplane: &str) -> bool {
         self.proxies.get(dataplane).is_none_or(|proxy| !proxy.disconnected)

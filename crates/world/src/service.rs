@@ -47,13 +47,17 @@ pub(crate) fn selects(service: &MeshService, entry: &DataplaneEntry) -> bool {
 
 /// The inbounds of a Dataplane that a port means: by number, or by name. A number falls back to nothing else; without
 /// `targetPort` the port's own number counts.
-pub(crate) fn inbounds_of_port<'a>(dataplane: &'a Dataplane, port: &Port) -> impl Iterator<Item = &'a Inbound> {
+pub(crate) fn inbounds_of_port<'a>(
+    dataplane: &'a Dataplane,
+    port: &Port,
+) -> impl Iterator<Item = (usize, &'a Inbound)> {
     let target = port.target_port.clone().unwrap_or(TargetPort::Number(port.port));
     dataplane
         .networking
         .inbound
         .iter()
-        .filter(move |inbound| match &target {
+        .enumerate()
+        .filter(move |(_, inbound)| match &target {
             TargetPort::Number(number) => inbound.port == *number,
             TargetPort::Name(name) => inbound.name == *name,
         })
@@ -67,7 +71,10 @@ pub(crate) fn local_endpoints(mesh: &MeshState, service: &ServiceEntry, port: &P
             continue;
         };
         let reachable = mesh.is_reachable(name);
-        for inbound in inbounds_of_port(&entry.spec, port).filter(|inbound| inbound.state != InboundState::Ignored) {
+        for (index, inbound) in inbounds_of_port(&entry.spec, port) {
+            if inbound.state == InboundState::Ignored {
+                continue;
+            }
             let address = match inbound.address.as_str() {
                 "" => entry.spec.dial_address(),
                 address => address,
@@ -76,14 +83,23 @@ pub(crate) fn local_endpoints(mesh: &MeshState, service: &ServiceEntry, port: &P
                 continue;
             };
             let ready = reachable && inbound.is_ready();
-            // Two Dataplanes with one address would be one endpoint; it is ready if either says so.
-            *endpoints.entry((address, inbound.port)).or_insert(false) |= ready;
+            let tags = entry.tags.get(index).cloned().unwrap_or_default();
+            let endpoint = Endpoint {
+                address,
+                port: inbound.port,
+                ready,
+                tags,
+            };
+            add_endpoint(&mut endpoints, endpoint);
         }
     }
-    endpoints
-        .into_iter()
-        .map(|((address, port), ready)| Endpoint { address, port, ready })
-        .collect()
+    endpoints.into_values().collect()
+}
+
+/// Adds an endpoint. Two Dataplanes with one address would be one endpoint; it is ready if either says so.
+pub(crate) fn add_endpoint(endpoints: &mut BTreeMap<(IpAddr, u32), Endpoint>, new: Endpoint) {
+    let known = endpoints.entry((new.address, new.port)).or_insert_with(|| new.clone());
+    known.ready |= new.ready;
 }
 
 /// State, identities and counts of a local service.
@@ -99,7 +115,7 @@ pub(crate) fn derive_local(mesh: &MeshState, service: &ServiceEntry, vip: Option
         proxies.total += 1;
         proxies.connected += u32::from(proxy.online);
         all_have_certificates &= proxy.has_certificate;
-        let answers = |port: &Port| inbounds_of_port(&entry.spec, port).any(|inbound| inbound.is_ready());
+        let answers = |port: &Port| inbounds_of_port(&entry.spec, port).any(|(_, inbound)| inbound.is_ready());
         proxies.healthy += u32::from(!proxy.disconnected && service.spec.ports.iter().all(answers));
         for inbound in &entry.spec.networking.inbound {
             if let Some(value) = inbound.tags.get(TAG_SERVICE) {

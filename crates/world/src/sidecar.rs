@@ -6,13 +6,12 @@ use std::net::IpAddr;
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::mesh::TlsMode;
-use meshspan_model::kinds::mesh_traffic_permission::Action;
-use meshspan_model::labels;
 
 use crate::destination::identity_of;
 use crate::hostnames::ServiceName;
 use crate::mesh_state::{DataplaneEntry, MeshState};
-use crate::view::{DestinationKey, InboundTls, OutboundRef, Permission, Sidecar, SidecarView};
+use crate::policies::OfProxy;
+use crate::view::{DestinationKey, InboundTls, OutboundRef, Sidecar, SidecarView, Source};
 
 /// True if a Dataplane does not simply reach every destination by VIP.
 pub(crate) fn is_limited(dataplane: &Dataplane) -> bool {
@@ -23,8 +22,21 @@ pub(crate) fn is_limited(dataplane: &Dataplane) -> bool {
         .is_none_or(|transparent| transparent.reachable_backends.is_some())
 }
 
+/// What access logs call a proxy.
+pub(crate) fn source(entry: &DataplaneEntry) -> Source {
+    let networking = &entry.spec.networking;
+    let service = networking.inbound.first().map_or("", |inbound| inbound.service());
+    Source {
+        service: match service {
+            "" => entry.resource.display_name().to_owned(),
+            service => service.to_owned(),
+        },
+        address: networking.address.clone(),
+    }
+}
+
 /// The view of a sidecar; `None` while the Mesh is unknown.
-pub(crate) fn view(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> Option<SidecarView> {
+pub(crate) fn view(mesh: &MeshState, entry: &DataplaneEntry, policies: OfProxy, own_zone: &str) -> Option<SidecarView> {
     let spec = mesh.mesh.as_ref()?;
     let inbound_tls = match spec.enabled_backend().map(|backend| backend.mode) {
         None => InboundTls::Off,
@@ -37,7 +49,9 @@ pub(crate) fn view(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> 
         dataplane: entry.spec.clone(),
         zone: own_zone.to_owned(),
         inbound_tls,
-        permission: permission(mesh),
+        inbound_policies: policies.inbounds,
+        passthrough_confs: policies.passthrough,
+        source: source(entry),
         passthrough: spec.passthrough(),
         outbounds: Vec::new(),
     };
@@ -50,33 +64,9 @@ pub(crate) fn view(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> 
     Some(SidecarView {
         sidecar,
         all_destinations: !limited,
+        class: policies.class,
         outbounds,
     })
-}
-
-/// What the MeshTrafficPermissions of a mesh decide for all its traffic: the one of highest precedence wins
-/// (`spec/policies.md` §1.6: origin zone over global, then the name that sorts first).
-fn permission(mesh: &MeshState) -> Permission {
-    let mut policies: Vec<_> = mesh
-        .permissions
-        .values()
-        .filter(|(resource, _)| resource.label(labels::EFFECT) != "shadow")
-        .collect();
-    policies.sort_by_key(|(resource, _)| {
-        (
-            resource.label(labels::ORIGIN) == labels::ORIGIN_ZONE,
-            std::cmp::Reverse(resource.display_name().to_owned()),
-        )
-    });
-    let action = policies
-        .iter()
-        .flat_map(|(_, spec)| &spec.from)
-        .filter_map(|from| from.default.action)
-        .next_back();
-    match action {
-        Some(Action::Allow | Action::AllowWithShadowDeny) => Permission::AllowAll,
-        Some(Action::Deny) | None => Permission::DenyAll,
-    }
 }
 
 fn outbounds(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> Vec<OutboundRef> {

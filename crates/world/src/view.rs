@@ -9,6 +9,9 @@ use std::sync::Arc;
 use meshspan_model::ServiceIdentity;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
+use meshspan_model::policy::PolicyKind;
+use meshspan_policy::{Confs, Fingerprint, InboundRules};
+use serde_json::Value;
 
 /// Addresses by hostname, names in lower case.
 pub type DnsTable = BTreeMap<Arc<str>, Vec<IpAddr>>;
@@ -100,7 +103,92 @@ pub struct Endpoint {
     pub port: u32,
     /// False keeps it in the configuration as unhealthy, so that priorities see the true state of the zone.
     pub ready: bool,
+    /// Tags of the inbound; empty for zone ingresses.
+    pub tags: Arc<BTreeMap<String, String>>,
 }
+
+/// What policies say about the traffic of a class of proxies to one destination.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DestinationPolicies {
+    /// Confs of all kinds that have no routing rules.
+    pub confs: Confs,
+    /// Rules of MeshHTTPRoutes, those of higher precedence first; `None` if no route applies.
+    pub http_rules: Option<Vec<HttpRule>>,
+    /// Backends of the MeshTCPRoute; `None` if no route applies, empty if it names none, which means the destination.
+    pub tcp_backends: Option<Vec<RouteBackend>>,
+    /// What about the proxies themselves matters for these policies.
+    pub client: Client,
+}
+
+/// What about a proxy matters for its outgoing traffic. Left empty where no policy asks for it, so that proxies share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client {
+    /// Its tags with the keys of `affinityTags`.
+    pub tags: BTreeMap<String, String>,
+    /// What access logs call it.
+    pub source: Option<Source>,
+}
+
+/// A proxy as access logs call it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    /// `kuma.io/service` of its first inbound, else its name.
+    pub service: String,
+    /// `networking.address`.
+    pub address: String,
+}
+
+/// A rule of a MeshHTTPRoute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpRule {
+    /// The rule, `{matches, default}`, in the newest form.
+    pub rule: Value,
+    /// KRI of the route that contributed to it, the one of highest precedence if there are several.
+    pub name: String,
+    /// `default.backendRefs`, in that order.
+    pub backends: Vec<RouteBackend>,
+    /// Backends of the `RequestMirror` filters, in that order.
+    pub mirrors: Vec<RouteBackend>,
+    /// What is said about the traffic that takes this route, instead of [`DestinationPolicies::confs`].
+    pub confs: Confs,
+}
+
+/// Where a share of the traffic goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteBackend {
+    /// The share, relative to the other backends; 0 means none.
+    pub weight: u32,
+    /// `None` if nothing fits the reference, or nothing does any more.
+    pub destination: Option<DestinationKey>,
+}
+
+impl DestinationPolicies {
+    /// True if a policy of this kind says something, of all traffic or of a route.
+    pub fn has(&self, kind: PolicyKind) -> bool {
+        let routes = self.http_rules.iter().flatten().map(|rule| &rule.confs);
+        routes.chain([&self.confs]).any(|confs| confs.json(kind).is_some())
+    }
+
+    /// Every destination that routes lead to.
+    pub fn route_destinations(&self) -> impl Iterator<Item = &DestinationKey> {
+        let rules = self.http_rules.iter().flatten();
+        let http = rules.flat_map(|rule| rule.backends.iter().chain(&rule.mirrors));
+        let tcp = self.tcp_backends.iter().flatten();
+        http.chain(tcp).filter_map(|backend| backend.destination.as_ref())
+    }
+}
+
+/// Names a class of proxies that have the same policies for their outgoing traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassKey {
+    /// Of the policies that matched, by what they are, not what they say: an edit does not make another class.
+    pub policies: Fingerprint,
+    /// Of the proxies.
+    pub client: Client,
+}
+
+/// What policies say about the traffic to one inbound, by kind.
+pub type InboundPolicies = BTreeMap<PolicyKind, InboundRules>;
 
 /// What a mesh demands of inbound connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,17 +201,8 @@ pub enum InboundTls {
     Permissive,
 }
 
-/// What MeshTrafficPermissions decide for a whole mesh; without any that match, mTLS denies everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
-    /// Every client of the mesh passes.
-    AllowAll,
-    /// No client passes.
-    DenyAll,
-}
-
 /// One listener for the application's outgoing traffic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outbound {
     /// Where the application connects to: a VIP, or the address of an explicit outbound.
     pub address: IpAddr,
@@ -133,6 +212,8 @@ pub struct Outbound {
     pub bind: bool,
     /// Where the traffic goes.
     pub destination: Arc<Destination>,
+    /// What policies say about it.
+    pub policies: Arc<DestinationPolicies>,
 }
 
 /// What is particular to one sidecar: all but the destinations that it shares with its mesh.
@@ -146,14 +227,26 @@ pub struct Sidecar {
     pub dataplane: Arc<Dataplane>,
     /// Its zone.
     pub zone: String,
-    /// What inbound connections must show.
+    /// What inbound connections must show where no MeshTLS says otherwise.
     pub inbound_tls: InboundTls,
-    /// Who may connect.
-    pub permission: Permission,
+    /// What policies say about each inbound of the Dataplane, in its order.
+    pub inbound_policies: Vec<Arc<InboundPolicies>>,
+    /// What policies say about traffic to destinations that the mesh does not know.
+    pub passthrough_confs: Confs,
+    /// What access logs call it.
+    pub source: Source,
     /// Whether traffic to unknown destinations passes.
     pub passthrough: bool,
     /// Explicit outbounds; empty with transparent proxying.
     pub outbounds: Vec<Outbound>,
+}
+
+impl Sidecar {
+    /// What policies say about an inbound, by its place in the Dataplane.
+    pub fn inbound_policies(&self, index: usize) -> &InboundPolicies {
+        static NOTHING: InboundPolicies = InboundPolicies::new();
+        self.inbound_policies.get(index).map_or(&NOTHING, |policies| policies)
+    }
 }
 
 /// A sidecar and where its application may go.
@@ -163,6 +256,8 @@ pub struct SidecarView {
     pub sidecar: Sidecar,
     /// True if it reaches every destination of its mesh by VIP; then it shares its outbound half with all such proxies.
     pub all_destinations: bool,
+    /// The class whose policies apply to its outgoing traffic.
+    pub class: ClassKey,
     /// The destinations of one that does not.
     pub outbounds: Vec<OutboundRef>,
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ResourceKey, Spec, Violations};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -17,7 +18,8 @@ use crate::hostnames::Generator;
 use crate::hosts::Hosts;
 use crate::mesh_state::MeshState;
 use crate::settings::Settings;
-use crate::view::{Destination, DestinationKey, DnsTable, SidecarView};
+use crate::policies::ClassChanges;
+use crate::view::{ClassKey, Destination, DestinationKey, DnsTable, SidecarView};
 use crate::vips::VipPool;
 
 /// Something to store.
@@ -49,6 +51,8 @@ pub struct Changes {
     pub destinations: BTreeMap<DestinationKey, Option<Arc<Destination>>>,
     /// Sidecars by (mesh, name).
     pub sidecars: BTreeMap<(String, String), Option<Arc<SidecarView>>>,
+    /// What policies say about destinations, by (mesh, class); `None` for classes without members.
+    pub policies: BTreeMap<(String, ClassKey), Option<ClassChanges>>,
     /// Zone ingresses of this zone by core name.
     pub ingresses: BTreeMap<String, Option<Arc<ZoneIngress>>>,
     /// Meshes whose spec changed.
@@ -131,13 +135,11 @@ impl World {
             Kind::MeshMultiZoneServiceInsight => self.apply_told(key, after),
             Kind::ZoneIngress => self.apply_ingress(key, after),
             Kind::HostnameGenerator => self.apply_generator(key, after),
-            Kind::MeshTrafficPermission => self.apply_permission(key, after),
-            Kind::Zone
-            | Kind::ZoneInsight
-            | Kind::ZoneIngressInsight
-            | Kind::Secret
-            | Kind::GlobalSecret
-            | Kind::Config => {}
+            kind => {
+                if let Some(policy) = PolicyKind::of(kind) {
+                    self.apply_policy(policy, key, after);
+                }
+            }
         }
     }
 

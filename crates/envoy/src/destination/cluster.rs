@@ -1,21 +1,24 @@
 //! How a destination is reached.
 
-use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::common_lb_config::{
     LocalityConfigSpecifier, LocalityWeightedLbConfig,
 };
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
 };
-use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
 use envoy_types::pb::envoy::r#type::v3::Percent;
-use meshspan_world::view::Destination;
+use meshspan_world::view::{Destination, DestinationPolicies};
 
-use crate::defaults::outbound;
 use crate::encode::Encoded;
 use crate::network::ads;
-use crate::wkt::{time, uint};
-use crate::{http, names, outlier, tls};
+use crate::parts::ClusterParts;
+use crate::policies::{self, Towards};
+use crate::wkt::time;
+use crate::{http, names, tls};
+
+/// Behind a zone ingress Envoy balances per connection, so a connection must not live for ever (`spec/dataplane.md` §3.4).
+const REQUESTS_PER_INGRESS_CONNECTION: u32 = 100;
 
 /// The cluster of a destination in sidecars. Its endpoints come over EDS, from [`destination_endpoints`].
 ///
@@ -23,22 +26,23 @@ use crate::{http, names, outlier, tls};
 /// settings of `spec/dataplane.md` §11 let zones share equally and let traffic leave a failing zone at once.
 ///
 /// [`destination_endpoints`]: crate::destination_endpoints
-pub fn destination_cluster(destination: &Destination) -> Encoded {
+pub fn destination_cluster(destination: &Destination, policies: &DestinationPolicies) -> Encoded {
     let through_ingress = destination.localities.iter().any(|locality| locality.through_ingress);
-    let mut cluster = eds_cluster(names::destination(&destination.key));
-    if let Some(peer) = &destination.tls {
-        cluster.transport_socket = tls::upstream(&destination.key.service.mesh, peer);
-    }
-    if destination.protocol.is_http() {
-        let max_requests = through_ingress.then_some(outbound::REQUESTS_PER_INGRESS_CONNECTION);
-        cluster.typed_extension_protocol_options =
-            http::upstream_options(http::http2_to_peer(), outbound::IDLE_TIMEOUT, max_requests);
-        cluster.outlier_detection = outlier::of_requests();
-    }
-    Encoded::cluster(&cluster)
+    let max_requests = through_ingress.then_some(REQUESTS_PER_INGRESS_CONNECTION);
+    let mesh = &destination.key.service.mesh;
+    let mut parts = ClusterParts {
+        cluster: eds_cluster(names::destination(&destination.key)),
+        http: destination
+            .protocol
+            .is_http()
+            .then(|| http::upstream_options(http::http2_to_peer(), max_requests)),
+        tls: destination.tls.as_ref().map(|peer| tls::upstream(mesh, peer)),
+    };
+    policies::cluster(&Towards { destination, policies }, &mut parts);
+    parts.encode()
 }
 
-/// What clusters of services have in common in sidecars and zone ingresses; treats traffic as bytes.
+/// What clusters of services have in common in sidecars and zone ingresses.
 pub(crate) fn eds_cluster(name: String) -> Cluster {
     Cluster {
         alt_stat_name: names::stat_prefix(&name),
@@ -48,7 +52,6 @@ pub(crate) fn eds_cluster(name: String) -> Cluster {
             eds_config: ads(),
             ..Default::default()
         }),
-        connect_timeout: time(outbound::CONNECT_TIMEOUT),
         lb_policy: LbPolicy::RoundRobin.into(),
         common_lb_config: Some(CommonLbConfig {
             locality_config_specifier: Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(
@@ -60,17 +63,6 @@ pub(crate) fn eds_cluster(name: String) -> Cluster {
             update_merge_window: time(std::time::Duration::ZERO),
             ..Default::default()
         }),
-        circuit_breakers: Some(CircuitBreakers {
-            thresholds: vec![Thresholds {
-                max_connections: uint(outbound::CIRCUIT_BREAKER_THRESHOLD),
-                max_pending_requests: uint(outbound::CIRCUIT_BREAKER_THRESHOLD),
-                max_requests: uint(outbound::CIRCUIT_BREAKER_THRESHOLD),
-                max_retries: uint(outbound::CIRCUIT_BREAKER_THRESHOLD),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }),
-        outlier_detection: outlier::of_connections(),
         ..Default::default()
     }
 }

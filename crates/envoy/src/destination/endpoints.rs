@@ -5,21 +5,26 @@ use envoy_types::pb::envoy::config::endpoint::v3::cluster_load_assignment::Polic
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
-use meshspan_world::view::{Destination, Endpoint, Locality};
+use meshspan_world::view::{Destination, DestinationPolicies, Endpoint, Locality};
 
-use crate::defaults::outbound;
 use crate::encode::Encoded;
 use crate::names;
 use crate::network::address;
+use crate::policies::{self, Towards};
 use crate::wkt::uint;
+
+/// Leave a zone when less than half of it is healthy.
+const OVERPROVISIONING_FACTOR: u32 = 200;
 
 /// The endpoints of a destination in sidecars.
 ///
 /// Every zone is one locality of weight 1, so that zones of a priority share equally however many endpoints they have.
 /// Unready endpoints stay in the list as unhealthy: only then does Envoy know how much of a zone is left.
-pub fn destination_endpoints(destination: &Destination) -> Encoded {
+pub fn destination_endpoints(destination: &Destination, policies: &DestinationPolicies) -> Encoded {
     let name = names::destination(&destination.key);
-    Encoded::endpoints(&load_assignment(name, destination.localities.iter()))
+    let mut assignment = load_assignment(name, destination.localities.iter());
+    policies::endpoints(&Towards { destination, policies }, &mut assignment);
+    Encoded::endpoints(&assignment)
 }
 
 /// An empty list is valid: requests get 503 and connections are reset, at once.
@@ -34,7 +39,7 @@ pub(crate) fn load_assignment<'a>(
             .map(locality_endpoints)
             .collect(),
         policy: Some(Policy {
-            overprovisioning_factor: uint(outbound::OVERPROVISIONING_FACTOR),
+            overprovisioning_factor: uint(OVERPROVISIONING_FACTOR),
             ..Default::default()
         }),
         ..Default::default()
@@ -59,7 +64,7 @@ fn locality_endpoints(locality: &Locality) -> LocalityLbEndpoints {
 /// The name has no other use here: nothing rewrites authorities or sends health checks.
 const UNREADY_HOSTNAME: &str = "unready";
 
-fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {
+pub(crate) fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {
     let (health, hostname) = if endpoint.ready {
         (HealthStatus::Healthy, "")
     } else {

@@ -9,7 +9,7 @@ mod listener;
 
 pub use cluster::destination_cluster;
 pub use endpoints::destination_endpoints;
-pub use listener::outbound_listener;
+pub use listener::{outbound_clusters, outbound_listener};
 
 pub(crate) use cluster::eds_cluster;
 pub(crate) use endpoints::load_assignment;

@@ -8,17 +8,22 @@ use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
-use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
+use envoy_types::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use meshspan_model::kinds::dataplane::Dataplane;
-use meshspan_world::view::{InboundTls, Permission, Protocol, Sidecar};
+use meshspan_policy::Confs;
+use meshspan_world::view::{InboundTls, Protocol, Sidecar};
 
 use super::ProxyOptions;
 use super::ports::Port;
-use crate::defaults::inbound;
 use crate::encode::Encoded;
 use crate::network::{address, bind_from, tcp_proxy, tls_inspector};
+use crate::parts::{Chain, ClusterParts, TcpChain};
+use crate::policies::{self, Incoming};
 use crate::wkt::{flag, time};
-use crate::{http, names, rbac, tls};
+use crate::{http, names, tls};
+
+/// How long a Permissive listener waits for a client that may never speak first, before it takes it for plaintext.
+const PROTOCOL_DETECTION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Source of connections from Envoy to the application, which interception leaves alone.
 pub(super) fn local_source(ipv6: bool) -> IpAddr {
@@ -31,14 +36,26 @@ pub(super) fn local_source(ipv6: bool) -> IpAddr {
 
 pub(super) fn listener(sidecar: &Sidecar, port: &Port) -> Encoded {
     let name = names::inbound(&port.section);
-    let plaintext = || FilterChain {
-        filters: app_filters(&name, port.protocol, None),
-        ..Default::default()
+    let policies = sidecar.inbound_policies(port.index);
+    let tls = policies::inbound_tls(policies, sidecar.inbound_tls);
+    let chain = |has_identity: bool, protocol: Protocol| {
+        let from = Incoming {
+            sidecar,
+            port,
+            policies,
+            has_identity,
+        };
+        let nothing = Confs::new();
+        let mut chain = app_chain(&name, protocol, &nothing);
+        policies::inbound(&from, &mut chain);
+        FilterChain {
+            filters: chain.build(),
+            ..Default::default()
+        }
     };
     let mesh_tls = || FilterChain {
-        filters: app_filters(&name, port.protocol, Some(sidecar.permission)),
-        transport_socket: tls::downstream(&sidecar.mesh),
-        ..Default::default()
+        transport_socket: Some(tls::downstream(&sidecar.mesh, tls.parameters.clone())),
+        ..chain(true, port.protocol)
     };
     let mut listener = Listener {
         address: address(port.listen, port.port),
@@ -47,20 +64,17 @@ pub(super) fn listener(sidecar: &Sidecar, port: &Port) -> Encoded {
         enable_reuse_port: flag(true),
         ..Default::default()
     };
-    match sidecar.inbound_tls {
-        InboundTls::Off => listener.filter_chains = vec![plaintext()],
+    match tls.mode {
+        InboundTls::Off => listener.filter_chains = vec![chain(false, port.protocol)],
         InboundTls::Strict => listener.filter_chains = vec![mesh_tls()],
         InboundTls::Permissive => {
-            let own_tls = FilterChain {
-                filters: vec![tcp_proxy(&name, &name, inbound::IDLE_TIMEOUT)],
-                ..Default::default()
-            };
             listener.listener_filters = vec![tls_inspector()];
-            listener.listener_filters_timeout = time(inbound::PROTOCOL_DETECTION_TIMEOUT);
+            listener.listener_filters_timeout = time(PROTOCOL_DETECTION_TIMEOUT);
             listener.continue_on_listener_filters_timeout = true;
             listener.filter_chains = vec![
-                matching("raw_buffer", None, plaintext()),
-                matching("tls", None, own_tls),
+                matching("raw_buffer", None, chain(false, port.protocol)),
+                // The application's own TLS.
+                matching("tls", None, chain(false, Protocol::Tcp)),
                 matching("tls", Some(tls::MESH_ALPN), mesh_tls()),
             ];
         }
@@ -69,8 +83,25 @@ pub(super) fn listener(sidecar: &Sidecar, port: &Port) -> Encoded {
     Encoded::listener(&listener)
 }
 
+/// The application, and whatever else the listener needs.
+pub(super) fn clusters(sidecar: &Sidecar, port: &Port, options: &ProxyOptions) -> Vec<Encoded> {
+    let from = Incoming {
+        sidecar,
+        port,
+        policies: sidecar.inbound_policies(port.index),
+        has_identity: false,
+    };
+    let mut parts = app_cluster(&sidecar.dataplane, port, options);
+    policies::inbound_cluster(&from, &mut parts);
+    let others = policies::inbound_clusters(&from);
+    [parts.encode()]
+        .into_iter()
+        .chain(others.iter().map(Encoded::cluster))
+        .collect()
+}
+
 /// The application. Requests reach it with the protocol that it speaks.
-pub(super) fn cluster(dataplane: &Dataplane, port: &Port, options: &ProxyOptions) -> Encoded {
+fn app_cluster(dataplane: &Dataplane, port: &Port, options: &ProxyOptions) -> ClusterParts {
     let name = names::inbound(&port.section);
     let endpoint = Endpoint {
         address: address(port.app, port.app_port),
@@ -79,7 +110,6 @@ pub(super) fn cluster(dataplane: &Dataplane, port: &Port, options: &ProxyOptions
     let mut cluster = Cluster {
         alt_stat_name: names::stat_prefix(&name),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
-        connect_timeout: time(inbound::CONNECT_TIMEOUT),
         load_assignment: Some(ClusterLoadAssignment {
             cluster_name: name.clone(),
             endpoints: vec![LocalityLbEndpoints {
@@ -94,37 +124,35 @@ pub(super) fn cluster(dataplane: &Dataplane, port: &Port, options: &ProxyOptions
         name,
         ..Default::default()
     };
-    match port.protocol {
-        Protocol::Tcp => {}
-        Protocol::Http => {
-            cluster.typed_extension_protocol_options =
-                http::upstream_options(http::http1(), inbound::IDLE_TIMEOUT, None);
-        }
-        Protocol::Http2 | Protocol::Grpc => {
-            cluster.typed_extension_protocol_options =
-                http::upstream_options(http::http2(), inbound::IDLE_TIMEOUT, None);
-        }
-    }
     // Interception would send a connection to an address of the host back to the inbound listener.
     if is_intercepted(dataplane) && !port.app.is_loopback() {
         cluster.upstream_bind_config = bind_from(local_source(port.app.is_ipv6()), options.socket_mark);
     }
-    Encoded::cluster(&cluster)
+    let http = match port.protocol {
+        Protocol::Tcp => None,
+        Protocol::Http => Some(http::upstream_options(http::http1(), None)),
+        Protocol::Http2 | Protocol::Grpc => Some(http::upstream_options(http::http2(), None)),
+    };
+    ClusterParts {
+        cluster,
+        http,
+        tls: None,
+    }
 }
 
 fn is_intercepted(dataplane: &Dataplane) -> bool {
     dataplane.networking.transparent_proxying.is_some()
 }
 
-fn app_filters(name: &str, protocol: Protocol, permission: Option<Permission>) -> Vec<Filter> {
+fn app_chain<'a>(name: &str, protocol: Protocol, confs: &'a Confs) -> Chain<'a> {
     if protocol.is_http() {
-        return vec![http::inbound_manager(name, name, protocol, permission)];
+        Chain::Http(Box::new(http::inbound_chain(name, name, protocol, confs)))
+    } else {
+        Chain::Tcp(Box::new(TcpChain {
+            filters: Vec::new(),
+            proxy: tcp_proxy(name, name),
+        }))
     }
-    let check = permission.map(|permission| rbac::network(name, permission));
-    check
-        .into_iter()
-        .chain([tcp_proxy(name, name, inbound::IDLE_TIMEOUT)])
-        .collect()
 }
 
 fn matching(transport_protocol: &str, alpn: Option<&str>, chain: FilterChain) -> FilterChain {

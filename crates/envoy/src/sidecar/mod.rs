@@ -13,6 +13,8 @@ use crate::destination::outbound_listener;
 use crate::encode::Encoded;
 use ports::ports;
 
+pub(crate) use ports::Port;
+
 /// What a proxy's host makes necessary; known from its bootstrap request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyOptions {
@@ -31,21 +33,25 @@ pub fn sidecar(sidecar: &Sidecar, options: &ProxyOptions) -> Vec<Encoded> {
     let mut resources = Vec::new();
     for port in &ports {
         resources.push(inbound::listener(sidecar, port));
-        resources.push(inbound::cluster(&sidecar.dataplane, port, options));
+        for cluster in inbound::clusters(sidecar, port, options) {
+            add(&mut resources, cluster);
+        }
     }
     if let Some(settings) = &sidecar.dataplane.networking.transparent_proxying {
         resources.extend(passthrough::resources(settings, sidecar.passthrough, options));
     }
     for outbound in &sidecar.outbounds {
-        let listener = outbound_listener(outbound);
-        if !resources
-            .iter()
-            .any(|other| other.resource_type == listener.resource_type && other.name == listener.name)
-        {
-            resources.push(listener);
-        }
+        add(&mut resources, outbound_listener(outbound));
     }
     resources
+}
+
+/// Adds a resource unless there is one of that name: several parts may need the same one.
+fn add(resources: &mut Vec<Encoded>, new: Encoded) {
+    let same = |other: &Encoded| other.resource_type == new.resource_type && other.name == new.name;
+    if !resources.iter().any(same) {
+        resources.push(new);
+    }
 }
 
 /// Why inbounds of a Dataplane are not served, with field, value and remedy.

@@ -2,6 +2,7 @@
 //! (`spec/dataplane.md` §2.6).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
@@ -11,11 +12,15 @@ use meshspan_model::kinds::dataplane::{IpFamilyMode, TransparentProxying};
 
 use super::ProxyOptions;
 use super::inbound::local_source;
-use crate::defaults::{inbound, outbound};
 use crate::encode::Encoded;
 use crate::names::{self, Direction, NO_CLUSTER};
-use crate::network::{address, bind_from, tcp_proxy};
+use crate::network::{address, bind_from, tcp_proxy_filter};
 use crate::wkt::{flag, time, uint};
+
+const OUTBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const INBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const OUTBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+const INBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(7200);
 
 /// Listeners and clusters of both directions and families. Without `outbound_allowed` the outbound cluster is missing, so
 /// that Envoy closes connections to unknown destinations.
@@ -51,8 +56,8 @@ fn listener(direction: Direction, ipv6: bool, port: u32) -> Encoded {
         Ipv4Addr::UNSPECIFIED.into()
     };
     let (traffic_direction, idle_timeout) = match direction {
-        Direction::Outbound => (TrafficDirection::Outbound, outbound::IDLE_TIMEOUT),
-        Direction::Inbound => (TrafficDirection::Inbound, inbound::IDLE_TIMEOUT),
+        Direction::Outbound => (TrafficDirection::Outbound, OUTBOUND_IDLE_TIMEOUT),
+        Direction::Inbound => (TrafficDirection::Inbound, INBOUND_IDLE_TIMEOUT),
     };
     // Who dials the port itself, without redirection, would be connected to it again and again.
     let itself = FilterChain {
@@ -60,11 +65,11 @@ fn listener(direction: Direction, ipv6: bool, port: u32) -> Encoded {
             destination_port: uint(port),
             ..Default::default()
         }),
-        filters: vec![tcp_proxy(&name, NO_CLUSTER, idle_timeout)],
+        filters: vec![tcp_proxy_filter(&name, NO_CLUSTER, idle_timeout)],
         ..Default::default()
     };
     let others = FilterChain {
-        filters: vec![tcp_proxy(&name, &name, idle_timeout)],
+        filters: vec![tcp_proxy_filter(&name, &name, idle_timeout)],
         ..Default::default()
     };
     Encoded::listener(&Listener {
@@ -81,9 +86,9 @@ fn listener(direction: Direction, ipv6: bool, port: u32) -> Encoded {
 fn cluster(direction: Direction, ipv6: bool, options: &ProxyOptions) -> Encoded {
     let name = names::passthrough(direction, ipv6);
     let (connect_timeout, bind) = match direction {
-        Direction::Outbound => (outbound::PASSTHROUGH_CONNECT_TIMEOUT, None),
+        Direction::Outbound => (OUTBOUND_CONNECT_TIMEOUT, None),
         Direction::Inbound => (
-            inbound::CONNECT_TIMEOUT,
+            INBOUND_CONNECT_TIMEOUT,
             bind_from(local_source(ipv6), options.socket_mark),
         ),
     };

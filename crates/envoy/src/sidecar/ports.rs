@@ -9,6 +9,8 @@ use meshspan_world::view::Protocol;
 /// One inbound.
 #[derive(Debug)]
 pub(crate) struct Port {
+    /// Its place in the Dataplane.
+    pub index: usize,
     /// Its name, else its port.
     pub section: String,
     pub listen: IpAddr,
@@ -24,7 +26,7 @@ pub(crate) fn ports(dataplane: &Dataplane) -> (Vec<Port>, Vec<String>) {
     let mut problems = Vec::new();
     let mut sections = BTreeSet::new();
     for (index, inbound) in dataplane.networking.inbound.iter().enumerate() {
-        match port(dataplane, inbound) {
+        match port(dataplane, index, inbound) {
             Err((field, value)) => problems.push(format!(
                 "networking.inbound[{index}] is not served: {field} is \"{value}\"; \
                  use an IP address, or let the agent resolve the name"
@@ -58,7 +60,11 @@ pub(crate) fn ports(dataplane: &Dataplane) -> (Vec<Port>, Vec<String>) {
 }
 
 /// The inbound, or the field whose value is no IP address.
-fn port<'a>(dataplane: &'a Dataplane, inbound: &'a Inbound) -> Result<Port, (&'static str, &'a str)> {
+fn port<'a>(
+    dataplane: &'a Dataplane,
+    index: usize,
+    inbound: &'a Inbound,
+) -> Result<Port, (&'static str, &'a str)> {
     let ip = |field: &'static str, text: &'a str| text.parse::<IpAddr>().map_err(|_| (field, text));
     let listen = ip("its address", dataplane.inbound_address(inbound))?;
     let app = match inbound.service_address.as_str() {
@@ -66,6 +72,7 @@ fn port<'a>(dataplane: &'a Dataplane, inbound: &'a Inbound) -> Result<Port, (&'s
         address => ip("serviceAddress", address)?,
     };
     Ok(Port {
+        index,
         section: inbound.section(),
         listen,
         port: inbound.port,

@@ -8,12 +8,15 @@ use meshspan_envoy::{BootstrapParams, ProxyOptions, bootstrap};
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, IpFamilyMode, TransparentProxying};
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::labels::{TAG_PROTOCOL, TAG_SERVICE};
-use meshspan_model::{Kind, ServiceIdentity};
+use meshspan_model::policy::PolicyKind;
+use meshspan_model::{Kind, Resource, ServiceIdentity};
+use meshspan_policy::{Confs, InboundRules, Policy};
 use meshspan_world::sni::sni;
 use meshspan_world::view::{
-    Destination, DestinationKey, Endpoint, InboundTls, Ingress, Locality, Outbound, PeerTls, Permission, Protocol,
-    Sidecar,
+    Destination, DestinationKey, DestinationPolicies, Endpoint, InboundPolicies, InboundTls, Ingress, Locality, Outbound,
+    PeerTls, Protocol, Sidecar, Source,
 };
+use serde_json::{Value, json};
 
 pub const MESH: &str = "default";
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -90,6 +93,7 @@ pub fn ready(port: u16) -> Endpoint {
         address: LOCALHOST,
         port: port.into(),
         ready: true,
+        tags: Arc::default(),
     }
 }
 
@@ -100,13 +104,73 @@ pub fn unready(port: u16) -> Endpoint {
     }
 }
 
+/// Confs of all traffic to a destination.
+pub fn policies<const N: usize>(confs: [(PolicyKind, Value); N]) -> DestinationPolicies {
+    DestinationPolicies {
+        confs: confs.into_iter().collect(),
+        ..Default::default()
+    }
+}
+
+/// What a new mesh says about its destinations.
+pub fn default_policies() -> DestinationPolicies {
+    let back_off = json!({ "baseInterval": "25ms", "maxInterval": "250ms" });
+    let requests = json!({
+        "numRetries": 5,
+        "perTryTimeout": "16s",
+        "backOff": back_off,
+        "hostSelection": [{ "predicate": "OmitPreviousPriorities", "updateFrequency": 1 }],
+    });
+    let http = json!({ "requestTimeout": "15s", "streamIdleTimeout": "30m" });
+    policies([
+        (
+            PolicyKind::MeshTimeout,
+            json!({ "connectionTimeout": "2s", "idleTimeout": "1h", "http": http }),
+        ),
+        (
+            PolicyKind::MeshRetry,
+            json!({ "tcp": { "maxConnectAttempt": 5 }, "http": requests, "grpc": requests }),
+        ),
+    ])
+}
+
 pub fn outbound(destination: &Destination, address: IpAddr, port: u32, bind: bool) -> Outbound {
+    outbound_with(destination, &default_policies(), address, port, bind)
+}
+
+pub fn outbound_with(
+    destination: &Destination,
+    policies: &DestinationPolicies,
+    address: IpAddr,
+    port: u32,
+    bind: bool,
+) -> Outbound {
     Outbound {
         address,
         port,
         bind,
         destination: Arc::new(destination.clone()),
+        policies: Arc::new(policies.clone()),
     }
+}
+
+/// The policies of an inbound, from items of `from` or `rules` with their confs.
+pub fn inbound_policies(policies: &[(PolicyKind, Value)]) -> Arc<InboundPolicies> {
+    let loaded: Vec<_> = policies
+        .iter()
+        .enumerate()
+        .map(|(index, (kind, spec))| {
+            let resource = Resource::new(kind.kind(), MESH, format!("policy-{index}"), spec.clone());
+            Arc::new(Policy::load(*kind, Arc::new(resource)).unwrap())
+        })
+        .collect();
+    Arc::new(InboundRules::of(&loaded))
+}
+
+/// Lets every client of the mesh in.
+pub fn allow_all() -> Arc<InboundPolicies> {
+    let from = json!([{ "targetRef": { "kind": "Mesh" }, "default": { "action": "Allow" } }]);
+    inbound_policies(&[(PolicyKind::MeshTrafficPermission, json!({ "from": from }))])
 }
 
 pub fn inbound(service: &str, name: &str, port: u32, app_port: u32, protocol: Protocol) -> Inbound {
@@ -130,10 +194,15 @@ pub fn sidecar(name: &str, inbounds: Vec<Inbound>) -> Sidecar {
     Sidecar {
         mesh: MESH.to_owned(),
         name: name.to_owned(),
-        dataplane: Arc::new(dataplane),
         zone: "east".to_owned(),
         inbound_tls: InboundTls::Strict,
-        permission: Permission::AllowAll,
+        inbound_policies: vec![allow_all(); dataplane.networking.inbound.len()],
+        passthrough_confs: Confs::new(),
+        source: Source {
+            service: "web".to_owned(),
+            address: "127.0.0.1".to_owned(),
+        },
+        dataplane: Arc::new(dataplane),
         passthrough: true,
         outbounds: Vec::new(),
     }

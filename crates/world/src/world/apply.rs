@@ -9,9 +9,11 @@ use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneService;
 use meshspan_model::kinds::mesh_service::MeshService;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
-use meshspan_model::{Kind, Resource, ResourceKey, labels};
+use meshspan_model::policy::PolicyKind;
+use meshspan_model::{Kind, Resource, ResourceKey, ServiceIdentity, labels};
+use meshspan_policy::{Policy, PolicyId, Service, ServicePort};
 
-use super::{IngressEntry, World};
+use super::{IngressEntry, Problem, World};
 use crate::hostnames::{Generator, ServiceName};
 use crate::mesh_state::{DataplaneEntry, MeshState, MultiZoneEntry, ProxyState, ServiceEntry, insert, remove};
 use crate::{destination, multi_zone, service, sidecar};
@@ -49,10 +51,7 @@ impl World {
         let new = new.map(|(resource, mut spec)| {
             self.hosts.substitute(&mut spec.networking.address);
             self.hosts.substitute(&mut spec.networking.advertised_address);
-            DataplaneEntry {
-                resource,
-                spec: Arc::new(spec),
-            }
+            DataplaneEntry::new(resource, spec, &self.settings.zone)
         });
         let mesh = self.mesh(&key.mesh);
         let name = &key.name;
@@ -167,6 +166,11 @@ impl World {
                 derived,
             };
             identity = Some(destination::identity_of(&entry));
+            mesh.set_target(policy_target(
+                destination::identity_of(&entry),
+                &entry.resource,
+                entry.spec.ports.iter().map(|port| (&port.name, port.port)),
+            ));
             index_service(mesh, name, &entry);
             mesh.mark_multi_zone_of(&entry.resource.labels, |matched| {
                 matched.insert(name.clone());
@@ -177,6 +181,7 @@ impl World {
             mesh.services.insert(name.clone(), entry);
         }
         if let Some(old) = old_identity.filter(|old| identity.as_ref() != Some(old)) {
+            mesh.remove_target(&old);
             self.service_vips.release(&old);
         }
         if claims_changed {
@@ -230,12 +235,18 @@ impl World {
                 matched,
                 vip,
             };
+            mesh.set_target(policy_target(
+                entry.resource.identity(),
+                &entry.resource,
+                entry.spec.ports.iter().map(|port| (&port.name, port.port)),
+            ));
             if let Some(label) = first_label(&entry) {
                 insert(&mut mesh.index.multi_zone_by_label, label, name);
             }
             mesh.multi_zone.insert(name.clone(), entry);
         }
         if let Some(old) = old_identity.filter(|old| identity.as_ref() != Some(old)) {
+            mesh.remove_target(&old);
             self.multi_zone_vips.release(&old);
         }
         if claims_changed {
@@ -309,14 +320,27 @@ impl World {
         mesh.dirty.multi_zone.insert(key.name.clone());
     }
 
-    pub(super) fn apply_permission(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
-        let new = self.typed(key, after);
-        let mesh = self.mesh(&key.mesh);
-        match new {
-            Some(policy) => mesh.permissions.insert(key.name.clone(), policy),
-            None => mesh.permissions.remove(&key.name),
+    pub(super) fn apply_policy(&mut self, kind: PolicyKind, key: &ResourceKey, after: Option<&Arc<Resource>>) {
+        let policy = after.and_then(|resource| match Policy::load(kind, resource.clone()) {
+            Ok(policy) => Some(policy),
+            Err(violations) => {
+                self.pending.problems.push(Problem {
+                    key: key.clone(),
+                    violations,
+                });
+                None
+            }
+        });
+        let id = PolicyId {
+            kind,
+            mesh: key.mesh.clone(),
+            name: key.name.clone(),
         };
-        mesh.dirty.sidecars.extend(mesh.dataplanes.keys().cloned());
+        let mesh = self.mesh(&key.mesh);
+        let proxies = mesh.dataplanes.iter().map(|(name, entry)| (name, &*entry.proxy));
+        let touched = mesh.policies.apply(&id, policy, proxies);
+        mesh.dirty.sidecars.extend(touched);
+        mesh.dirty.policies = true;
     }
 
     /// Notes the host names that a resource uses.
@@ -398,6 +422,25 @@ impl World {
                 mesh.dirty.services.insert(name);
             }
         }
+    }
+}
+
+/// A service as policies refer to it.
+fn policy_target<'a>(
+    identity: ServiceIdentity,
+    resource: &Resource,
+    ports: impl Iterator<Item = (&'a String, u32)>,
+) -> Service {
+    Service {
+        identity,
+        labels: resource.labels.clone(),
+        ports: ports
+            .map(|(name, port)| ServicePort {
+                name: name.clone(),
+                port,
+            })
+            .collect(),
+        creation_time: resource.creation_time,
     }
 }
 

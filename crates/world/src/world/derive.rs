@@ -7,6 +7,7 @@ use meshspan_model::{Kind, Resource, ResourceKey};
 use time::OffsetDateTime;
 
 use super::{Changes, IngressAddresses, World, Write};
+use crate::dirty::Dirty;
 use crate::generate::{Generated, generate};
 use crate::hostnames::ServiceName;
 use crate::mesh_state::MeshState;
@@ -66,9 +67,13 @@ impl World {
             if dirty.references {
                 dirty.sidecars.extend(mesh.index.explicit_outbounds.iter().cloned());
             }
+            if dirty.policies {
+                mesh.policies.refresh();
+            }
             for dataplane in &dirty.sidecars {
                 derive_sidecar(mesh, name, dataplane, &self.settings.zone, &mut changes);
             }
+            derive_policies(mesh, name, &dirty, &mut changes);
         }
         changes.deadline = self.deadlines.first().map(|(when, _, _)| *when);
         if self.service_vips.has_freed() || self.multi_zone_vips.has_freed() {
@@ -258,10 +263,14 @@ fn derive_dns(mesh: &mut MeshState, mesh_name: &str, changes: &mut Changes) {
 }
 
 fn derive_sidecar(mesh: &mut MeshState, mesh_name: &str, name: &str, own_zone: &str, changes: &mut Changes) {
-    let view = mesh
-        .dataplanes
-        .get(name)
-        .and_then(|entry| sidecar::view(mesh, entry, own_zone));
+    let entry = mesh.dataplanes.get(name).filter(|_| mesh.mesh.is_some()).cloned();
+    let view = entry.and_then(|entry| {
+        let policies = mesh.policies.of_proxy(name, &entry.proxy, sidecar::source(&entry));
+        sidecar::view(mesh, &entry, policies, own_zone)
+    });
+    if view.is_none() {
+        mesh.policies.remove_proxy(name);
+    }
     let key = (mesh_name.to_owned(), name.to_owned());
     match view {
         Some(view) if mesh.sidecars.get(name).is_some_and(|old| **old == view) => {}
@@ -275,5 +284,27 @@ fn derive_sidecar(mesh: &mut MeshState, mesh_name: &str, name: &str, own_zone: &
                 changes.sidecars.insert(key, None);
             }
         }
+    }
+}
+
+/// Derives what policies say about destinations, if policies, proxies or the set of destinations changed.
+fn derive_policies(mesh: &mut MeshState, mesh_name: &str, dirty: &Dirty, changes: &mut Changes) {
+    let of_mesh = |key: &DestinationKey| key.service.mesh == mesh_name;
+    let changed = changes.destinations.iter().filter(|(key, _)| of_mesh(key));
+    let mut came_or_went = BTreeSet::new();
+    for (key, destination) in changed {
+        let edited = match destination {
+            Some(_) => mesh.destination_keys.insert(key.clone()),
+            None => mesh.destination_keys.remove(key),
+        };
+        if edited {
+            came_or_went.insert(key.clone());
+        }
+    }
+    if came_or_went.is_empty() && !dirty.policies && dirty.sidecars.is_empty() {
+        return;
+    }
+    for (class, changed) in mesh.policies.derive(&mesh.destination_keys, &came_or_went) {
+        changes.policies.insert((mesh_name.to_owned(), class), changed);
     }
 }

@@ -1,0 +1,196 @@
+//! Policies of a mesh: which proxies they touch, and what they say about each destination.
+//!
+//! Proxies whose outgoing traffic has the same policies form a class, and what policies say about a destination is
+//! computed once a class. A class is known by which policies matched, not by what they say, so that an edit of a policy
+//! changes the destinations that it is about and nothing else.
+
+mod class;
+mod destination;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+
+use meshspan_model::ServiceIdentity;
+use meshspan_policy::{Fingerprint, Matched, Mode, Policy, PolicyId, PolicySet, Proxy, Services, touch};
+
+use crate::view::{ClassKey, DestinationKey, DestinationPolicies, InboundPolicies};
+use class::Class;
+
+/// What changed of one class: destinations of which something else is said; `None` for those that are gone.
+pub type ClassChanges = BTreeMap<DestinationKey, Option<Arc<DestinationPolicies>>>;
+
+/// Policies of one mesh and what follows from them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policies {
+    set: PolicySet,
+    /// What policies may refer to.
+    targets: Services,
+    classes: BTreeMap<ClassKey, Class>,
+    class_of: BTreeMap<String, ClassKey>,
+    /// Inbounds with the same policies share what these say together.
+    inbounds: BTreeMap<Fingerprint, Weak<InboundPolicies>>,
+    dirty: Dirty,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Dirty {
+    /// Policies that say something else than before.
+    edited: BTreeSet<PolicyId>,
+    /// Services that came, went, or changed their labels or ports.
+    targets: BTreeSet<ServiceIdentity>,
+    /// Classes that lost a member or are new.
+    classes: BTreeSet<ClassKey>,
+}
+
+/// What policies say about one proxy.
+pub(crate) struct OfProxy {
+    pub(crate) class: ClassKey,
+    pub(crate) inbounds: Vec<Arc<InboundPolicies>>,
+    /// The MeshAccessLog for traffic to destinations that the mesh does not know.
+    pub(crate) passthrough: meshspan_policy::Confs,
+}
+
+impl Policies {
+    /// Takes a policy, or its removal; `proxies` are all of the mesh. Returns those that it touches or touched.
+    pub(crate) fn apply<'a>(
+        &mut self,
+        id: &PolicyId,
+        after: Option<Policy>,
+        proxies: impl Iterator<Item = (&'a String, &'a Proxy)> + Clone,
+    ) -> BTreeSet<String> {
+        let mut touched = BTreeSet::new();
+        touched.extend(self.touched_by(id, proxies.clone()));
+        match after {
+            Some(policy) => {
+                self.set.insert(policy);
+            }
+            None => {
+                self.set.remove(id);
+            }
+        }
+        touched.extend(self.touched_by(id, proxies));
+        self.dirty.edited.insert(id.clone());
+        touched
+    }
+
+    fn touched_by<'a>(&self, id: &PolicyId, proxies: impl Iterator<Item = (&'a String, &'a Proxy)>) -> Vec<String> {
+        let Some(policy) = self.set.get(id) else { return Vec::new() };
+        proxies
+            .filter(|(_, proxy)| touch(policy, proxy, &self.set, Mode::Live).is_some())
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Takes a service that policies may refer to.
+    pub(crate) fn set_target(&mut self, service: meshspan_policy::Service) {
+        if self.targets.get(&service.identity).is_some_and(|known| **known == service) {
+            return;
+        }
+        self.dirty.targets.insert(service.identity.clone());
+        self.targets.insert(service);
+    }
+
+    /// Takes the removal of a service.
+    pub(crate) fn remove_target(&mut self, service: &ServiceIdentity) {
+        self.targets.remove(service);
+        self.dirty.targets.insert(service.clone());
+    }
+
+    /// Lets classes know of edited policies and changed services; to be called before [`Policies::of_proxy`].
+    pub(crate) fn refresh(&mut self) {
+        for class in self.classes.values_mut() {
+            class.refresh(&self.dirty.edited, &self.dirty.targets, &self.set, &self.targets);
+        }
+        self.dirty.edited.clear();
+        self.dirty.targets.clear();
+    }
+
+    /// What policies say about a proxy, which becomes a member of its class.
+    pub(crate) fn of_proxy(&mut self, name: &str, proxy: &Proxy, source: crate::view::Source) -> OfProxy {
+        let matched = Matched::of(proxy, &self.set, Mode::Live);
+        let key = class::key(&matched.outbound, proxy, source);
+        self.join(name, key.clone());
+        let targets = &self.targets;
+        let class = self
+            .classes
+            .entry(key.clone())
+            .or_insert_with(|| Class::new(matched.outbound.clone(), key.client.clone(), targets));
+        class.members.insert(name.to_owned());
+        let passthrough = class.passthrough();
+        let inbounds = (0..matched.inbounds.len())
+            .map(|position| self.inbound(&matched, position))
+            .collect();
+        OfProxy {
+            class: key,
+            inbounds,
+            passthrough,
+        }
+    }
+
+    /// Forgets a proxy.
+    pub(crate) fn remove_proxy(&mut self, name: &str) {
+        self.leave(name);
+    }
+
+    fn join(&mut self, name: &str, key: ClassKey) {
+        if self.class_of.get(name) == Some(&key) {
+            return;
+        }
+        self.leave(name);
+        self.dirty.classes.insert(key.clone());
+        self.class_of.insert(name.to_owned(), key);
+    }
+
+    fn leave(&mut self, name: &str) {
+        let Some(key) = self.class_of.remove(name) else { return };
+        if let Some(class) = self.classes.get_mut(&key) {
+            class.members.remove(name);
+        }
+        self.dirty.classes.insert(key);
+    }
+
+    fn inbound(&mut self, matched: &Matched, position: usize) -> Arc<InboundPolicies> {
+        let policies = matched.inbounds.get(position).map(Vec::as_slice).unwrap_or_default();
+        let key = matched.inbound_key(position).unwrap_or_default();
+        if let Some(shared) = self.inbounds.get(&key).and_then(Weak::upgrade) {
+            return shared;
+        }
+        let made = Arc::new(meshspan_policy::InboundRules::of(policies));
+        self.inbounds.retain(|_, shared| shared.strong_count() > 0);
+        self.inbounds.insert(key, Arc::downgrade(&made));
+        made
+    }
+
+    /// Derives what classes say about destinations. `destinations` are all of the mesh, `changed` those that came or
+    /// went. Returns what came out different; `None` for classes that have no member any more.
+    pub(crate) fn derive(
+        &mut self,
+        destinations: &BTreeSet<DestinationKey>,
+        changed: &BTreeSet<DestinationKey>,
+    ) -> BTreeMap<ClassKey, Option<ClassChanges>> {
+        let mut changes = BTreeMap::new();
+        for key in std::mem::take(&mut self.dirty.classes) {
+            if self.classes.get(&key).is_some_and(|class| class.members.is_empty()) {
+                self.classes.remove(&key);
+                changes.insert(key, None);
+            }
+        }
+        for (key, class) in &mut self.classes {
+            let found = class.derive(destinations, changed, &self.targets);
+            if !found.is_empty() {
+                changes.insert(key.clone(), Some(found));
+            }
+        }
+        changes
+    }
+
+    /// The policies, for inspection.
+    pub(crate) fn set(&self) -> &PolicySet {
+        &self.set
+    }
+
+    /// What policies may refer to, for inspection.
+    pub(crate) fn targets(&self) -> &Services {
+        &self.targets
+    }
+}
