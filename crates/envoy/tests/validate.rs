@@ -61,10 +61,8 @@ fn destinations() {
 
 #[test]
 fn nobody_to_trust() {
-    accepts(&[destination_cluster(&over_tls(
-        destination("backend", "http", Protocol::Http),
-        &[],
-    ))]);
+    let without_ids = over_tls(destination("backend", "http", Protocol::Http), &[]);
+    accepts(&[destination_cluster(&without_ids, &default_policies())]);
 }
 
 #[test]
