@@ -33,7 +33,9 @@ mod tls;
 mod wkt;
 
 pub use bootstrap::{BootstrapParams, bootstrap};
-pub use destination::{destination_cluster, destination_endpoints, outbound_clusters, outbound_listener};
+pub use destination::{
+    destination_cluster, destination_endpoints, outbound_clusters, outbound_listener, same_endpoints,
+};
 pub use encode::{Encoded, ResourceType};
 pub use ingress::{ingress, ingress_cluster, ingress_endpoints, ingress_listener};
 pub use sidecar::{ProxyOptions, sidecar, sidecar_problems};

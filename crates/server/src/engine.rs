@@ -274,11 +274,12 @@ impl Runner {
         let Changes {
             writes,
             destinations,
+            policies,
             sidecars,
             ingresses,
             ..
         } = changes;
-        self.projector.apply(destinations, sidecars, ingresses);
+        self.projector.apply(destinations, policies, sidecars, ingresses);
         self.certificates.renew(now, &mut self.projector);
         self.projector.publish();
         let writes = self.versioned(writes);

@@ -128,9 +128,9 @@ impl Outbox {
         {
             return;
         }
-        if let Audience::OthersThan(zone) = &entry.audience {
+        if let Some(zone) = entry.audience.origin() {
             self.of_zone
-                .entry(zone.clone())
+                .entry(zone.to_owned())
                 .or_default()
                 .insert((key.kind, wire_key.clone()));
         }
@@ -147,12 +147,13 @@ impl Outbox {
         let Some(same_name) = of_kind.get_mut(wire_key) else {
             return;
         };
-        if let Some(Audience::OthersThan(zone)) = same_name.remove(key).map(|old| old.audience.clone())
-            && let Some(of_zone) = self.of_zone.get_mut(&zone)
+        let old = same_name.remove(key);
+        if let Some(zone) = old.as_ref().and_then(|old| old.audience.origin())
+            && let Some(of_zone) = self.of_zone.get_mut(zone)
         {
             of_zone.remove(&(key.kind, wire_key.clone()));
             if of_zone.is_empty() {
-                self.of_zone.remove(&zone);
+                self.of_zone.remove(zone);
             }
         }
         if same_name.is_empty() {
@@ -218,6 +219,9 @@ impl Outbox {
             && match &entry.audience {
                 Audience::Everyone => true,
                 Audience::OthersThan(zone) => *zone != peer.zone && !self.disabled.contains(zone),
+                Audience::Only { zone, from } => {
+                    *zone == peer.zone && *from != peer.zone && !self.disabled.contains(from)
+                }
             }
     }
 }

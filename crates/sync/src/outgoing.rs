@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use meshspan_model::kinds::{hostname_generator::HostnameGenerator, mesh_traffic_permission::MeshTrafficPermission};
+use meshspan_model::kinds::hostname_generator::HostnameGenerator;
+use meshspan_model::policy::{Document, PolicyKind, Role, TargetKind};
 use meshspan_model::{Kind, Resource, labels, name};
 use serde_json::Value;
 
@@ -66,6 +67,23 @@ pub enum Audience {
     Everyone,
     /// Every zone but the one it comes from, while that one is enabled.
     OthersThan(String),
+    /// One other zone, while the one it comes from is enabled.
+    Only {
+        /// The zone that gets it.
+        zone: String,
+        /// The zone that it comes from.
+        from: String,
+    },
+}
+
+impl Audience {
+    /// The zone that a resource comes from, if a zone made it.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        match self {
+            Audience::Everyone => None,
+            Audience::OthersThan(zone) | Audience::Only { from: zone, .. } => Some(zone),
+        }
+    }
 }
 
 /// A resource ready to be encoded.
@@ -124,7 +142,13 @@ fn to_zones(resource: &Resource, public_key_of: &PublicKeyOf) -> Result<Option<O
     let audience = if resource.is_local(labels::ORIGIN_GLOBAL) && sync.global_to_zones {
         Audience::Everyone
     } else if !resource.is_local(labels::ORIGIN_GLOBAL) && sync.zone_to_zones {
-        Audience::OthersThan(zone_of(resource).to_owned())
+        match PolicyKind::of(resource.kind) {
+            None => Audience::OthersThan(zone_of(resource).to_owned()),
+            Some(_) => match producer_audience(resource) {
+                Some(audience) => audience,
+                None => return Ok(None),
+            },
+        }
     } else {
         return Ok(None);
     };
@@ -175,6 +199,25 @@ fn hash_name(resource: &mut Resource) {
     resource.labels.insert(labels::DISPLAY_NAME.to_owned(), display_name);
 }
 
+/// Other zones get a policy of a zone only if it speaks for a service, to clients everywhere; that the zone says so is not
+/// enough.
+fn producer_audience(policy: &Resource) -> Option<Audience> {
+    let document = Document::parse(&policy.spec, &mut Vec::new()).ok()?;
+    let computed = Role::of(&document, policy.namespace(), "").ok()?;
+    if Role::from_label(policy.label(labels::POLICY_ROLE)) != Role::Producer || computed != Role::Producer {
+        return None;
+    }
+    let from = zone_of(policy).to_owned();
+    let top = document.top();
+    let narrowed = (document.top_kind() == TargetKind::MeshSubset)
+        .then(|| top.tags?.remove(labels::TAG_ZONE))
+        .flatten();
+    Some(match narrowed {
+        None => Audience::OthersThan(from),
+        Some(zone) => Audience::Only { zone, from },
+    })
+}
+
 /// The zone that a zone-originated resource comes from.
 fn zone_of(resource: &Resource) -> &str {
     match (ingress_zone(resource), resource.zone()) {
@@ -201,12 +244,12 @@ fn needs(resource: &Resource) -> Option<Feature> {
                 .mesh_multi_zone_service
                 .map(|_| Feature::HostnameGeneratorMultiZone)
         }
-        Kind::MeshTrafficPermission => {
-            let policy = resource.parse::<MeshTrafficPermission>().ok()?;
-            policy
-                .target_ref
-                .is_none()
-                .then_some(Feature::OptionalTopLevelTargetRef)
+        kind if PolicyKind::of(kind).is_some() => {
+            if Role::from_label(resource.label(labels::POLICY_ROLE)) == Role::Producer {
+                return Some(Feature::ProducerPolicyFlow);
+            }
+            let top = resource.spec.get("targetRef").filter(|top| !top.is_null());
+            top.is_none().then_some(Feature::OptionalTopLevelTargetRef)
         }
         _ => None,
     }

@@ -30,6 +30,7 @@ pub mod view;
 mod vips;
 mod world;
 
+pub use policies::ClassChanges;
 pub use settings::Settings;
 pub use vips::{CidrError, VipRange};
 pub use world::{Changes, Problem, World, Write};

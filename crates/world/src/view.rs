@@ -110,14 +110,14 @@ pub struct Endpoint {
 /// What policies say about the traffic of a class of proxies to one destination.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DestinationPolicies {
+    /// What about the proxies themselves matters for these policies.
+    pub client: Client,
     /// Confs of all kinds that have no routing rules.
     pub confs: Confs,
     /// Rules of MeshHTTPRoutes, those of higher precedence first; `None` if no route applies.
     pub http_rules: Option<Vec<HttpRule>>,
     /// Backends of the MeshTCPRoute; `None` if no route applies, empty if it names none, which means the destination.
     pub tcp_backends: Option<Vec<RouteBackend>>,
-    /// What about the proxies themselves matters for these policies.
-    pub client: Client,
 }
 
 /// What about a proxy matters for its outgoing traffic. Left empty where no policy asks for it, so that proxies share.

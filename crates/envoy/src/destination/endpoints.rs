@@ -5,6 +5,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::cluster_load_assignment::Polic
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
+use meshspan_model::policy::PolicyKind;
 use meshspan_world::view::{Destination, DestinationPolicies, Endpoint, Locality};
 
 use crate::encode::Encoded;
@@ -25,6 +26,12 @@ pub fn destination_endpoints(destination: &Destination, policies: &DestinationPo
     let mut assignment = load_assignment(name, destination.localities.iter());
     policies::endpoints(&Towards { destination, policies }, &mut assignment);
     Encoded::endpoints(&assignment)
+}
+
+/// True if two sets of policies make the same of a destination's endpoints.
+pub fn same_endpoints(a: &DestinationPolicies, b: &DestinationPolicies) -> bool {
+    let decides = PolicyKind::MeshLoadBalancingStrategy;
+    a.confs.json(decides) == b.confs.json(decides) && a.client.tags == b.client.tags
 }
 
 /// An empty list is valid: requests get 503 and connections are reset, at once.

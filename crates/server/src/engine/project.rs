@@ -6,10 +6,15 @@ use std::sync::Arc;
 use meshspan_envoy::{Encoded, ProxyOptions};
 use meshspan_model::Kind;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
-use meshspan_world::view::{Destination, DestinationKey, Ingress, Outbound, SidecarView};
+use meshspan_world::ClassChanges;
+use meshspan_world::view::{ClassKey, Destination, DestinationKey, Ingress, Outbound, SidecarView};
 use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snapshot};
 
 use super::ProxyId;
+
+mod pool;
+
+use pool::MeshPool;
 
 type Names = BTreeSet<(ResourceType, Arc<str>)>;
 
@@ -19,15 +24,6 @@ pub(super) struct Identity {
     pub(super) cert_chain_pem: String,
     pub(super) key_pem: String,
     pub(super) trust_pem: String,
-}
-
-/// The destinations of one mesh, encoded.
-#[derive(Default)]
-struct MeshPool {
-    destinations: BTreeMap<DestinationKey, Arc<Destination>>,
-    /// Clusters, endpoints and listeners at VIPs: the outbound half that most proxies share.
-    shared: ResourceSet,
-    changed: Names,
 }
 
 /// A connected proxy.
@@ -141,6 +137,7 @@ impl Projector {
     pub(super) fn apply(
         &mut self,
         destinations: BTreeMap<DestinationKey, Option<Arc<Destination>>>,
+        policies: BTreeMap<(String, ClassKey), Option<ClassChanges>>,
         sidecars: BTreeMap<ProxyId, Option<Arc<SidecarView>>>,
         ingresses: BTreeMap<String, Option<Arc<ZoneIngress>>>,
     ) {
@@ -151,7 +148,10 @@ impl Projector {
             self.stale
                 .extend(limited.filter(|id| self.proxies.contains_key(*id)).cloned());
             let mesh = key.service.mesh.clone();
-            self.meshes.entry(mesh).or_default().apply(key, destination);
+            self.meshes.entry(mesh).or_default().apply_destination(key, destination);
+        }
+        for ((mesh, class), changes) in policies {
+            self.apply_class(mesh, &class, changes);
         }
         for (id, view) in sidecars {
             self.apply_sidecar(id, view);
@@ -173,6 +173,18 @@ impl Projector {
         }
     }
 
+    fn apply_class(&mut self, mesh: String, class: &ClassKey, changes: Option<ClassChanges>) {
+        for key in changes.iter().flat_map(BTreeMap::keys) {
+            // Routes may lead to destinations that the proxy does not name itself, so all of its class are made again.
+            let users = self.limited.get(key).into_iter().flatten();
+            let of_class = users.filter(|id| {
+                self.proxies.contains_key(*id) && self.views.get(*id).is_some_and(|view| view.class == *class)
+            });
+            self.stale.extend(of_class.cloned());
+        }
+        self.meshes.entry(mesh).or_default().apply_class(class, changes);
+    }
+
     fn apply_sidecar(&mut self, id: ProxyId, view: Option<Arc<SidecarView>>) {
         let before = match &view {
             Some(view) => self.views.insert(id.clone(), view.clone()),
@@ -191,8 +203,8 @@ impl Projector {
             users.insert(id.clone());
         }
         if let Some(proxy) = self.proxies.get_mut(&id) {
-            // Whether it has the shared half at all is not among the names that change.
-            let shares = |view: &Arc<SidecarView>| view.all_destinations;
+            // Which shared half it has, and whether it has one at all, is not among the names that change.
+            let shares = |view: &Arc<SidecarView>| view.all_destinations.then(|| view.class.clone());
             proxy.fresh |= before.as_ref().map(shares) != view.as_ref().map(shares);
             self.stale.insert(id.clone());
         }
@@ -246,9 +258,18 @@ impl Projector {
         }
         let mut mesh_changed = BTreeMap::new();
         for (name, pool) in &mut self.meshes {
-            let changed = std::mem::take(&mut pool.changed);
+            let changed = pool.take_changed();
             if !changed.is_empty() {
-                due.extend(of_mesh(&self.proxies, name).map(|(id, _)| id.clone()));
+                let shares = |id: &ProxyId| {
+                    let view = self.views.get(id).filter(|view| view.all_destinations);
+                    view.is_some_and(|view| changed.contains_key(&view.class))
+                };
+                due.extend(
+                    of_mesh(&self.proxies, name)
+                        .map(|(id, _)| id)
+                        .filter(|id| shares(id))
+                        .cloned(),
+                );
                 mesh_changed.insert(name.clone(), changed);
             }
         }
@@ -263,7 +284,8 @@ impl Projector {
                     (self.ingress_shared.clone(), &ingress_changed)
                 }
                 (Some(view), Some(pool)) if view.all_destinations => {
-                    (pool.shared.clone(), mesh_changed.get(&id.0).unwrap_or(&nothing))
+                    let changed = mesh_changed.get(&id.0).and_then(|classes| classes.get(&view.class));
+                    (pool.shared(&view.class), changed.unwrap_or(&nothing))
                 }
                 (Some(_), _) => (ResourceSet::new(), &nothing),
                 // Its resource is not stored (any more): it keeps what it has.
@@ -271,7 +293,7 @@ impl Projector {
             };
             proxy.publish(shared, changed);
         }
-        self.meshes.retain(|_, pool| !pool.destinations.is_empty());
+        self.meshes.retain(|_, pool| !pool.is_empty());
     }
 
     /// Makes the own half of a proxy again.
@@ -302,65 +324,28 @@ fn of_mesh<'a>(proxies: &'a BTreeMap<ProxyId, Proxy>, mesh: &'a str) -> impl Ite
     proxies.range(first..).take_while(move |(id, _)| id.0 == mesh)
 }
 
-impl MeshPool {
-    fn apply(&mut self, key: DestinationKey, destination: Option<Arc<Destination>>) {
-        let before = match &destination {
-            Some(destination) => self.destinations.insert(key, destination.clone()),
-            None => self.destinations.remove(&key),
-        };
-        let after: Vec<Encoded> = destination.iter().flat_map(encode).collect();
-        for encoded in before.iter().flat_map(encode) {
-            let kept = after
-                .iter()
-                .any(|after| after.resource_type == encoded.resource_type && after.name == encoded.name);
-            if !kept {
-                take(&mut self.shared, &mut self.changed, &encoded);
-            }
-        }
-        for encoded in after {
-            put(&mut self.shared, &mut self.changed, encoded);
-        }
-    }
-}
-
-/// Cluster and endpoints of a destination, and the listener at its VIP.
-fn encode(destination: &Arc<Destination>) -> Vec<Encoded> {
-    let mut resources = vec![
-        meshspan_envoy::destination_cluster(destination),
-        meshspan_envoy::destination_endpoints(destination),
-    ];
-    if let Some(address) = destination.vip {
-        let outbound = Outbound {
-            address,
-            port: destination.port,
-            bind: false,
-            destination: destination.clone(),
-        };
-        resources.push(meshspan_envoy::outbound_listener(&outbound));
-    }
-    resources
-}
-
 fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &Proxy) -> Vec<Encoded> {
     let mut sidecar = view.sidecar.clone();
     let mut resources = Vec::new();
+    let seen = |key: &DestinationKey| pool.and_then(|pool| pool.seen(&view.class, key));
     for outbound in &view.outbounds {
-        let Some(destination) = pool.and_then(|pool| pool.destinations.get(&outbound.destination)) else {
-            continue;
-        };
-        let Some(address) = outbound.address.or(destination.vip) else {
-            continue;
-        };
-        resources.extend([
-            meshspan_envoy::destination_cluster(destination),
-            meshspan_envoy::destination_endpoints(destination),
-        ]);
-        sidecar.outbounds.push(Outbound {
-            address,
-            port: outbound.port,
-            bind: outbound.bind,
-            destination: destination.clone(),
-        });
+        let Some(found) = seen(&outbound.destination) else { continue };
+        for routed in found.policies.route_destinations().filter_map(seen) {
+            resources.extend(routed.cluster().cloned());
+        }
+        match outbound.address {
+            None => resources.extend(found.resources().cloned()),
+            Some(address) => {
+                resources.extend(found.cluster().cloned());
+                sidecar.outbounds.push(Outbound {
+                    address,
+                    port: outbound.port,
+                    bind: outbound.bind,
+                    destination: found.destination.clone(),
+                    policies: found.policies.clone(),
+                });
+            }
+        }
     }
     resources.extend(meshspan_envoy::sidecar(&sidecar, &proxy.options));
     if let Some(identity) = &proxy.identity {

@@ -174,3 +174,33 @@ fn global_sends_what_it_owns_and_services_of_other_zones() {
         assert_eq!(sent(&copy, &global()), None, "{kind}");
     }
 }
+
+#[test]
+fn policies_of_zones_reach_other_zones_only_from_producers() {
+    let policy = |labels: &[(&str, &str)], spec: Value| {
+        let mut resource = Resource::new(Kind::MeshTimeout, "default", "t", spec)
+            .with_label(labels::ORIGIN, "zone")
+            .with_label(labels::ZONE, "west");
+        for (key, value) in labels {
+            resource = resource.with_label(key, *value);
+        }
+        sent(&resource, &global()).map(|sent| (sent.audience, sent.needs))
+    };
+    let to = |target: Value| json!({"to": [{"targetRef": target, "default": {"idleTimeout": "1s"}}]});
+    let own = to(json!({"kind": "MeshService", "name": "redis"}));
+    let producer = [(labels::NAMESPACE, "shop"), (labels::POLICY_ROLE, "producer")];
+    assert_eq!(
+        policy(&producer, own.clone()),
+        Some((Audience::OthersThan("west".to_owned()), Some(Feature::ProducerPolicyFlow)))
+    );
+    assert_eq!(policy(&[], own.clone()), None);
+    // The label alone proves nothing.
+    assert_eq!(policy(&producer, to(json!({"kind": "Mesh"}))), None);
+    assert_eq!(policy(&producer[1..], own.clone()), None);
+    let mut narrowed = own;
+    narrowed["targetRef"] = json!({"kind": "MeshSubset", "tags": {"kuma.io/zone": "east"}});
+    assert_eq!(
+        policy(&producer, narrowed).map(|(audience, _)| audience),
+        Some(Audience::Only { zone: "east".to_owned(), from: "west".to_owned() })
+    );
+}
