@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meshspan_envoy::ProxyOptions;
+use meshspan_envoy::{Encoded, ProxyOptions};
 use meshspan_model::{Kind, Resource, ResourceKey};
+use meshspan_policy::Mode;
 use meshspan_store::{Store, Subscription};
 use meshspan_world::view::{DnsTable, SidecarView};
 use meshspan_world::{Changes, World, Write};
@@ -53,6 +54,11 @@ enum Command {
     Resolved {
         name: String,
         address: Result<IpAddr, String>,
+    },
+    Inspect {
+        id: ProxyId,
+        mode: Mode,
+        answer: oneshot::Sender<Option<Vec<Encoded>>>,
     },
     Watch {
         id: ProxyId,
@@ -109,6 +115,17 @@ impl Engine {
     pub async fn watch(&self, id: ProxyId) -> Result<ProxyWatch, Stopped> {
         let (answer, receiver) = oneshot::channel();
         self.send(Command::Watch { id, answer }).await?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// All resources that a sidecar is served, its secrets left out, or would be if policies with effect `shadow` counted.
+    /// `None` if the proxy or its mesh is unknown.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn inspect(&self, id: ProxyId, mode: Mode) -> Result<Option<Vec<Encoded>>, Stopped> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Command::Inspect { id, mode, answer }).await?;
         receiver.await.map_err(|_| Stopped)
     }
 
@@ -228,6 +245,12 @@ impl Runner {
                     );
                 }
             },
+            Command::Inspect { id, mode, answer } => {
+                let inspected = self.world.inspect(&id.0, &id.1, mode);
+                let resources = inspected.map(|inspected| self.projector.inspect(&id, &inspected));
+                // The caller may have gone while it waited.
+                let _ = answer.send(resources);
+            }
             Command::Watch { id, answer } => {
                 let dns = self
                     .dns

@@ -33,4 +33,4 @@ mod world;
 pub use policies::ClassChanges;
 pub use settings::Settings;
 pub use vips::{CidrError, VipRange};
-pub use world::{Changes, Problem, World, Write};
+pub use world::{Changes, Inspected, Problem, World, Write};

@@ -11,9 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use meshspan_model::ServiceIdentity;
-use meshspan_policy::{Fingerprint, Matched, Mode, Policy, PolicyId, PolicySet, Proxy, Services, touch};
+use meshspan_policy::{
+    Confs, Fingerprint, InboundRules, Matched, Mode, Policy, PolicyId, PolicySet, Proxy, Service, Services, touch,
+};
 
-use crate::view::{ClassKey, DestinationKey, DestinationPolicies, InboundPolicies};
+use crate::view::{ClassKey, DestinationKey, DestinationPolicies, InboundPolicies, Source};
 use class::Class;
 
 /// What changed of one class: destinations of which something else is said; `None` for those that are gone.
@@ -47,7 +49,7 @@ pub(crate) struct OfProxy {
     pub(crate) class: ClassKey,
     pub(crate) inbounds: Vec<Arc<InboundPolicies>>,
     /// The MeshAccessLog for traffic to destinations that the mesh does not know.
-    pub(crate) passthrough: meshspan_policy::Confs,
+    pub(crate) passthrough: Confs,
 }
 
 impl Policies {
@@ -82,7 +84,7 @@ impl Policies {
     }
 
     /// Takes a service that policies may refer to.
-    pub(crate) fn set_target(&mut self, service: meshspan_policy::Service) {
+    pub(crate) fn set_target(&mut self, service: Service) {
         if self.targets.get(&service.identity).is_some_and(|known| **known == service) {
             return;
         }
@@ -106,7 +108,7 @@ impl Policies {
     }
 
     /// What policies say about a proxy, which becomes a member of its class.
-    pub(crate) fn of_proxy(&mut self, name: &str, proxy: &Proxy, source: crate::view::Source) -> OfProxy {
+    pub(crate) fn of_proxy(&mut self, name: &str, proxy: &Proxy, source: Source) -> OfProxy {
         let matched = Matched::of(proxy, &self.set, Mode::Live);
         let key = class::key(&matched.outbound, proxy, source);
         self.join(name, key.clone());
@@ -155,7 +157,7 @@ impl Policies {
         if let Some(shared) = self.inbounds.get(&key).and_then(Weak::upgrade) {
             return shared;
         }
-        let made = Arc::new(meshspan_policy::InboundRules::of(policies));
+        let made = Arc::new(InboundRules::of(policies));
         self.inbounds.retain(|_, shared| shared.strong_count() > 0);
         self.inbounds.insert(key, Arc::downgrade(&made));
         made
@@ -184,13 +186,28 @@ impl Policies {
         changes
     }
 
-    /// The policies, for inspection.
-    pub(crate) fn set(&self) -> &PolicySet {
-        &self.set
-    }
-
-    /// What policies may refer to, for inspection.
-    pub(crate) fn targets(&self) -> &Services {
-        &self.targets
+    /// What policies say about a proxy and its destinations in a mode, without remembering it.
+    pub(crate) fn inspect(
+        &self,
+        proxy: &Proxy,
+        source: Source,
+        mode: Mode,
+        destinations: &BTreeSet<DestinationKey>,
+    ) -> (OfProxy, BTreeMap<DestinationKey, Arc<DestinationPolicies>>) {
+        let matched = Matched::of(proxy, &self.set, mode);
+        let key = class::key(&matched.outbound, proxy, source);
+        let mut class = Class::new(matched.outbound.clone(), key.client.clone(), &self.targets);
+        let about = class.derive(destinations, &BTreeSet::new(), &self.targets);
+        let of_proxy = OfProxy {
+            class: key,
+            inbounds: matched
+                .inbounds
+                .iter()
+                .map(|policies| Arc::new(InboundRules::of(policies)))
+                .collect(),
+            passthrough: class.passthrough(),
+        };
+        let about = about.into_iter().filter_map(|(key, policies)| Some((key, policies?)));
+        (of_proxy, about.collect())
     }
 }

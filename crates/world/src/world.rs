@@ -2,6 +2,9 @@
 
 mod apply;
 mod derive;
+mod inspect;
+
+pub use inspect::Inspected;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

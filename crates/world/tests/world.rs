@@ -1,214 +1,17 @@
-//! The world against a small store of its own: writes are applied until nothing changes.
+//! What a world derives from services, proxies and zones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod support;
 
-use meshspan_model::document;
+use std::collections::BTreeMap;
+
 use meshspan_model::{Kind, Resource, ResourceKey, labels};
-use meshspan_world::view::{Destination, DestinationKey, DnsTable, SidecarView};
-use meshspan_world::{Changes, Settings, VipRange, World, Write};
+use meshspan_world::Write;
+use meshspan_world::view::Destination;
 use proptest::prelude::*;
 use serde_json::json;
-use time::{Duration, OffsetDateTime};
-
-fn settings() -> Settings {
-    Settings {
-        zone: "east".into(),
-        federated: true,
-        mesh_service_vips: VipRange::parse("241.0.0.0/8").unwrap(),
-        mesh_multi_zone_service_vips: VipRange::parse("243.0.0.0/8").unwrap(),
-        deletion_grace_period: Duration::hours(1),
-    }
-}
-
-#[derive(Default, PartialEq, Debug)]
-struct View {
-    destinations: BTreeMap<DestinationKey, Arc<Destination>>,
-    sidecars: BTreeMap<(String, String), Arc<SidecarView>>,
-    dns: BTreeMap<String, Arc<DnsTable>>,
-}
-
-impl View {
-    fn take(&mut self, changes: Changes) -> Vec<Write> {
-        for (key, value) in changes.destinations {
-            match value {
-                Some(value) => self.destinations.insert(key, value),
-                None => self.destinations.remove(&key),
-            };
-        }
-        for (key, value) in changes.sidecars {
-            match value {
-                Some(value) => self.sidecars.insert(key, value),
-                None => self.sidecars.remove(&key),
-            };
-        }
-        self.dns.extend(changes.dns);
-        self.dns.retain(|_, table| !table.is_empty());
-        changes.writes
-    }
-}
-
-struct Sim {
-    world: World,
-    store: BTreeMap<ResourceKey, Arc<Resource>>,
-    view: View,
-    now: OffsetDateTime,
-    rounds: usize,
-}
-
-impl Sim {
-    fn new() -> Self {
-        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
-        Self {
-            world: World::new(settings()),
-            store: BTreeMap::new(),
-            view: View::default(),
-            now,
-            rounds: 0,
-        }
-    }
-
-    fn put(&mut self, mut resource: Resource) {
-        let key = resource.key();
-        // Age is a function of identity here, so that the order of events cannot matter through it.
-        resource.creation_time = OffsetDateTime::UNIX_EPOCH + Duration::seconds(key.name.bytes().map(i64::from).sum());
-        resource.status = self.store.get(&key).and_then(|old| old.status.clone());
-        self.write(key, Some(resource));
-    }
-
-    fn delete(&mut self, kind: Kind, mesh: &str, name: &str) {
-        self.write(ResourceKey::new(kind, mesh, name), None);
-    }
-
-    fn write(&mut self, key: ResourceKey, resource: Option<Resource>) {
-        let resource = resource.map(Arc::new);
-        match &resource {
-            Some(resource) => self.store.insert(key.clone(), resource.clone()),
-            None => self.store.remove(&key),
-        };
-        self.world.apply(&key, resource.as_ref());
-    }
-
-    fn settle(&mut self) {
-        for _ in 0..20 {
-            self.rounds += 1;
-            let changes = self.world.derive(self.now);
-            let writes = self.view.take(changes);
-            if writes.is_empty() {
-                return;
-            }
-            for write in writes {
-                match write {
-                    Write::Put(resource) => self.put(resource),
-                    Write::Delete(key) => self.write(key, None),
-                    Write::Status(key, status) => {
-                        let mut resource = (**self.store.get(&key).expect("status of a stored resource")).clone();
-                        assert_ne!(
-                            resource.status.as_ref(),
-                            Some(&status),
-                            "an equal status is written again"
-                        );
-                        resource.status = Some(status);
-                        self.write(key, Some(resource));
-                    }
-                }
-            }
-        }
-        panic!("derivation does not come to rest");
-    }
-
-    fn get(&self, kind: Kind, mesh: &str, name: &str) -> &Resource {
-        self.store
-            .get(&ResourceKey::new(kind, mesh, name))
-            .unwrap_or_else(|| panic!("no {kind} {name}"))
-    }
-
-    fn destination(&self, kind: Kind, name: &str, section: &str) -> &Destination {
-        let found = self
-            .view
-            .destinations
-            .iter()
-            .find(|(key, _)| key.service.kind == kind && key.service.name == name && key.section == section);
-        found.unwrap_or_else(|| panic!("no destination {name} {section}")).1
-    }
-}
-
-fn doc(yaml: &str) -> Resource {
-    document::read(&document::split(yaml).unwrap()[0]).unwrap().resource
-}
-
-fn mesh(mtls: bool) -> Resource {
-    let mtls = if mtls {
-        "mtls: {enabledBackend: ca-1, backends: [{name: ca-1, type: builtin}]}"
-    } else {
-        "{}"
-    };
-    doc(&format!(
-        "type: Mesh\nname: default\n{}",
-        mtls.trim_matches(|c| c == '{' || c == '}').to_owned() + if mtls == "{}" { "" } else { "}" }
-    ))
-}
-
-fn dataplane(name: &str, service: &str, address: &str, state: &str) -> Resource {
-    doc(&format!(
-        "{{type: Dataplane, mesh: default, name: {name}, networking: {{address: {address}, transparentProxying: {{redirectPortInbound: 15006, redirectPortOutbound: 15001}}, inbound: [{{port: 6379, state: {state}, tags: {{kuma.io/service: {service}}}}}]}}}}"
-    ))
-}
-
-fn remote_service(zone: &str, name: &str, state: &str) -> Resource {
-    let mut resource = doc(&format!(
-        "{{type: MeshService, mesh: default, name: {name}-{zone}, spec: {{state: {state}, ports: [{{port: 6379, name: '6379'}}], identities: [{{type: ServiceTag, value: {name}}}]}}}}"
-    ));
-    for (key, value) in [
-        (labels::ORIGIN, "global"),
-        (labels::ZONE, zone),
-        (labels::DISPLAY_NAME, name),
-        (labels::ENV, "universal"),
-    ] {
-        resource.labels.insert(key.into(), value.into());
-    }
-    resource
-}
-
-fn multi_zone(name: &str, port: u32) -> Resource {
-    doc(&format!(
-        "{{type: MeshMultiZoneService, mesh: default, name: {name}, labels: {{kuma.io/origin: global, kuma.io/display-name: {name}}}, spec: {{selector: {{meshService: {{matchLabels: {{kuma.io/display-name: {name}}}}}}}, ports: [{{port: {port}}}]}}}}"
-    ))
-}
-
-fn ingress(zone: &str, number: u32) -> Resource {
-    let mut resource = doc(&format!(
-        "{{type: ZoneIngress, name: ingress-{zone}-{number}, zone: {zone}, networking: {{address: 10.0.0.9, port: 10001, advertisedAddress: 192.168.{number}.1, advertisedPort: 10001}}}}"
-    ));
-    resource.labels = BTreeMap::from([
-        (labels::ORIGIN.into(), "global".into()),
-        (labels::ZONE.into(), zone.into()),
-    ]);
-    resource
-}
-
-fn generator(name: &str, kind: &str, template: &str) -> Resource {
-    doc(&format!(
-        "{{type: HostnameGenerator, name: {name}, labels: {{kuma.io/origin: global}}, spec: {{selector: {{{kind}: {{matchLabels: {{}}}}}}, template: '{template}'}}}}"
-    ))
-}
-
-fn two_zones() -> Sim {
-    let mut sim = Sim::new();
-    sim.put(mesh(true));
-    sim.put(generator(
-        "mzsvc",
-        "meshMultiZoneService",
-        "{{ .DisplayName }}.mzsvc.mesh.local",
-    ));
-    sim.put(dataplane("redis-1", "redis", "10.1.0.1", "Ready"));
-    sim.put(remote_service("west", "redis", "Available"));
-    sim.put(ingress("west", 1));
-    sim.put(multi_zone("redis", 6379));
-    sim.settle();
-    sim
-}
+use support::*;
+use time::Duration;
 
 /// Zone, priority, and each endpoint's address and readiness.
 type Shape = Vec<(String, u32, Vec<(String, bool)>)>;
@@ -515,6 +318,42 @@ enum Event {
     Delete(ResourceKey),
 }
 
+/// A policy among few names, so that they replace and override each other.
+fn any_policy() -> impl Strategy<Value = Resource> {
+    let name = prop_oneof![Just("p1"), Just("p2")];
+    let top = prop_oneof![
+        2 => Just(json!({ "kind": "Mesh" })),
+        1 => Just(json!({ "kind": "MeshSubset", "tags": { "kuma.io/service": "redis" } })),
+        1 => Just(json!({ "kind": "Dataplane", "labels": { "kuma.io/display-name": "dp-1" } })),
+    ];
+    let service = prop_oneof![
+        Just(json!({ "kind": "MeshMultiZoneService", "name": "redis" })),
+        Just(json!({ "kind": "MeshMultiZoneService", "labels": { "kuma.io/display-name": "echo" } })),
+        Just(json!({ "kind": "MeshService", "labels": { "kuma.io/display-name": "redis" }, "sectionName": "6379" })),
+    ];
+    let target = prop_oneof![Just(json!({ "kind": "Mesh" })), service.clone()];
+    let action = prop_oneof![Just("Allow"), Just("Deny")];
+    prop_oneof![
+        3 => (name.clone(), top.clone(), target.clone(), 1..3_u32).prop_map(|(name, top, target, seconds)| {
+            let default = json!({ "idleTimeout": format!("{seconds}s") });
+            policy(Kind::MeshTimeout, name, json!({ "targetRef": top, "to": [{ "targetRef": target, "default": default }] }))
+        }),
+        1 => (name.clone(), target).prop_map(|(name, target)| {
+            let default = json!({ "localityAwareness": { "localZone": { "affinityTags": [{ "key": "kuma.io/service" }] } } });
+            policy(Kind::MeshLoadBalancingStrategy, name, json!({ "to": [{ "targetRef": target, "default": default }] }))
+        }),
+        2 => (name.clone(), top.clone(), service, prop_oneof![Just("redis"), Just("echo")], 80..82_u32).prop_map(|(name, top, target, backend, port)| {
+            let backends = json!([{ "kind": "MeshMultiZoneService", "labels": { "kuma.io/display-name": backend }, "port": port }]);
+            let rule = json!({ "matches": [{ "path": { "type": "PathPrefix", "value": "/" } }], "default": { "backendRefs": backends } });
+            policy(Kind::MeshHTTPRoute, name, json!({ "targetRef": top, "to": [{ "targetRef": target, "rules": [rule] }] }))
+        }),
+        1 => (name, top, action).prop_map(|(name, top, action)| {
+            let from = json!([{ "targetRef": { "kind": "Mesh" }, "default": { "action": action } }]);
+            policy(Kind::MeshTrafficPermission, name, json!({ "targetRef": top, "from": from }))
+        }),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let state = prop_oneof![Just("Ready"), Just("NotReady")];
     let service = prop_oneof![Just("redis"), Just("echo")];
@@ -528,6 +367,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(mesh),
         1 => prop_oneof![Just("a.mesh"), Just("{{ .DisplayName }}.mzsvc.mesh.local")].prop_map(|template| generator("g1", "meshMultiZoneService", template)),
         1 => Just(generator("g2", "meshService", "{{ .DisplayName }}.svc.{{ .Zone }}.mesh.local")),
+        6 => any_policy(),
     ];
     (put, 0..4_u8).prop_map(|(resource, dice)| {
         if dice == 0 {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use meshspan_envoy::{Encoded, ProxyOptions};
 use meshspan_model::Kind;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
-use meshspan_world::ClassChanges;
+use meshspan_world::{ClassChanges, Inspected};
 use meshspan_world::view::{ClassKey, Destination, DestinationKey, Ingress, Outbound, SidecarView};
 use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snapshot};
 
 use super::ProxyId;
 
+mod inspect;
 mod pool;
 
 use pool::MeshPool;
@@ -107,6 +108,16 @@ impl Projector {
 
     pub(super) fn is_connected(&self, id: &ProxyId) -> bool {
         self.proxies.contains_key(id)
+    }
+
+    /// All resources of a sidecar but its secrets, made anew of what the world says of it.
+    pub(super) fn inspect(&self, id: &ProxyId, inspected: &Inspected) -> Vec<Encoded> {
+        let unknown = ProxyOptions {
+            socket_mark: 0,
+            ipv6: true,
+        };
+        let options = self.proxies.get(id).map_or(unknown, |proxy| proxy.options);
+        inspect::resources(inspected, &options)
     }
 
     /// Connected sidecars of a mesh.
@@ -331,12 +342,12 @@ fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &P
     for outbound in &view.outbounds {
         let Some(found) = seen(&outbound.destination) else { continue };
         for routed in found.policies.route_destinations().filter_map(seen) {
-            resources.extend(routed.cluster().cloned());
+            resources.extend(routed.made.without_listener().cloned());
         }
         match outbound.address {
-            None => resources.extend(found.resources().cloned()),
+            None => resources.extend(found.made.all().cloned()),
             Some(address) => {
-                resources.extend(found.cluster().cloned());
+                resources.extend(found.made.without_listener().cloned());
                 sidecar.outbounds.push(Outbound {
                     address,
                     port: outbound.port,

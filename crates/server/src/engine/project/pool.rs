@@ -31,7 +31,7 @@ struct Variant {
 
 /// What a destination becomes under one set of policies.
 #[derive(Clone)]
-struct Made {
+pub(super) struct Made {
     endpoints: Encoded,
     /// Cluster, listener at the VIP, and clusters that the listener needs.
     others: Vec<Encoded>,
@@ -50,7 +50,7 @@ pub(super) struct ClassPool {
 pub(super) struct Seen<'a> {
     pub(super) destination: &'a Arc<Destination>,
     pub(super) policies: &'a Arc<DestinationPolicies>,
-    made: &'a Made,
+    pub(super) made: &'a Made,
 }
 
 impl MeshPool {
@@ -171,10 +171,7 @@ impl Entry {
             Some(position) => position,
             None => {
                 self.variants.push(Variant {
-                    made: Made {
-                        endpoints: meshspan_envoy::destination_endpoints(&self.destination, &policies),
-                        others: others(&self.destination, &policies),
-                    },
+                    made: Made::new(&self.destination, &policies),
                     policies,
                     classes: BTreeSet::new(),
                 });
@@ -208,21 +205,22 @@ impl ClassPool {
 }
 
 impl Made {
-    fn all(&self) -> impl Iterator<Item = &Encoded> {
+    pub(super) fn new(destination: &Arc<Destination>, policies: &Arc<DestinationPolicies>) -> Self {
+        Self {
+            endpoints: meshspan_envoy::destination_endpoints(destination, policies),
+            others: others(destination, policies),
+        }
+    }
+
+    /// The resources, the listener at the VIP among them if there is one.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Encoded> {
         self.others.iter().chain([&self.endpoints])
     }
-}
 
-impl Seen<'_> {
-    /// The resources, the listener at the VIP among them if there is one.
-    pub(super) fn resources(&self) -> impl Iterator<Item = &Encoded> {
-        self.made.all()
-    }
-
-    /// The resources without a listener, for destinations that traffic reaches by a route only.
-    pub(super) fn cluster(&self) -> impl Iterator<Item = &Encoded> {
-        let is_listener = |encoded: &&Encoded| encoded.resource_type == meshspan_envoy::ResourceType::Listener;
-        self.made.all().filter(move |encoded| !is_listener(encoded))
+    /// The resources for traffic that does not come to the VIP: by a route, or by a listener of its own.
+    pub(super) fn without_listener(&self) -> impl Iterator<Item = &Encoded> {
+        self.all()
+            .filter(|encoded| encoded.resource_type != meshspan_envoy::ResourceType::Listener)
     }
 }
 
