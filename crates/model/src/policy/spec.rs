@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::check;
 use super::conf::{Conf, Place};
 use super::document::Document;
-use super::matrix::{Part, Routing};
+use super::matrix::{Part, PolicyInfo, Routing};
 use super::role::Role;
 use super::target_ref::TargetRef;
 use crate::kind::Kind;
@@ -77,12 +77,14 @@ impl<C: Conf + 'static> Spec for PolicySpec<C> {
 fn check_document<C: Conf>(spec: &Value, role: Role) -> Result<Vec<String>, Violations> {
     let check::Checked { document, mut warnings } = check::check(C::KIND, spec, role)?;
     let mut violations = Violations::new();
-    for_each_conf(C::KIND.info().routing, &document, &mut |conf, place| {
-        match parse::<C>(conf, place, &mut warnings) {
+    for_each_conf(
+        C::KIND.info(),
+        &document,
+        &mut |conf, place| match parse::<C>(conf, place, &mut warnings) {
             Ok(conf) => conf.check(place, &mut violations),
             Err(found) => violations.extend(found),
-        }
-    });
+        },
+    );
     violations.into_result()?;
     if !C::APPLIED {
         warnings.push(format!(
@@ -94,7 +96,7 @@ fn check_document<C: Conf>(spec: &Value, role: Role) -> Result<Vec<String>, Viol
 }
 
 /// Visits the confs of a document; a missing one counts as empty.
-fn for_each_conf(routing: Routing, document: &Document, found: &mut dyn FnMut(Value, &Place<'_>)) {
+fn for_each_conf(info: &PolicyInfo, document: &Document, found: &mut dyn FnMut(Value, &Place<'_>)) {
     let top = document.top_kind();
     let mut visit = |path: String, part: Part, target: Option<&TargetRef>, conf: Value| {
         let place = Place {
@@ -111,28 +113,35 @@ fn for_each_conf(routing: Routing, document: &Document, found: &mut dyn FnMut(Va
     };
     for (index, item) in document.to().iter().enumerate() {
         let target = item.target_ref.as_ref();
-        if routing == Routing::None {
+        if info.routing == Routing::None {
             let path = format!("spec.to[{index}].default");
             visit(path, Part::To, target, or_empty(item.default.as_ref()));
         } else {
             let mut conf = Map::new();
-            conf.insert(
-                "rules".to_owned(),
-                Value::Array(item.rules.clone().unwrap_or_default()),
-            );
+            conf.insert("rules".to_owned(), Value::Array(item.rules.clone().unwrap_or_default()));
             visit(format!("spec.to[{index}]"), Part::To, target, Value::Object(conf));
         }
     }
     for (index, item) in document.from().iter().enumerate() {
         let path = format!("spec.from[{index}].default");
-        visit(path, Part::From, item.target_ref.as_ref(), or_empty(item.default.as_ref()));
+        visit(
+            path,
+            Part::From,
+            item.target_ref.as_ref(),
+            or_empty(item.default.as_ref()),
+        );
     }
     for (index, item) in document.rules().iter().enumerate() {
         let path = format!("spec.rules[{index}].default");
         visit(path, Part::Rules, None, or_empty(item.default.as_ref()));
     }
-    if document.default.is_some() {
-        visit("spec.default".to_owned(), Part::Default, None, or_empty(document.default.as_ref()));
+    if info.default {
+        visit(
+            "spec.default".to_owned(),
+            Part::Default,
+            None,
+            or_empty(document.default.as_ref()),
+        );
     }
 }
 

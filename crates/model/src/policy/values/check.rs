@@ -6,6 +6,22 @@ use std::time::Duration;
 use crate::duration::GoDuration;
 use crate::violation::Violations;
 
+use super::decimal::Decimal;
+
+/// A field must be set.
+pub fn required(is_set: bool, path: String, violations: &mut Violations) {
+    if !is_set {
+        violations.add(path, "must be defined");
+    }
+}
+
+/// A share must be 0 to 100.
+pub fn percentage(value: Option<Decimal>, path: String, violations: &mut Violations) {
+    if let Some(value) = value.filter(|value| !(0.0..=100.0).contains(&value.value())) {
+        violations.add(path, format!("is {value}, must be 0 to 100"));
+    }
+}
+
 /// A duration must be longer than nothing.
 pub fn positive(value: Option<GoDuration>, path: String, violations: &mut Violations) {
     if value.is_some_and(|value| value.0 == Duration::ZERO) {
@@ -32,5 +48,17 @@ pub fn required_at_least_one(fields: &[(&str, bool)], path: &str, violations: &m
     if !fields.iter().any(|(_, is_set)| *is_set) {
         let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
         violations.add(path, format!("must have at least one defined: {}", names.join(", ")));
+    }
+}
+
+/// Of the fields of an object that names by its type which one is meant, that one must be set and the others not. The
+/// field of a type has its name, but for the case of the first letter.
+pub fn only_field_of_type(kind: &str, fields: &[(&str, bool)], path: &str, violations: &mut Violations) {
+    for (field, is_set) in fields {
+        match (field.eq_ignore_ascii_case(kind), is_set) {
+            (true, false) => violations.add(format!("{path}.{field}"), format!("must be defined with type {kind}")),
+            (false, true) => violations.add(format!("{path}.{field}"), format!("must not be set with type {kind}")),
+            _ => {}
+        }
     }
 }

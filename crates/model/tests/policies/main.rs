@@ -1,0 +1,11 @@
+//! The confs of policies: every rule with the path and the message that a user sees, one file a kind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod fixtures;
+mod mesh_fault_injection;
+mod mesh_metric;
+mod mesh_passthrough;
+mod mesh_proxy_patch;
+mod mesh_rate_limit;
+mod mesh_trace;
