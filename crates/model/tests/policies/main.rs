@@ -4,6 +4,7 @@
 
 mod fixtures;
 mod mesh_fault_injection;
+mod mesh_load_balancing_strategy;
 mod mesh_metric;
 mod mesh_passthrough;
 mod mesh_proxy_patch;
