@@ -7,10 +7,11 @@
 //! | `resources` | one set of handlers for all kinds: list, get, put, delete |
 //! | `rules` | what particular kinds demand beyond their schema, one file a kind |
 //! | `insights` | overviews, counters and statuses, computed from the store on each read |
+//! | `inspect` | which policies apply to what, and what they say together |
 //! | `system` | index, configuration, type descriptions, who-am-i, lookup by KRI |
 //! | [`tokens`] | issuing tokens, and the keys and revocations by which they are validated |
 //! | `authentication`, [`access`] | who is calling, and what they may do |
-//! | [`provisioning`] | the secrets of a mesh: CA and token signing key |
+//! | [`provisioning`] | what belongs to a mesh: CA, token signing key, first policies |
 //! | [`default_resources`] | what a control plane creates when it starts |
 //!
 //! What it does not do: open sockets, read configuration files or run anything in the background; the room `server`
@@ -24,6 +25,7 @@ mod data_source;
 pub mod default_resources;
 mod error;
 mod insights;
+mod inspect;
 mod link;
 mod listing;
 mod negotiation;

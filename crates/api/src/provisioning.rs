@@ -1,7 +1,8 @@
-//! The secrets of a mesh: the builtin CA of each mTLS backend and the key that signs the tokens of its proxies.
+//! What belongs to a mesh: its secrets, which are the builtin CA of each mTLS backend and the key that signs the tokens of
+//! its proxies, and its first policies.
 //!
-//! They are made where the Mesh is created (`spec/resources.md` §2.1) and in the same transaction, so that no mesh is
-//! ever seen without them.
+//! All is made where the Mesh is created (`spec/resources.md` §2.1) and in the same transaction, so that no mesh is
+//! ever seen without it. Secrets are made again if they are missing; policies belong to the user from then on.
 
 use meshspan_identity::{Ca, CertificateError, KeyError, SigningKey, SigningKeyFamily, secret_names};
 use meshspan_model::kinds::Spec;
@@ -11,6 +12,8 @@ use meshspan_store::{Snapshot, Store, StoreError, Write};
 use time::OffsetDateTime;
 
 use crate::data_source::secret;
+use crate::default_resources::policies;
+use crate::settings::Settings;
 
 /// Why a mesh did not get its secrets.
 #[derive(Debug, thiserror::Error)]
@@ -107,28 +110,40 @@ pub(crate) async fn secret_writes(
     let secrets = tokio::task::spawn_blocking(move || missing_secrets(&name, &spec, &snapshot, now))
         .await
         .map_err(|_| ProvisioningError::Interrupted)??;
-    let owner = ResourceKey::new(Kind::Mesh, "", mesh);
-    Ok(secrets
-        .into_iter()
-        .map(|resource| Write::Create {
-            resource,
-            owner: Some(owner.clone()),
-        })
-        .collect())
+    Ok(owned_by(mesh, secrets))
 }
 
-/// Creates a mesh with its secrets, in one transaction.
+/// The writes that create the first policies of a new mesh, but for those that are there already.
+pub(crate) fn policy_writes(mesh: &str, spec: &Mesh, snapshot: &Snapshot, settings: &Settings) -> Vec<Write> {
+    let mut first = policies::of_mesh(mesh, spec, &settings.mode);
+    first.retain(|policy| snapshot.get(&policy.key()).is_none());
+    owned_by(mesh, first)
+}
+
+fn owned_by(mesh: &str, resources: Vec<Resource>) -> Vec<Write> {
+    let owner = ResourceKey::new(Kind::Mesh, "", mesh);
+    let create = |resource| Write::Create {
+        resource,
+        owner: Some(owner.clone()),
+    };
+    resources.into_iter().map(create).collect()
+}
+
+/// Creates a mesh with its secrets and its first policies, in one transaction.
 ///
 /// # Errors
 /// What cannot be made, or [`StoreError::AlreadyExists`].
 pub async fn create_mesh(
     store: &dyn Store,
+    settings: &Settings,
     name: &str,
     spec: &Mesh,
     now: OffsetDateTime,
 ) -> Result<(), ProvisioningError> {
+    let snapshot = store.snapshot();
     let mut writes = vec![Write::create(Resource::of("", name, spec))];
-    writes.extend(secret_writes(name, spec.clone(), store.snapshot(), now).await?);
+    writes.extend(policy_writes(name, spec, &snapshot, settings));
+    writes.extend(secret_writes(name, spec.clone(), snapshot, now).await?);
     store.apply(writes).await?;
     Ok(())
 }

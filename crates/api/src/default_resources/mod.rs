@@ -1,5 +1,5 @@
 //! What a control plane creates when it starts and finds missing (`spec/zone-sync.md` §2.6). What is there stays as it
-//! is: an edited default survives, a deleted one returns at the next start.
+//! is: an edited default survives, a deleted one returns at the next start, except for the first policies of a mesh.
 
 use std::fmt;
 use std::future::Future;
@@ -20,6 +20,7 @@ use crate::settings::{Mode, Settings};
 use crate::tokens::trust::{TrustError, newest_key};
 
 mod hostname_generators;
+pub(crate) mod policies;
 
 /// Name of the mesh that is created.
 pub const DEFAULT_MESH: &str = "default";
@@ -98,7 +99,7 @@ pub async fn ensure_defaults(store: &dyn Store, settings: &Settings, now: Offset
     }
     if owns_meshes {
         if !settings.defaults.skip_mesh_creation {
-            failures.note("mesh", default_mesh(store, now)).await;
+            failures.note("mesh", default_mesh(store, settings, now)).await;
         }
         failures.note("secrets of meshes", all_mesh_secrets(store, now)).await;
     }
@@ -130,7 +131,7 @@ async fn create(store: &dyn Store, resource: Resource) -> Result<(), DefaultErro
     }
 }
 
-async fn default_mesh(store: &dyn Store, now: OffsetDateTime) -> Result<(), DefaultError> {
+async fn default_mesh(store: &dyn Store, settings: &Settings, now: OffsetDateTime) -> Result<(), DefaultError> {
     if store.get(&ResourceKey::new(Kind::Mesh, "", DEFAULT_MESH)).is_some() {
         return Ok(());
     }
@@ -141,7 +142,7 @@ async fn default_mesh(store: &dyn Store, now: OffsetDateTime) -> Result<(), Defa
         mesh_services,
         ..Mesh::default()
     };
-    create_mesh(store, DEFAULT_MESH, &spec, now).await?;
+    create_mesh(store, settings, DEFAULT_MESH, &spec, now).await?;
     tracing::info!(mesh = DEFAULT_MESH, "created the default mesh");
     Ok(())
 }

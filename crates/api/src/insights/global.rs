@@ -4,6 +4,7 @@ use meshspan_model::document::timestamp;
 use meshspan_model::kinds::dataplane_insight::{ZoneIngressInsight, is_online};
 use meshspan_model::kinds::zone::Zone;
 use meshspan_model::kinds::zone_insight::ZoneInsight;
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::Snapshot;
 use serde_json::{Map, Value, json};
@@ -11,7 +12,6 @@ use time::OffsetDateTime;
 
 use super::health::{Counts, Proxy, ProxyType, proxies};
 use super::service;
-use crate::system::is_policy;
 
 /// `/global-insight` (`spec/http-api.md` §3.3).
 pub(super) fn counters(snapshot: &Snapshot, now: OffsetDateTime) -> Value {
@@ -28,7 +28,7 @@ pub(super) fn counters(snapshot: &Snapshot, now: OffsetDateTime) -> Value {
     for kind in Kind::ALL.iter().copied().filter(|kind| kind.info().in_api) {
         let total = snapshot.list(kind, None).count();
         resources.insert(kind.name().to_owned(), json!({ "total": total }));
-        if is_policy(kind) {
+        if PolicyKind::of(kind).is_some() {
             policies += total;
         }
     }

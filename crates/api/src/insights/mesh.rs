@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::response::Response;
 use meshspan_model::document::timestamp;
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::Snapshot;
 use serde_json::{Map, Value, json};
@@ -15,7 +16,6 @@ use crate::listing::Listing;
 use crate::path::Target;
 use crate::response;
 use crate::state::ApiState;
-use crate::system::is_policy;
 
 pub(super) fn list(state: &ApiState, listing: &Listing) -> Response {
     let snapshot = state.store.snapshot();
@@ -85,7 +85,7 @@ fn totals(mesh: &str, snapshot: &Snapshot) -> (Map<String, Value>, Map<String, V
         if total > 0 {
             resources.insert(kind.name().to_owned(), json!({ "total": total }));
         }
-        if total > 0 && is_policy(kind) {
+        if total > 0 && PolicyKind::of(kind).is_some() {
             policies.insert(kind.name().to_owned(), json!({ "total": total }));
         }
     }

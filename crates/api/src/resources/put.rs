@@ -92,8 +92,9 @@ async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) ->
         now: state.now(),
     };
     rules::before_put(&context, &mut resource, existing).map_err(invalid)?;
+    warnings.extend(rules::warnings(&context, &resource));
 
-    let secrets = mesh_secrets(state, &resource, &snapshot).await?;
+    let belongings = belongings_of_mesh(state, &resource, stored.is_none(), &snapshot).await?;
     let write = match stored {
         Some(stored) => Write::Update {
             resource,
@@ -104,7 +105,7 @@ async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) ->
             Write::Create { resource, owner }
         }
     };
-    let writes = std::iter::once(write).chain(secrets).collect();
+    let writes = std::iter::once(write).chain(belongings).collect();
     Ok(Change {
         writes,
         created: stored.is_none(),
@@ -112,17 +113,27 @@ async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) ->
     })
 }
 
-/// A mesh is never seen without its secrets.
-async fn mesh_secrets(state: &ApiState, resource: &Resource, snapshot: &Snapshot) -> Result<Vec<Write>, ApiError> {
+/// A mesh is never seen without its secrets, and a new one not without its first policies.
+async fn belongings_of_mesh(
+    state: &ApiState,
+    resource: &Resource,
+    is_new: bool,
+    snapshot: &Snapshot,
+) -> Result<Vec<Write>, ApiError> {
     if resource.kind != Kind::Mesh {
         return Ok(Vec::new());
     }
     let mesh: Mesh = resource
         .parse()
         .map_err(|violations| ApiError::invalid(COULD_NOT_PROCESS, &violations))?;
-    provisioning::secret_writes(&resource.name, mesh, snapshot.clone(), state.now())
-        .await
-        .map_err(|error| ApiError::internal(COULD_NOT_PROCESS, &error))
+    let mut writes = if is_new {
+        provisioning::policy_writes(&resource.name, &mesh, snapshot, &state.settings)
+    } else {
+        Vec::new()
+    };
+    let secrets = provisioning::secret_writes(&resource.name, mesh, snapshot.clone(), state.now()).await;
+    writes.extend(secrets.map_err(|error| ApiError::internal(COULD_NOT_PROCESS, &error))?);
+    Ok(writes)
 }
 
 fn answer(created: bool, warnings: &[String]) -> Response {

@@ -1,6 +1,7 @@
 //! What particular kinds demand beyond schema, names and labels (`spec/http-api.md` §4.4). One file a kind; kinds
 //! without a file have no such rules.
 
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, Violations};
 use meshspan_store::Snapshot;
 use time::OffsetDateTime;
@@ -10,6 +11,7 @@ use crate::settings::{Mode, Settings};
 pub mod dataplane;
 mod mesh;
 mod mesh_service;
+pub(crate) mod policy;
 mod secret;
 mod zone;
 
@@ -36,7 +38,18 @@ pub(crate) fn before_put(
             Mode::Global => Ok(()),
         },
         Kind::MeshService => mesh_service::before_put(resource, existing),
-        _ => Ok(()),
+        kind => match PolicyKind::of(kind) {
+            Some(kind) => policy::before_put(context, kind, resource),
+            None => Ok(()),
+        },
+    }
+}
+
+/// What the user should know about a resource that is about to be stored and has passed [`before_put`].
+pub(crate) fn warnings(context: &Context<'_>, resource: &Resource) -> Vec<String> {
+    match PolicyKind::of(resource.kind) {
+        Some(kind) => policy::warnings(context, kind, resource),
+        None => Vec::new(),
     }
 }
 

@@ -19,8 +19,6 @@ use crate::state::ApiState;
 mod kri;
 mod types;
 
-pub(crate) use types::is_policy;
-
 /// All paths of this module.
 pub(crate) fn routes() -> Router<ApiState> {
     Router::new()

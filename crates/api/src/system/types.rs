@@ -1,31 +1,11 @@
 //! Descriptions of the kinds, as clients ask for them.
 
 use meshspan_model::Kind;
+use meshspan_model::policy::{PolicyInfo, PolicyKind};
 use serde_json::{Map, Value, json};
 
 use crate::resources::permission;
 use crate::settings::Settings;
-
-/// What a policy selects.
-struct Policy {
-    has_to: bool,
-    has_from: bool,
-}
-
-fn policy(kind: Kind) -> Option<Policy> {
-    match kind {
-        Kind::MeshTrafficPermission => Some(Policy {
-            has_to: false,
-            has_from: true,
-        }),
-        _ => None,
-    }
-}
-
-/// True for policies.
-pub(crate) fn is_policy(kind: Kind) -> bool {
-    policy(kind).is_some()
-}
 
 /// `/_resources`, sorted by name.
 pub(super) fn resources(settings: &Settings) -> Value {
@@ -51,15 +31,22 @@ fn describe(kind: Kind, settings: &Settings) -> Value {
     object.insert("includeInFederation".into(), info.sync.global_to_zones.into());
     object.insert("shortName".into(), info.short_name.into());
     if let Some(policy) = policy(kind) {
+        let has_from = !policy.from.is_empty();
         let policy = json!({
             "isTargetRef": true,
-            "hasToTargetRef": policy.has_to,
-            "hasFromTargetRef": policy.has_from,
-            "isFromAsRules": policy.has_from,
+            "hasToTargetRef": !policy.to.is_empty(),
+            "hasFromTargetRef": has_from,
+            "hasRulesTargetRef": policy.rules,
+            "isFromAsRules": has_from && policy.rules,
         });
         object.insert("policy".into(), policy);
     }
     Value::Object(object)
+}
+
+/// The row of the matrix if the kind is a policy.
+fn policy(kind: Kind) -> Option<&'static PolicyInfo> {
+    PolicyKind::of(kind).map(PolicyKind::info)
 }
 
 /// `/policies`, sorted by name.
@@ -76,8 +63,8 @@ pub(super) fn policies(settings: &Settings) -> Value {
                 "pluralDisplayName": plural(&words(info.name)),
                 "isExperimental": false,
                 "isTargetRefBased": true,
-                "isInbound": policy.has_from,
-                "isOutbound": policy.has_to,
+                "isInbound": policy.rules || !policy.from.is_empty(),
+                "isOutbound": !policy.to.is_empty(),
             })
         })
         .collect();

@@ -2,6 +2,7 @@
 
 use meshspan_api::default_resources::ensure_defaults;
 use meshspan_api::{Mode, Settings};
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource};
 use meshspan_store::{MemoryStore, Store, Write};
 use serde_json::json;
@@ -39,6 +40,9 @@ async fn of_a_global() {
             "HostnameGenerator synced-mesh-external-service",
             "HostnameGenerator synced-mesh-multi-zone-service",
             "HostnameGenerator synced-universal-mesh-service",
+            "MeshTimeout default/mesh-timeout-all-default",
+            "MeshCircuitBreaker default/mesh-circuit-breaker-all-default",
+            "MeshRetry default/mesh-retry-all-default",
             "Secret default/dataplane-token-signing-key-default-1",
             "GlobalSecret admin-user-token",
             "GlobalSecret user-token-signing-key-1",
@@ -68,6 +72,9 @@ async fn of_a_zone() {
             "Zone east",
             "HostnameGenerator local-mesh-external-service",
             "HostnameGenerator local-universal-mesh-service",
+            "MeshTimeout default/mesh-timeout-all-default",
+            "MeshCircuitBreaker default/mesh-circuit-breaker-all-default",
+            "MeshRetry default/mesh-retry-all-default",
             "Secret default/dataplane-token-signing-key-default-1",
             "GlobalSecret admin-user-token",
             "GlobalSecret user-token-signing-key-1",
@@ -107,11 +114,63 @@ async fn a_second_start_changes_nothing_and_restores_what_is_missing() {
     assert_eq!(api.store.list_all(), before, "an edited default survives");
 
     let all = keys(&api.store);
-    for stored in before {
-        let key = stored.resource.key();
+    for key in before.iter().map(|stored| stored.resource.key()) {
+        if PolicyKind::of(key.kind).is_some() {
+            continue;
+        }
         api.store.apply(vec![Write::Remove { key: key.clone() }]).await.unwrap();
         ensure_defaults(&*api.store, &api.settings, NOW).await.unwrap();
         assert_eq!(keys(&api.store), all, "{key} returns");
+    }
+}
+
+#[tokio::test]
+async fn deleted_policies_stay_deleted() {
+    let api = started(zone()).await;
+    let path = "/meshes/default/meshretries/mesh-retry-all-default";
+    let retry = api.get(path).await.expect(200).json();
+    assert_eq!(
+        retry["spec"]["to"][0]["default"]["http"]["hostSelection"][0]["updateFrequency"],
+        1
+    );
+    assert_eq!(retry["labels"]["kuma.io/policy-role"], "system");
+    assert_eq!(retry["labels"]["kuma.io/origin"], "zone");
+    api.delete(path).await.expect(200);
+    ensure_defaults(&*api.store, &api.settings, NOW).await.unwrap();
+    api.get(path).await.expect(404);
+    let mesh = api.get("/meshes/default").await.json();
+    api.put("/meshes/default", &mesh).await.expect(200);
+    api.get(path).await.expect(404);
+}
+
+#[tokio::test]
+async fn first_policies_of_a_mesh_go_with_it_and_can_be_declined() {
+    let api = Api::new(global());
+    let names = || -> Vec<String> {
+        let stored = api.store.list_all();
+        let policies = stored
+            .iter()
+            .filter(|stored| PolicyKind::of(stored.resource.kind).is_some());
+        policies.map(|stored| stored.resource.name.clone()).collect()
+    };
+    api.put("/meshes/shop", &json!({"type": "Mesh", "name": "shop"}))
+        .await
+        .expect(201);
+    assert_eq!(
+        names(),
+        [
+            "mesh-timeout-all-shop",
+            "mesh-circuit-breaker-all-shop",
+            "mesh-retry-all-shop"
+        ]
+    );
+    api.delete("/meshes/shop").await.expect(200);
+    assert!(names().is_empty());
+    for (declined, left) in [(json!(["*"]), 0), (json!(["MeshTimeout", "MeshRetry"]), 1)] {
+        let mesh = json!({"type": "Mesh", "name": "shop", "skipCreatingInitialPolicies": declined});
+        api.put("/meshes/shop", &mesh).await.expect(201);
+        assert_eq!(names().len(), left, "{declined}");
+        api.delete("/meshes/shop").await.expect(200);
     }
 }
 

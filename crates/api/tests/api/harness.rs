@@ -9,6 +9,7 @@ use axum::extract::ConnectInfo;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use meshspan_api::{ApiState, Mode, Settings, router};
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Clock, MemoryStore, Store, StoreOptions, Write};
 use serde_json::{Value, json};
@@ -220,17 +221,60 @@ fn payload(kind: Kind) -> Option<Value> {
             "ports": [{"port": 8080}],
         }),
         Kind::HostnameGenerator => json!({"selector": {"meshService": {}}, "template": "{{ .DisplayName }}.mesh"}),
+        Kind::Secret | Kind::GlobalSecret => json!({"data": "c2VjcmV0"}),
         Kind::MeshTrafficPermission => json!({
             "targetRef": {"kind": "Mesh"},
             "from": [{"targetRef": {"kind": "Mesh"}, "default": {"action": "Allow"}}],
         }),
-        Kind::Secret | Kind::GlobalSecret => json!({"data": "c2VjcmV0"}),
+        Kind::MeshHTTPRoute => json!({"to": [{
+            "targetRef": {"kind": "MeshService", "name": "web"},
+            "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/v2"}}], "default": {"backendRefs": [backend()]}}],
+        }]}),
+        Kind::MeshTCPRoute => json!({"to": [{
+            "targetRef": {"kind": "MeshService", "name": "web"},
+            "rules": [{"default": {"backendRefs": [backend()]}}],
+        }]}),
+        Kind::MeshTLS => json!({"rules": [{"default": {"mode": "Strict"}}]}),
+        Kind::MeshFaultInjection => {
+            json!({"rules": [{"default": {"http": [{"abort": {"httpStatus": 500, "percentage": 50}}]}}]})
+        }
+        Kind::MeshRateLimit => json!({"rules": [{
+            "default": {"local": {"http": {"requestRate": {"num": 5, "interval": "1s"}}}},
+        }]}),
+        Kind::MeshLoadBalancingStrategy => to_mesh(json!({"loadBalancer": {"type": "Random"}})),
+        Kind::MeshAccessLog => to_mesh(json!({"backends": []})),
+        Kind::MeshTimeout => to_mesh(json!({"idleTimeout": "20s"})),
+        Kind::MeshCircuitBreaker => to_mesh(json!({"connectionLimits": {"maxConnections": 10}})),
+        Kind::MeshHealthCheck => to_mesh(json!({"interval": "10s", "tcp": {}})),
+        Kind::MeshRetry => to_mesh(json!({"http": {"numRetries": 3}})),
+        Kind::MeshPassthrough => json!({"default": {"passthroughMode": "None"}}),
+        Kind::MeshTrace => json!({"default": {"backends": []}}),
+        Kind::MeshMetric => json!({"default": {"sidecar": {"includeUnused": true}}}),
+        Kind::MeshProxyPatch => json!({"default": {"appendModifications": [
+            {"cluster": {"operation": "Remove", "match": {"name": "a"}}},
+        ]}}),
         Kind::DataplaneInsight
         | Kind::ZoneInsight
         | Kind::ZoneIngressInsight
         | Kind::MeshMultiZoneServiceInsight
         | Kind::Config => return None,
     })
+}
+
+fn to_mesh(conf: Value) -> Value {
+    json!({"to": [{"targetRef": {"kind": "Mesh"}, "default": conf}]})
+}
+
+fn backend() -> Value {
+    json!({"kind": "MeshService", "name": "web", "port": 8080})
+}
+
+/// The answer to a PUT without the warnings of policies, which depend on what else there is.
+pub fn ignore_policy_warnings(kind: Kind, mut answer: Value) -> Value {
+    if PolicyKind::of(kind).is_some() {
+        answer.as_object_mut().unwrap().remove("warnings");
+    }
+    answer
 }
 
 /// The path of the list of a kind, in mesh `default`.

@@ -11,6 +11,7 @@ mod labels;
 mod lists;
 mod matrix;
 mod meshes;
+mod policies;
 mod rules;
 mod socket;
 mod system;

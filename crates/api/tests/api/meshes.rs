@@ -2,6 +2,7 @@
 
 use meshspan_api::provisioning;
 use meshspan_model::kinds::mesh::Mesh;
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource};
 use meshspan_store::Store;
 use serde_json::{Value, json};
@@ -37,7 +38,11 @@ async fn a_mesh_has_its_secrets_from_the_first_moment() {
         "shop.ca-builtin-key-ca-1",
     ];
     assert_eq!(secret_names(&api, "shop"), expected);
-    assert_eq!(changes.next().await.unwrap().changes.len(), 4, "one transaction");
+    let created = changes.next().await.unwrap().changes.clone();
+    let policies = created
+        .iter()
+        .filter(|change| PolicyKind::of(change.key.kind).is_some());
+    assert_eq!((created.len(), policies.count()), (7, 3), "one transaction");
 
     let cert = api.stored(Kind::Secret, "shop", "shop.ca-builtin-cert-ca-1").unwrap();
     api.put("/meshes/shop", &mesh("shop", builtin("ca-1")))

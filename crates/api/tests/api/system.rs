@@ -2,6 +2,7 @@
 
 use meshspan_api::Settings;
 use meshspan_model::Kind;
+use meshspan_model::policy::PolicyKind;
 use serde_json::json;
 
 use crate::harness::{Api, document, federated, global, zone};
@@ -46,7 +47,13 @@ async fn types_of_resources() {
     assert_eq!(find("MeshTrafficPermission")["policy"]["hasFromTargetRef"], true);
     assert_eq!(find("Mesh")["scope"], "Global");
     let policies = Api::new(global()).get("/policies").await.expect(200).json();
-    assert_eq!(policies["policies"][0]["path"], "meshtrafficpermissions");
+    let policies = policies["policies"].as_array().unwrap();
+    assert_eq!(policies.len(), PolicyKind::ALL.len());
+    let retry = policies.iter().find(|policy| policy["path"] == "meshretries").unwrap();
+    assert_eq!(
+        (&retry["isInbound"], &retry["isOutbound"]),
+        (&json!(false), &json!(true))
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,136 @@
+//! The policies of one mesh with what they can be about, read from one state of the store.
+//!
+//! Works on the global as in a zone: each sees the proxies and services that it stores.
+
+use std::sync::Arc;
+
+use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneService;
+use meshspan_model::kinds::mesh_service::MeshService;
+use meshspan_model::policy::PolicyKind;
+use meshspan_model::{Kind, Resource, ServiceIdentity};
+use meshspan_policy::{Mode as Shadow, Policy, PolicySet, Proxy, Service, ServicePort, Services, touch};
+use meshspan_store::Snapshot;
+
+use crate::settings::Mode;
+
+/// Policies and services of a mesh; its proxies are read as they are asked for.
+pub(crate) struct MeshPolicies<'a> {
+    mesh: &'a str,
+    snapshot: &'a Snapshot,
+    zone: &'a str,
+    /// All policies of the mesh that can be read.
+    pub(crate) policies: PolicySet,
+    /// All services of the mesh.
+    pub(crate) services: Services,
+}
+
+impl<'a> MeshPolicies<'a> {
+    /// Reads the policies and services of a mesh. A stored policy that this version cannot read is left out, as it is
+    /// where policies are applied; its own inspection says what is wrong with it.
+    pub(crate) fn of(mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {
+        let zone = match mode {
+            Mode::Zone { name, .. } => name.as_str(),
+            Mode::Global => "",
+        };
+        let mut policies = PolicySet::new();
+        for kind in PolicyKind::ALL {
+            let stored = snapshot.list(kind.kind(), Some(mesh));
+            for policy in stored.filter_map(|stored| Policy::load(*kind, Arc::clone(&stored.resource)).ok()) {
+                policies.insert(policy);
+            }
+        }
+        let mut services = Services::new();
+        for kind in [Kind::MeshService, Kind::MeshMultiZoneService] {
+            for stored in snapshot.list(kind, Some(mesh)) {
+                if let Some(service) = service(&stored.resource, zone) {
+                    services.insert(service);
+                }
+            }
+        }
+        Self {
+            mesh,
+            snapshot,
+            zone,
+            policies,
+            services,
+        }
+    }
+
+    /// Its proxies by name, as policies see them.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = (&'a Arc<Resource>, Proxy)> + use<'a> {
+        let zone = self.zone;
+        let stored = self.snapshot.list(Kind::Dataplane, Some(self.mesh));
+        stored.filter_map(move |stored| Some((&stored.resource, proxy(&stored.resource, zone)?)))
+    }
+
+    /// The proxies that a policy touches.
+    pub(crate) fn touched_by<'s>(
+        &'s self,
+        policy: &'s Policy,
+        shadow: Shadow,
+    ) -> impl Iterator<Item = &'a Arc<Resource>> + 's {
+        self.proxies()
+            .filter(move |(_, proxy)| touch(policy, proxy, &self.policies, shadow).is_some())
+            .map(|(resource, _)| resource)
+    }
+
+    /// Says that a policy touches no proxy, and why as far as that is known.
+    pub(crate) fn untouched(&self) -> String {
+        let mesh = self.mesh;
+        match self.snapshot.list(Kind::Dataplane, Some(mesh)).count() {
+            0 => format!("touches no proxy at present: mesh \"{mesh}\" has no proxies"),
+            count => format!(
+                "touches no proxy at present: spec.targetRef selects none of the {count} proxies of mesh \"{mesh}\""
+            ),
+        }
+    }
+}
+
+/// A Dataplane as policies see it; `None` if it cannot be read.
+pub(crate) fn proxy(resource: &Resource, zone: &str) -> Option<Proxy> {
+    let dataplane: Dataplane = resource.parse().ok()?;
+    Some(Proxy::of(resource, &dataplane, zone))
+}
+
+/// A service as policies see it; `None` if it cannot be read.
+fn service(resource: &Resource, zone: &str) -> Option<Service> {
+    Some(Service {
+        identity: identity(resource, zone),
+        labels: resource.labels.clone(),
+        ports: ports(resource)?,
+        creation_time: resource.creation_time,
+    })
+}
+
+/// Who a service is; one of the own zone is named by that zone even if its labels do not say so.
+pub(crate) fn identity(resource: &Resource, zone: &str) -> ServiceIdentity {
+    let mut identity = resource.identity();
+    if resource.kind == Kind::MeshService && identity.zone.is_empty() {
+        zone.clone_into(&mut identity.zone);
+    }
+    identity
+}
+
+fn ports(resource: &Resource) -> Option<Vec<ServicePort>> {
+    if resource.kind == Kind::MeshMultiZoneService {
+        let service: MeshMultiZoneService = resource.parse().ok()?;
+        let ports = service.ports.iter();
+        return Some(ports.map(|port| section(&port.name, port.port)).collect());
+    }
+    let service: MeshService = resource.parse().ok()?;
+    Some(
+        service
+            .ports
+            .iter()
+            .map(|port| section(&port.name, port.port))
+            .collect(),
+    )
+}
+
+fn section(name: &str, port: u32) -> ServicePort {
+    ServicePort {
+        name: name.to_owned(),
+        port,
+    }
+}

@@ -1,0 +1,49 @@
+//! Policies: their role, and what whoever writes one should know about its effect at present.
+
+use std::sync::Arc;
+
+use meshspan_model::policy::{PolicyKind, Role, check};
+use meshspan_model::{Resource, Violations, labels};
+use meshspan_policy::{Mode, Policy, dangling};
+
+use super::Context;
+use crate::inspect::MeshPolicies;
+
+/// Sets the role, which users never do (`spec/policies.md` §1.4).
+///
+/// # Errors
+/// The policy mixes roles, or does what its role must not.
+pub(super) fn before_put(context: &Context<'_>, kind: PolicyKind, resource: &mut Resource) -> Result<(), Violations> {
+    let document = check(kind, &resource.spec, Role::System)?.document;
+    let role = Role::of(&document, resource.namespace(), &context.settings.system_namespace)?;
+    check(kind, &resource.spec, role)?;
+    set_role(resource, role);
+    Ok(())
+}
+
+/// Writes a role into the labels of a policy.
+pub(crate) fn set_role(resource: &mut Resource, role: Role) {
+    resource
+        .labels
+        .insert(labels::POLICY_ROLE.to_owned(), role.name().to_owned());
+}
+
+/// What is without effect at present: the whole policy, or some of its references. None of it is an error, since
+/// proxies and services may come later.
+pub(super) fn warnings(context: &Context<'_>, kind: PolicyKind, resource: &Resource) -> Vec<String> {
+    let Ok(policy) = Policy::load(kind, Arc::new(resource.clone())) else {
+        return Vec::new();
+    };
+    let mesh = MeshPolicies::of(&resource.mesh, context.snapshot, &context.settings.mode);
+    let mut warnings = Vec::new();
+    if mesh.touched_by(&policy, Mode::WithShadow).next().is_none() {
+        warnings.push(mesh.untouched());
+    }
+    let missing = dangling(&policy, &mesh.policies, &mesh.services);
+    warnings.extend(
+        missing
+            .iter()
+            .map(|missing| format!("{}: {} at present", missing.field, missing.message)),
+    );
+    warnings
+}
