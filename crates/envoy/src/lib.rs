@@ -12,7 +12,7 @@
 //! * `policies/`: what each kind of policies changes in both halves.
 //! * [`secrets`]: certificates over SDS.
 //! * [`mod@bootstrap`]: the static file that Envoy starts with.
-//! * [`encode`]: what comes out, and how versions are made. [`names`]: the names that others rely on.
+//! * [`encode`]: what comes out, and how versions are made. [`json`]: the same, for people. [`names`]: the names that others rely on.
 //!
 //! Facts: `spec/dataplane.md` §2, §3, §5 and the measurements in §11. `tests/` runs what is made here through a real Envoy.
 
@@ -21,6 +21,7 @@ pub mod destination;
 pub mod encode;
 mod http;
 pub mod ingress;
+pub mod json;
 pub mod names;
 mod network;
 mod outlier;
@@ -38,4 +39,5 @@ pub use destination::{
 };
 pub use encode::{Encoded, ResourceType};
 pub use ingress::{ingress, ingress_cluster, ingress_endpoints, ingress_listener};
+pub use json::JsonError;
 pub use sidecar::{ProxyOptions, sidecar, sidecar_problems};

@@ -19,7 +19,9 @@ use time::{Duration, OffsetDateTime};
 
 /// The dump of all listeners and clusters is that of the file `tests/golden/<name>.json`.
 fn check(name: &str, resources: Vec<Encoded>) {
-    let envoy = Envoy::start(&[resources, certificates()].concat(), "east");
+    let resources = [resources, certificates()].concat();
+    resources.iter().for_each(has_json);
+    let envoy = Envoy::start(&resources, "east");
     let dump: Value = serde_json::from_str(&envoy.admin("/config_dump?include_eds").body).unwrap();
     let all: Vec<_> = dump["configs"].as_array().unwrap().iter().collect();
     let pick = |list: &str, item: &str| -> Vec<Value> {
@@ -51,6 +53,28 @@ fn check(name: &str, resources: Vec<Encoded>) {
         "{name} differs from {}; UPDATE_GOLDEN=1 accepts this:\n{text}",
         path.display()
     );
+}
+
+/// It can be shown as JSON, complete and without its private key.
+fn has_json(resource: &Encoded) {
+    let json = resource.to_json().unwrap();
+    let name = json.get("name").or(json.get("clusterName"));
+    assert_eq!(name.and_then(Value::as_str), Some(&*resource.name), "{json}");
+    assert_eq!(json, resource.to_json().unwrap());
+    assert!(!json.to_string().contains("PRIVATE KEY"), "{json}");
+    assert_all_expanded(&json);
+}
+
+/// What remained of an `Any` would be the fields of that message itself.
+fn assert_all_expanded(json: &Value) {
+    match json {
+        Value::Array(items) => items.iter().for_each(assert_all_expanded),
+        Value::Object(fields) => {
+            assert!(!fields.contains_key("typeUrl"), "{json}");
+            fields.values().for_each(assert_all_expanded);
+        }
+        _ => {}
+    }
 }
 
 /// Endpoints come from a file in these tests, as they come from the control plane otherwise.
@@ -93,6 +117,24 @@ fn shared(destination: &Destination) -> Vec<Encoded> {
         destination_endpoints(destination, &default_policies()),
         outbound_listener(&outbound(destination, "243.0.0.1".parse().unwrap(), 80, false)),
     ]
+}
+
+#[test]
+fn what_is_packed_two_deep_is_spelled_out() {
+    let listener = outbound_listener(&outbound(&two_zones(Protocol::Http), LOCALHOST, 80, false));
+    let json = listener.to_json().unwrap();
+    let manager = &json["filterChains"][0]["filters"][0]["typedConfig"];
+    assert!(
+        manager["@type"].as_str().unwrap().ends_with(".HttpConnectionManager"),
+        "{json}"
+    );
+    let router = &manager["httpFilters"][0]["typedConfig"];
+    assert_eq!(
+        router["@type"],
+        "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+    );
+    let retries = &manager["routeConfig"]["virtualHosts"][0]["routes"][0]["route"]["retryPolicy"];
+    assert_eq!(retries["retryPriority"]["typedConfig"]["updateFrequency"], 1);
 }
 
 #[test]

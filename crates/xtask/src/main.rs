@@ -1,15 +1,18 @@
-//! `cargo run -p meshspan-xtask -- tidy`: what must be true of this repository and the compiler cannot check.
+//! What only this repository needs: `cargo run -p meshspan-xtask -- tidy` checks what must be true of it and the compiler cannot check, `-- gen` makes
+//! what is generated and committed.
 //!
 //! | module | what it checks |
 //! |---|---|
 //! | [`rooms`] | which crate may depend on which: the invariants of `docs/architecture.md` |
 //! | [`sources`] | the files: sizes, module docs, purity, no trace of the machine they were written on |
 //! | [`supply_chain`] | licences, banned packages and double versions, as `deny.toml` says |
+//! | [`descriptors`] | generated descriptors of Envoy's messages are those of the package that is built |
 //!
-//! It changes nothing, has no dependencies, and needs `cargo` in `PATH`. Its checks work offline.
+//! `tidy` changes nothing. Both need `cargo` in `PATH` and work offline.
 
 mod cargo_tree;
 mod deny_toml;
+mod descriptors;
 mod licence;
 mod rooms;
 mod sources;
@@ -23,24 +26,31 @@ type Finding = String;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments != ["tidy"] {
-        eprintln!("usage: cargo run -p meshspan-xtask -- tidy");
-        return ExitCode::from(2);
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tidy"] => report(tidy(&root())),
+        ["gen"] => report(descriptors::generate(&root()).map(|()| Vec::new())),
+        _ => {
+            eprintln!("usage: cargo run -p meshspan-xtask -- tidy | gen");
+            ExitCode::from(2)
+        }
     }
-    match tidy(&root()) {
+}
+
+fn report(result: Result<Vec<Finding>, String>) -> ExitCode {
+    match result {
         Ok(findings) if findings.is_empty() => {
-            println!("tidy: rooms, sources and supply chain are as they must be");
+            println!("xtask: all is as it must be");
             ExitCode::SUCCESS
         }
         Ok(findings) => {
             for finding in &findings {
-                eprintln!("tidy: {finding}");
+                eprintln!("xtask: {finding}");
             }
-            eprintln!("tidy: {} finding(s)", findings.len());
+            eprintln!("xtask: {} finding(s)", findings.len());
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("tidy: {error}");
+            eprintln!("xtask: {error}");
             ExitCode::FAILURE
         }
     }
@@ -50,6 +60,7 @@ fn tidy(root: &Path) -> Result<Vec<Finding>, String> {
     let mut findings = rooms::check(root)?;
     findings.extend(sources::check(root)?);
     findings.extend(supply_chain::check(root)?);
+    findings.extend(descriptors::check(root)?);
     Ok(findings)
 }
 
