@@ -33,12 +33,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From the application to the service that `cluster` holds.
-pub(crate) fn outbound_chain<'a>(
-    listener: &str,
-    cluster: &str,
-    protocol: Protocol,
-    confs: &'a Confs,
-) -> HttpChain<'a> {
+pub(crate) fn outbound_chain<'a>(listener: &str, cluster: &str, protocol: Protocol, confs: &'a Confs) -> HttpChain<'a> {
     HttpChain {
         manager: manager(listener),
         filters: filters(protocol),
@@ -51,12 +46,7 @@ pub(crate) fn outbound_chain<'a>(
 }
 
 /// From other proxies to the application behind `cluster`.
-pub(crate) fn inbound_chain<'a>(
-    listener: &str,
-    cluster: &str,
-    protocol: Protocol,
-    confs: &'a Confs,
-) -> HttpChain<'a> {
+pub(crate) fn inbound_chain<'a>(listener: &str, cluster: &str, protocol: Protocol, confs: &'a Confs) -> HttpChain<'a> {
     HttpChain {
         manager: HttpConnectionManager {
             forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),

@@ -75,7 +75,10 @@ impl Client {
         let mut proxy = sidecar("web-1", Vec::new());
         proxy.outbounds = vec![outbound(destination, LOCALHOST, 0, true)];
         let mut resources = meshspan_envoy::sidecar(&proxy, &OPTIONS);
-        resources.extend([destination_cluster(destination, &default_policies()), destination_endpoints(destination, &default_policies())]);
+        resources.extend([
+            destination_cluster(destination, &default_policies()),
+            destination_endpoints(destination, &default_policies()),
+        ]);
         resources.extend(certificates("web"));
         let envoy = Envoy::start(&resources, "east");
         let address = envoy.address(&outbound_listener(&proxy.outbounds[0]).name);
@@ -216,7 +219,9 @@ fn an_unready_zone_is_left_through_the_ingress_of_another() {
         assert_eq!(client.ask_http().as_deref(), Ok("east"));
     }
     let east_down = backend(Protocol::Http, vec![own_zone(vec![unready(east.port())]), remote]);
-    client.envoy.set_endpoints(&destination_endpoints(&east_down, &default_policies()));
+    client
+        .envoy
+        .set_endpoints(&destination_endpoints(&east_down, &default_policies()));
     eventually("traffic moves", || {
         let answer = client.ask_http().expect("no request fails");
         (answer == "west").then_some(())
@@ -224,7 +229,9 @@ fn an_unready_zone_is_left_through_the_ingress_of_another() {
     for _ in 0..20 {
         assert_eq!(client.ask_http().as_deref(), Ok("west"));
     }
-    client.envoy.set_endpoints(&destination_endpoints(&all_up, &default_policies()));
+    client
+        .envoy
+        .set_endpoints(&destination_endpoints(&all_up, &default_policies()));
     eventually("traffic comes home", || {
         (client.ask_http().expect("no request fails") == "east").then_some(())
     });
@@ -336,7 +343,9 @@ fn half_of_a_zone_carries_all_of_its_traffic() {
 
     let quarter = [closed_port(), closed_port(), closed_port()].map(unready);
     let quarter = with_east([vec![ready(east.port())], quarter.to_vec()].concat());
-    client.envoy.set_endpoints(&destination_endpoints(&quarter, &default_policies()));
+    client
+        .envoy
+        .set_endpoints(&destination_endpoints(&quarter, &default_policies()));
     eventually("some traffic leaves", || {
         (client.ask_line().as_deref() == Some("west")).then_some(())
     });

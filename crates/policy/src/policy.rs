@@ -11,10 +11,10 @@ use super::client_match::ClientMatch;
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::precedence::Precedence;
 use super::translate;
-use meshspan_model::policy::check;
-use meshspan_model::policy::{Part, PolicyKind};
 use meshspan_model::policy::Role;
 use meshspan_model::policy::TargetKind;
+use meshspan_model::policy::check;
+use meshspan_model::policy::{Part, PolicyKind};
 
 /// Labels that all must match.
 pub type Labels = BTreeMap<String, String>;

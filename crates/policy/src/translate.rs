@@ -12,12 +12,12 @@ use super::policy::{
     Contribution, InboundItem, ItemOrigin, Labels, OutboundItem, OutboundTarget, PolicyId, ProxySelector, SelectBy,
 };
 use super::precedence::{ClientRank, Narrowness, Origin, PolicyRank, Precedence, Ranking};
-use meshspan_model::policy::{BackendRef, map_backends};
-use meshspan_model::policy::{Document, ToItem};
-use meshspan_model::policy::{Part, Routing};
 use meshspan_model::policy::Role;
 use meshspan_model::policy::TargetKind;
+use meshspan_model::policy::{BackendRef, map_backends};
+use meshspan_model::policy::{Document, ToItem};
 use meshspan_model::policy::{GATEWAY, SIDECAR, TargetRef};
+use meshspan_model::policy::{Part, Routing};
 
 /// A document in the newest form.
 pub(crate) struct Meaning {

@@ -76,7 +76,9 @@ impl Policies {
     }
 
     fn touched_by<'a>(&self, id: &PolicyId, proxies: impl Iterator<Item = (&'a String, &'a Proxy)>) -> Vec<String> {
-        let Some(policy) = self.set.get(id) else { return Vec::new() };
+        let Some(policy) = self.set.get(id) else {
+            return Vec::new();
+        };
         proxies
             .filter(|(_, proxy)| touch(policy, proxy, &self.set, Mode::Live).is_some())
             .map(|(name, _)| name.clone())
@@ -85,7 +87,11 @@ impl Policies {
 
     /// Takes a service that policies may refer to.
     pub(crate) fn set_target(&mut self, service: Service) {
-        if self.targets.get(&service.identity).is_some_and(|known| **known == service) {
+        if self
+            .targets
+            .get(&service.identity)
+            .is_some_and(|known| **known == service)
+        {
             return;
         }
         self.dirty.targets.insert(service.identity.clone());

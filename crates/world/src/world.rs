@@ -20,8 +20,8 @@ use time::OffsetDateTime;
 use crate::hostnames::Generator;
 use crate::hosts::Hosts;
 use crate::mesh_state::MeshState;
-use crate::settings::Settings;
 use crate::policies::ClassChanges;
+use crate::settings::Settings;
 use crate::view::{ClassKey, Destination, DestinationKey, DnsTable, SidecarView};
 use crate::vips::VipPool;
 

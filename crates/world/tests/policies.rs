@@ -62,7 +62,11 @@ fn derive(sim: &mut Sim) -> Changes {
 fn touched(changes: &Changes) -> Vec<(String, String)> {
     let classes = changes.policies.values().flatten();
     let mut names: Vec<_> = classes
-        .flat_map(|class| class.keys().map(|key| (key.service.kind.to_string(), key.service.name.clone())))
+        .flat_map(|class| {
+            class
+                .keys()
+                .map(|key| (key.service.kind.to_string(), key.service.name.clone()))
+        })
         .collect();
     names.sort();
     names
@@ -99,8 +103,15 @@ fn an_edit_touches_the_destinations_that_it_is_about() {
 
     sim.put(timeout("redis", &everyone(), &redis(), "6s"));
     let changes = derive(&mut sim);
-    assert_eq!(touched(&changes), [("MeshMultiZoneService".to_owned(), "redis".to_owned())]);
-    assert_eq!(view(&sim, "redis-1").class, class, "an edit does not make another class");
+    assert_eq!(
+        touched(&changes),
+        [("MeshMultiZoneService".to_owned(), "redis".to_owned())]
+    );
+    assert_eq!(
+        view(&sim, "redis-1").class,
+        class,
+        "an edit does not make another class"
+    );
     assert_eq!(idle(&sim, "redis-1", "redis").as_deref(), Some("6s"));
 
     // Said in other words, it is about the same destination, and about nothing else.
@@ -110,7 +121,10 @@ fn an_edit_touches_the_destinations_that_it_is_about() {
     let changes = derive(&mut sim);
     assert_eq!(idle(&sim, "redis-1", "redis").as_deref(), Some("6s"));
     assert_eq!(touched(&changes).len(), 1);
-    assert!(changes.destinations.is_empty() && changes.sidecars.is_empty(), "{changes:?}");
+    assert!(
+        changes.destinations.is_empty() && changes.sidecars.is_empty(),
+        "{changes:?}"
+    );
 }
 
 #[test]
@@ -126,7 +140,10 @@ fn readiness_of_an_instance_touches_no_policy() {
 
 #[test]
 fn a_zone_names_a_global_service_by_name_and_by_labels() {
-    for target in [redis(), json!({ "kind": "MeshMultiZoneService", "labels": { "kuma.io/display-name": "redis" } })] {
+    for target in [
+        redis(),
+        json!({ "kind": "MeshMultiZoneService", "labels": { "kuma.io/display-name": "redis" } }),
+    ] {
         let mut sim = two_services();
         let mut made_here = timeout("zonal", &everyone(), &target, "7s");
         made_here.labels = [("kuma.io/origin", "zone"), ("kuma.io/zone", "east")]
@@ -167,7 +184,14 @@ fn a_route_waits_for_its_backend() {
         json!({ "to": [{ "targetRef": { "kind": "MeshMultiZoneService", "name": "echo" }, "rules": [rule] }] }),
     ));
     sim.settle();
-    let backends = |sim: &Sim| about(sim, "echo-1", Kind::MeshMultiZoneService, "echo").http_rules.clone().unwrap()[0].backends.clone();
+    let backends = |sim: &Sim| {
+        about(sim, "echo-1", Kind::MeshMultiZoneService, "echo")
+            .http_rules
+            .clone()
+            .unwrap()[0]
+            .backends
+            .clone()
+    };
     assert_eq!(backends(&sim)[0].destination, None);
     assert_eq!(backends(&sim)[0].weight, 10);
     sim.put(multi_zone("canary", 80));
@@ -184,7 +208,11 @@ fn inbounds_share_what_is_said_of_them() {
     let mut sim = two_services();
     let from = json!([{ "targetRef": { "kind": "Mesh" }, "default": { "action": "Allow" } }]);
     let top = json!({ "kind": "Dataplane", "labels": { "kuma.io/display-name": "redis-1" } });
-    sim.put(policy(Kind::MeshTrafficPermission, "redis", json!({ "targetRef": top, "from": from })));
+    sim.put(policy(
+        Kind::MeshTrafficPermission,
+        "redis",
+        json!({ "targetRef": top, "from": from }),
+    ));
     sim.settle();
     let of = |proxy: &str| view(&sim, proxy).sidecar.inbound_policies[0].clone();
     assert!(of("redis-1").contains_key(&PolicyKind::MeshTrafficPermission));
@@ -205,10 +233,15 @@ fn a_shadow_policy_is_not_applied() {
         let (_, policies) = inspected
             .destinations
             .values()
-            .find(|(destination, _)| destination.key.service.name == "redis" && destination.key.service.kind == Kind::MeshMultiZoneService)
+            .find(|(destination, _)| {
+                destination.key.service.name == "redis" && destination.key.service.kind == Kind::MeshMultiZoneService
+            })
             .cloned()
             .unwrap();
-        policies.confs.get::<mesh_timeout::Conf>().and_then(|conf| conf.idle_timeout)
+        policies
+            .confs
+            .get::<mesh_timeout::Conf>()
+            .and_then(|conf| conf.idle_timeout)
     };
     assert_eq!(inspect(meshspan_policy::Mode::Live), None);
     assert_eq!(inspect(meshspan_policy::Mode::WithShadow).unwrap().to_string(), "5s");
@@ -218,9 +251,18 @@ fn a_shadow_policy_is_not_applied() {
 fn a_bad_policy_is_reported_and_harms_nothing() {
     let mut sim = two_services();
     sim.put(timeout("all", &everyone(), &everyone(), "1m"));
-    sim.put(policy(Kind::MeshRetry, "bad", json!({ "to": [{ "targetRef": { "kind": "Nonsense" } }] })));
+    sim.put(policy(
+        Kind::MeshRetry,
+        "bad",
+        json!({ "to": [{ "targetRef": { "kind": "Nonsense" } }] }),
+    ));
     let changes = derive(&mut sim);
     assert_eq!(changes.problems.len(), 1);
-    assert!(changes.problems[0].violations.to_string().contains("spec.to[0].targetRef.kind"));
+    assert!(
+        changes.problems[0]
+            .violations
+            .to_string()
+            .contains("spec.to[0].targetRef.kind")
+    );
     assert_eq!(idle(&sim, "redis-1", "redis").as_deref(), Some("1m0s"));
 }

@@ -26,7 +26,12 @@ pub fn outbound_listener(outbound: &Outbound) -> Encoded {
     // A MeshTCPRoute takes the bytes of requests too, unless a MeshHTTPRoute says more.
     let as_bytes = policies.tcp_backends.is_some() && policies.http_rules.is_none();
     let mut chain = if destination.protocol.is_http() && !as_bytes {
-        Chain::Http(Box::new(http::outbound_chain(&name, &cluster, destination.protocol, &policies.confs)))
+        Chain::Http(Box::new(http::outbound_chain(
+            &name,
+            &cluster,
+            destination.protocol,
+            &policies.confs,
+        )))
     } else {
         Chain::Tcp(Box::new(TcpChain {
             filters: Vec::new(),

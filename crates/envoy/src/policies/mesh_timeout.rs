@@ -92,7 +92,9 @@ fn limit_cluster(conf: &Conf, connect: Duration, idle: Duration, parts: &mut Clu
 
 /// Limits for which 0 and absence mean the same.
 fn limit(value: Option<GoDuration>) -> Option<envoy_types::pb::google::protobuf::Duration> {
-    value.filter(|value| value.0 > Duration::ZERO).and_then(|value| time(value.0))
+    value
+        .filter(|value| value.0 > Duration::ZERO)
+        .and_then(|value| time(value.0))
 }
 
 fn limit_chain(conf: &Conf, idle: Duration, stream_idle: Duration, chain: &mut Chain<'_>) {

@@ -18,7 +18,9 @@ impl Effect for MeshTrafficPermission {
             return;
         }
         let conf = rules.and_then(|rules| rules.for_all()).map(|effective| &effective.conf);
-        let action = conf.and_then(|conf| conf.get("action")).and_then(|action| action.as_str());
+        let action = conf
+            .and_then(|conf| conf.get("action"))
+            .and_then(|action| action.as_str());
         let allowed = matches!(action, Some("Allow" | "AllowWithShadowDeny"));
         match chain {
             Chain::Http(http) => http.filters.insert(0, rbac::http(allowed)),

@@ -60,11 +60,7 @@ pub(crate) fn ports(dataplane: &Dataplane) -> (Vec<Port>, Vec<String>) {
 }
 
 /// The inbound, or the field whose value is no IP address.
-fn port<'a>(
-    dataplane: &'a Dataplane,
-    index: usize,
-    inbound: &'a Inbound,
-) -> Result<Port, (&'static str, &'a str)> {
+fn port<'a>(dataplane: &'a Dataplane, index: usize, inbound: &'a Inbound) -> Result<Port, (&'static str, &'a str)> {
     let ip = |field: &'static str, text: &'a str| text.parse::<IpAddr>().map_err(|_| (field, text));
     let listen = ip("its address", dataplane.inbound_address(inbound))?;
     let app = match inbound.service_address.as_str() {

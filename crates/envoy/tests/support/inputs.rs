@@ -13,8 +13,8 @@ use meshspan_model::{Kind, Resource, ServiceIdentity};
 use meshspan_policy::{Confs, InboundRules, Policy};
 use meshspan_world::sni::sni;
 use meshspan_world::view::{
-    Destination, DestinationKey, DestinationPolicies, Endpoint, InboundPolicies, InboundTls, Ingress, Locality, Outbound,
-    PeerTls, Protocol, Sidecar, Source,
+    Destination, DestinationKey, DestinationPolicies, Endpoint, InboundPolicies, InboundTls, Ingress, Locality,
+    Outbound, PeerTls, Protocol, Sidecar, Source,
 };
 use serde_json::{Value, json};
 

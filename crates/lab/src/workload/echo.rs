@@ -1,8 +1,9 @@
 //! An HTTP service, HTTP/1.1, HTTP/2 without TLS and gRPC on one port, that answers with what it was asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -43,13 +44,17 @@ pub struct Echo {
     pub body: String,
 }
 
-/// Answers every request with [`Echo`] as JSON; the headers `x-zone` and `x-instance` repeat who answered. The path `/status/<code>`
-/// answers with that status. A unary gRPC call of any method is answered with the same JSON as its message, and with the status OK.
+/// Answers every request with [`Echo`] as JSON; the headers `x-zone` and `x-instance` repeat who answered. A unary gRPC call of any
+/// method is answered with the same JSON as its message, and with the status OK. Some paths make trouble, see [`Trouble`].
 ///
 /// # Errors
 /// The listener fails.
 pub async fn echo(listener: TcpListener, zone: &str, instance: &str) -> Result<()> {
-    let who = Arc::new((zone.to_owned(), instance.to_owned()));
+    let who = Arc::new(Who {
+        zone: zone.to_owned(),
+        instance: instance.to_owned(),
+        seen: Mutex::default(),
+    });
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = listener.accept().await?;
@@ -57,7 +62,7 @@ pub async fn echo(listener: TcpListener, zone: &str, instance: &str) -> Result<(
         connections.spawn(async move {
             let service = service_fn(|request| {
                 let who = who.clone();
-                async move { Ok::<_, Infallible>(answer(request, &who.0, &who.1).await) }
+                async move { Ok::<_, Infallible>(answer(request, &who).await) }
             });
             let server = auto::Builder::new(TokioExecutor::new());
             if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
@@ -68,7 +73,46 @@ pub async fn echo(listener: TcpListener, zone: &str, instance: &str) -> Result<(
     }
 }
 
-async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Response<Body> {
+/// Who answers.
+struct Who {
+    zone: String,
+    instance: String,
+    /// Tokens of `/once/…` that were seen.
+    seen: Mutex<BTreeSet<String>>,
+}
+
+/// What a path asks for. With `/in/<zone>` at its end, instances of other zones answer as usual.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Trouble {
+    /// `/status/<code>`: that status.
+    Status(StatusCode),
+    /// `/once/<code>/<token>`: that status, but only the first time that an instance sees the token.
+    Once(StatusCode, String),
+    /// `/delay/<milliseconds>`: the answer comes later.
+    Delay(Duration),
+}
+
+impl Trouble {
+    fn parse(path: &str, zone: &str) -> Option<Self> {
+        let (path, only_in) = match path.rsplit_once("/in/") {
+            Some((path, only_in)) => (path, Some(only_in)),
+            None => (path, None),
+        };
+        if only_in.is_some_and(|only_in| only_in != zone) {
+            return None;
+        }
+        let mut parts = path.trim_start_matches('/').split('/');
+        match (parts.next()?, parts.next()?) {
+            ("status", code) => Some(Self::Status(code.parse().ok()?)),
+            ("once", code) => Some(Self::Once(code.parse().ok()?, parts.next()?.to_owned())),
+            ("delay", milliseconds) => Some(Self::Delay(Duration::from_millis(milliseconds.parse().ok()?))),
+            _ => None,
+        }
+    }
+}
+
+async fn answer(request: Request<Incoming>, who: &Who) -> Response<Body> {
+    let (zone, instance) = (who.zone.as_str(), who.instance.as_str());
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return failure(StatusCode::PAYLOAD_TOO_LARGE);
@@ -99,12 +143,18 @@ async fn answer(request: Request<Incoming>, zone: &str, instance: &str) -> Respo
         headers,
         body: String::from_utf8_lossy(message).into_owned(),
     };
-    let status = parts
-        .uri
-        .path()
-        .strip_prefix("/status/")
-        .and_then(|code| code.parse().ok())
-        .unwrap_or(StatusCode::OK);
+    let status = match Trouble::parse(parts.uri.path(), zone) {
+        None => StatusCode::OK,
+        Some(Trouble::Status(status)) => status,
+        Some(Trouble::Delay(delay)) => {
+            tokio::time::sleep(delay).await;
+            StatusCode::OK
+        }
+        Some(Trouble::Once(status, token)) => {
+            let mut seen = who.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.insert(token) { status } else { StatusCode::OK }
+        }
+    };
     let Ok(json) = serde_json::to_vec(&echo) else {
         return failure(StatusCode::INTERNAL_SERVER_ERROR);
     };
@@ -144,4 +194,31 @@ fn failure(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(whole(Bytes::new()));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_make_trouble_in_one_zone_or_everywhere() {
+        let teapot = StatusCode::IM_A_TEAPOT;
+        assert_eq!(Trouble::parse("/status/418", "east"), Some(Trouble::Status(teapot)));
+        assert_eq!(
+            Trouble::parse("/status/418/in/east", "east"),
+            Some(Trouble::Status(teapot))
+        );
+        assert_eq!(Trouble::parse("/status/418/in/east", "west"), None);
+        assert_eq!(
+            Trouble::parse("/once/418/a", "east"),
+            Some(Trouble::Once(teapot, "a".to_owned()))
+        );
+        assert_eq!(
+            Trouble::parse("/delay/20", "east"),
+            Some(Trouble::Delay(Duration::from_millis(20)))
+        );
+        for harmless in ["/", "/v2/a", "/status/x", "/delay"] {
+            assert_eq!(Trouble::parse(harmless, "east"), None, "{harmless}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod explicit_outbounds;
 mod failover;
 mod lost_zone;
 mod meshes;
+mod policies;
 mod protocols;
 mod restarts;
 mod rotation;

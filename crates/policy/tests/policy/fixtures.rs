@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshspan_model::{Kind, Resource, ServiceIdentity, Violations};
 use meshspan_model::policy::{PolicyKind, Role, check};
-use meshspan_policy::{Effective, EffectivePolicies, ItemOrigin, Mode, Policy, PolicySet, Proxy, ProxyInbound, Service, ServicePort, Services};
+use meshspan_model::{Kind, Resource, ServiceIdentity, Violations};
+use meshspan_policy::{
+    Effective, EffectivePolicies, ItemOrigin, Mode, Policy, PolicySet, Proxy, ProxyInbound, Service, ServicePort,
+    Services,
+};
 use serde_json::Value;
 use time::OffsetDateTime;
 

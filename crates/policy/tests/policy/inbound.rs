@@ -1,6 +1,6 @@
 //! Incoming traffic (`spec/policies.md` §1.8 C, §7.2), and proxies as a whole.
 
-use meshspan_model::policy::{PolicyKind};
+use meshspan_model::policy::PolicyKind;
 use meshspan_policy::{Client, InboundRules, Policy};
 use serde_json::{Value, json};
 

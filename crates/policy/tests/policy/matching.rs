@@ -2,8 +2,8 @@
 
 use meshspan_model::kinds::Spec;
 use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource};
-use meshspan_model::policy::{PolicyKind};
 use meshspan_policy::{Matched, Mode, Policy, PolicySet, Proxy, touch, touched as touched_of};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Merging (`spec/policies.md` §1.7).
 
-use meshspan_model::policy::{PolicyKind};
+use meshspan_model::policy::PolicyKind;
 use meshspan_policy::{ListRules, merge};
 use serde_json::{Value, json};
 

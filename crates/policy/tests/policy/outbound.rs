@@ -1,8 +1,10 @@
 //! Outgoing traffic by destination, backends, and what dangles (`spec/policies.md` §1.8 B, §1.9, §3).
 
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, ServiceIdentity};
-use meshspan_model::policy::{PolicyKind};
-use meshspan_policy::{Backend, EffectivePolicies, Mode, NamedDestination, Policy, Services, Unresolved, dangling, resolve_backend};
+use meshspan_policy::{
+    Backend, EffectivePolicies, Mode, NamedDestination, Policy, Services, Unresolved, dangling, resolve_backend,
+};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 

@@ -1,7 +1,7 @@
 //! Precedence (`spec/policies.md` §1.6): each key on its own, and which key beats which.
 
-use meshspan_model::policy::{PolicyKind};
-use meshspan_policy::{Policy};
+use meshspan_model::policy::PolicyKind;
+use meshspan_policy::Policy;
 use serde_json::{Value, json};
 
 use crate::fixtures::{DISPLAY_NAME, ORIGIN, ROLE, ZONE, checkout, conf, effective, timeout};

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use meshspan_model::policy::{Document, PolicyKind};
-use meshspan_policy::{Client, EffectivePolicies, InboundItem, InboundRules, ListRules, Matched, Mode, Policy, PolicySet, dangling, merge_two, touch};
+use meshspan_policy::{
+    Client, EffectivePolicies, InboundItem, InboundRules, ListRules, Matched, Mode, Policy, PolicySet, dangling,
+    merge_two, touch,
+};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};

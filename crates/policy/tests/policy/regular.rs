@@ -1,7 +1,7 @@
 //! What is irregular in the reference and regular here (`spec/policies.md` §7.3 and the marks in §1): one test each.
 
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, ServiceIdentity};
-use meshspan_model::policy::{PolicyKind};
 use meshspan_policy::{EffectivePolicies, Mode, Policy};
 use serde_json::{Value, json};
 

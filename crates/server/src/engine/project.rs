@@ -6,8 +6,8 @@ use std::sync::Arc;
 use meshspan_envoy::{Encoded, ProxyOptions};
 use meshspan_model::Kind;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
-use meshspan_world::{ClassChanges, Inspected};
 use meshspan_world::view::{ClassKey, Destination, DestinationKey, Ingress, Outbound, SidecarView};
+use meshspan_world::{ClassChanges, Inspected};
 use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snapshot};
 
 use super::ProxyId;
@@ -340,7 +340,9 @@ fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &P
     let mut resources = Vec::new();
     let seen = |key: &DestinationKey| pool.and_then(|pool| pool.seen(&view.class, key));
     for outbound in &view.outbounds {
-        let Some(found) = seen(&outbound.destination) else { continue };
+        let Some(found) = seen(&outbound.destination) else {
+            continue;
+        };
         for routed in found.policies.route_destinations().filter_map(seen) {
             resources.extend(routed.made.without_listener().cloned());
         }

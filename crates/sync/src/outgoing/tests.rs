@@ -191,7 +191,10 @@ fn policies_of_zones_reach_other_zones_only_from_producers() {
     let producer = [(labels::NAMESPACE, "shop"), (labels::POLICY_ROLE, "producer")];
     assert_eq!(
         policy(&producer, own.clone()),
-        Some((Audience::OthersThan("west".to_owned()), Some(Feature::ProducerPolicyFlow)))
+        Some((
+            Audience::OthersThan("west".to_owned()),
+            Some(Feature::ProducerPolicyFlow)
+        ))
     );
     assert_eq!(policy(&[], own.clone()), None);
     // The label alone proves nothing.
@@ -201,6 +204,9 @@ fn policies_of_zones_reach_other_zones_only_from_producers() {
     narrowed["targetRef"] = json!({"kind": "MeshSubset", "tags": {"kuma.io/zone": "east"}});
     assert_eq!(
         policy(&producer, narrowed).map(|(audience, _)| audience),
-        Some(Audience::Only { zone: "east".to_owned(), from: "west".to_owned() })
+        Some(Audience::Only {
+            zone: "east".to_owned(),
+            from: "west".to_owned()
+        })
     );
 }

@@ -42,7 +42,9 @@ pub(super) fn key(policies: &[Arc<Policy>], proxy: &Proxy, source: Source) -> Cl
             tags.insert(affinity, value.clone());
         }
     }
-    let logs = policies.iter().any(|policy| policy.id.kind == PolicyKind::MeshAccessLog);
+    let logs = policies
+        .iter()
+        .any(|policy| policy.id.kind == PolicyKind::MeshAccessLog);
     ClassKey {
         policies: which(policies),
         client: Client {
@@ -144,7 +146,9 @@ impl Class {
                         service: service.clone(),
                         section: String::new(),
                     };
-                    destinations.range(first..).take_while(move |key| key.service == *service)
+                    destinations
+                        .range(first..)
+                        .take_while(move |key| key.service == *service)
                 });
                 of_services.chain(changed).cloned().collect()
             }

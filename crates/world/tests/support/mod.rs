@@ -1,5 +1,11 @@
 //! The world against a small store of its own: writes are applied until nothing changes.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -224,7 +230,6 @@ pub fn two_zones() -> Sim {
     sim.settle();
     sim
 }
-
 
 /// A policy of this kind, made on the global control plane.
 pub fn policy(kind: Kind, name: &str, spec: serde_json::Value) -> Resource {

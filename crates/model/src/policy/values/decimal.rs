@@ -40,11 +40,14 @@ impl<'de> Deserialize<'de> for Decimal {
             Value::String(text) => text.parse().ok(),
             _ => None,
         };
-        value.filter(|value: &f64| value.is_finite()).map(Decimal).ok_or_else(|| {
-            de::Error::custom(format!(
-                "is {written}, must be a number, or a string with a number such as \"33.3\""
-            ))
-        })
+        value
+            .filter(|value: &f64| value.is_finite())
+            .map(Decimal)
+            .ok_or_else(|| {
+                de::Error::custom(format!(
+                    "is {written}, must be a number, or a string with a number such as \"33.3\""
+                ))
+            })
     }
 }
 

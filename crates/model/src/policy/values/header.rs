@@ -120,10 +120,7 @@ impl HeaderModifier {
                 check_header_name(&header.name, &format!("{path}.name"), violations);
                 check_unique(&mut names, &header.name, &format!("{path}.name"), violations);
                 if header.value.is_empty() || header.value.contains(['\0', '\r', '\n']) {
-                    violations.add(
-                        format!("{path}.value"),
-                        "must be defined, in one line",
-                    );
+                    violations.add(format!("{path}.value"), "must be defined, in one line");
                 }
             }
         }
@@ -171,7 +168,10 @@ mod tests {
         let text = violations.to_string();
         assert!(text.contains("f.set[1].name: is \"X-B\""), "{text}");
         assert!(text.contains("f.add[0].name"), "{text}");
-        assert!(text.contains("f.remove[0]: header \"x-a\" is named more than once"), "{text}");
+        assert!(
+            text.contains("f.remove[0]: header \"x-a\" is named more than once"),
+            "{text}"
+        );
         assert_eq!(violations.iter().count(), 3, "{text}");
     }
 
@@ -189,7 +189,10 @@ mod tests {
         };
         assert_eq!(wrong(condition(HeaderMatchType::Exact, Some("a"))), "");
         assert_eq!(wrong(condition(HeaderMatchType::Present, None)), "");
-        assert_eq!(wrong(condition(HeaderMatchType::Prefix, None)), "h.value: must be defined");
+        assert_eq!(
+            wrong(condition(HeaderMatchType::Prefix, None)),
+            "h.value: must be defined"
+        );
         assert!(wrong(condition(HeaderMatchType::Absent, Some("a"))).contains("must not be set"));
     }
 }

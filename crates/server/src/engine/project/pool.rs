@@ -71,7 +71,10 @@ impl MeshPool {
 
     /// What the proxies of a class share.
     pub(super) fn shared(&self, class: &ClassKey) -> ResourceSet {
-        self.classes.get(class).map(|class| class.shared.clone()).unwrap_or_default()
+        self.classes
+            .get(class)
+            .map(|class| class.shared.clone())
+            .unwrap_or_default()
     }
 
     /// Names that changed in each class since the last call.
@@ -85,7 +88,12 @@ impl MeshPool {
     /// Takes a destination, `None` if it is gone.
     pub(super) fn apply_destination(&mut self, key: DestinationKey, after: Option<Arc<Destination>>) {
         let Some(after) = after else {
-            for variant in self.destinations.remove(&key).into_iter().flat_map(|entry| entry.variants) {
+            for variant in self
+                .destinations
+                .remove(&key)
+                .into_iter()
+                .flat_map(|entry| entry.variants)
+            {
                 for class in &variant.classes {
                     if let Some(pool) = self.classes.get_mut(class) {
                         pool.replace(Some(&variant.made), None);
@@ -110,7 +118,9 @@ impl MeshPool {
         let mut made: Vec<(Arc<DestinationPolicies>, Encoded)> = Vec::new();
         for variant in &mut entry.variants {
             let policies = &variant.policies;
-            let same = made.iter().find(|(other, _)| meshspan_envoy::same_endpoints(other, policies));
+            let same = made
+                .iter()
+                .find(|(other, _)| meshspan_envoy::same_endpoints(other, policies));
             let endpoints = match same {
                 Some((_, endpoints)) => endpoints.clone(),
                 None => meshspan_envoy::destination_endpoints(&entry.destination, policies),
@@ -156,7 +166,10 @@ impl MeshPool {
 impl Entry {
     /// What the class had.
     fn leave(&mut self, class: &ClassKey) -> Option<Made> {
-        let position = self.variants.iter().position(|variant| variant.classes.contains(class))?;
+        let position = self
+            .variants
+            .iter()
+            .position(|variant| variant.classes.contains(class))?;
         let variant = self.variants.get_mut(position)?;
         variant.classes.remove(class);
         if variant.classes.is_empty() {
@@ -241,12 +254,8 @@ fn others(destination: &Arc<Destination>, policies: &Arc<DestinationPolicies>) -
 
 /// True if clusters and listeners come out the same: where traffic goes is all that differs.
 fn same_but_endpoints(before: &Destination, after: &Destination) -> bool {
-    let through_ingress = |destination: &Destination| {
-        destination
-            .localities
-            .iter()
-            .any(|locality| locality.through_ingress)
-    };
+    let through_ingress =
+        |destination: &Destination| destination.localities.iter().any(|locality| locality.through_ingress);
     let rest = |destination: &Destination| Destination {
         localities: Vec::new(),
         ..destination.clone()
