@@ -33,6 +33,7 @@ pub(crate) fn identity_of(service: &ServiceEntry) -> ServiceIdentity {
 pub(crate) fn of_service(
     mesh: &MeshState,
     service: &ServiceEntry,
+    own_zone: &str,
     ingresses: &IngressAddresses,
 ) -> BTreeMap<DestinationKey, Destination> {
     let Some(spec) = &mesh.mesh else { return BTreeMap::new() };
@@ -63,6 +64,7 @@ pub(crate) fn of_service(
         };
         let destination = Destination {
             key: key.clone(),
+            zone: own_zone.to_owned(),
             port: port.port,
             vip: service.derived.vip,
             protocol: Protocol::parse(&port.app_protocol),
@@ -117,6 +119,7 @@ pub(crate) fn of_multi_zone(
         };
         let destination = Destination {
             key: key.clone(),
+            zone: own_zone.to_owned(),
             port: port.port,
             vip: entry.vip,
             protocol: Protocol::parse(&port.app_protocol),

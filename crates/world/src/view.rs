@@ -60,6 +60,8 @@ pub struct DestinationKey {
 pub struct Destination {
     /// Which port of which service.
     pub key: DestinationKey,
+    /// The zone that sees it; it need not have an instance.
+    pub zone: String,
     /// The number that clients use.
     pub port: u32,
     /// The service's virtual IP in this zone.

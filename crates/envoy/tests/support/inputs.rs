@@ -48,6 +48,7 @@ pub fn destination(name: &str, section: &str, protocol: Protocol) -> Destination
             service,
             section: section.to_owned(),
         },
+        zone: "east".to_owned(),
         port: 80,
         vip: Some("243.0.0.1".parse().unwrap()),
         protocol,

@@ -45,6 +45,7 @@ impl World {
                     service,
                     &mut self.service_vips,
                     &self.addresses,
+                    &self.settings.zone,
                     &mut changes,
                 );
                 dirty.multi_zone.extend(touched.multi_zone);
@@ -114,6 +115,7 @@ fn derive_service(
     name: &str,
     vips: &mut VipPool,
     ingresses: &IngressAddresses,
+    own_zone: &str,
     changes: &mut Changes,
 ) -> Touched {
     let mut touched = Touched::default();
@@ -159,7 +161,7 @@ fn derive_service(
             .writes
             .push(Write::Status(key, serde_json::to_value(status).unwrap_or_default()));
     }
-    let destinations = destination::of_service(mesh, entry, ingresses);
+    let destinations = destination::of_service(mesh, entry, own_zone, ingresses);
     publish(mesh, service_name, destinations, changes);
     touched
 }
