@@ -12,4 +12,4 @@ pub use endpoints::{destination_endpoints, same_endpoints};
 pub use listener::{outbound_clusters, outbound_listener};
 
 pub(crate) use cluster::eds_cluster;
-pub(crate) use endpoints::load_assignment;
+pub(crate) use endpoints::{lb_endpoint, load_assignment};
