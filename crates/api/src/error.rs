@@ -117,6 +117,11 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", reason)
     }
 
+    /// 503.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", detail)
+    }
+
     /// 413.
     pub(crate) fn too_large(limit: usize) -> Self {
         let detail = format!("the request body is larger than {limit} bytes; split the resource into several");
@@ -147,11 +152,7 @@ impl ApiError {
             | StoreError::InUse { .. }
             | StoreError::Backend { .. } => {
                 tracing::error!(%error, "{title}");
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Service unavailable",
-                    "the store does not take writes",
-                )
+                Self::unavailable("the store does not take writes")
             }
             StoreError::CannotOpen { .. } | StoreError::Corrupt { .. } | StoreError::Newer { .. } => {
                 Self::internal(title, &error)

@@ -39,8 +39,13 @@ impl Listing {
         self.query.first("name").is_none_or(|part| name.contains(part))
     }
 
-    /// The page of `items` that was asked for. Only what is on it is rendered.
+    /// Answers with the page of `items` that was asked for.
     pub(crate) fn respond<T>(&self, items: Vec<T>, render: impl FnMut(T) -> Value) -> Response {
+        response::ok(&self.page(items, render))
+    }
+
+    /// The page of `items` that was asked for. Only what is on it is rendered.
+    pub(crate) fn page<T>(&self, items: Vec<T>, render: impl FnMut(T) -> Value) -> Value {
         let total = items.len();
         let end = self.offset.saturating_add(self.size);
         let page: Vec<Value> = items
@@ -50,7 +55,7 @@ impl Listing {
             .map(render)
             .collect();
         let next = (end < total).then(|| self.link.page(end, self.size));
-        response::ok(&json!({"total": total, "items": page, "next": next}))
+        json!({"total": total, "items": page, "next": next})
     }
 }
 

@@ -6,7 +6,7 @@ use meshspan_model::Kind;
 
 use crate::negotiation::{json_body, json_only, no_such_path, no_such_verb};
 use crate::state::ApiState;
-use crate::{authentication, insights, resources, system, tokens};
+use crate::{authentication, insights, inspect, resources, system, tokens};
 
 /// The API as a service.
 ///
@@ -18,6 +18,7 @@ pub fn router(state: ApiState) -> Router {
     let json = kinds
         .fold(Router::new(), |router, kind| router.merge(resources::routes(kind)))
         .merge(insights::routes())
+        .merge(inspect::routes())
         .merge(system::routes())
         .route_layer(from_fn(json_only));
     let text = tokens::routes().route_layer(from_fn(json_body));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use meshspan_store::{Clock, Store};
 use time::OffsetDateTime;
 
+use crate::inspect::ProxyConfigs;
 use crate::settings::Settings;
 
 /// Store, settings and clock of the API; cheap to clone.
@@ -16,6 +17,8 @@ pub struct ApiState {
     pub settings: Arc<Settings>,
     /// Tells the time of tokens and certificates.
     pub clock: Clock,
+    /// Tells what proxies are sent; `None` on a control plane that has no proxies.
+    pub proxy_configs: Option<Arc<dyn ProxyConfigs>>,
 }
 
 impl ApiState {

@@ -83,13 +83,19 @@ pub struct ItemOrigin {
     pub index: usize,
 }
 
+impl ItemOrigin {
+    /// The place in the document of the policy, such as `spec.to[0]`.
+    pub fn place(&self) -> String {
+        match self.part {
+            Part::Default => "spec.default".to_owned(),
+            part => format!("spec.{}[{}]", part.field(), self.index),
+        }
+    }
+}
+
 impl fmt::Display for ItemOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { policy, part, index } = self;
-        match part {
-            Part::Default => write!(f, "{policy} spec.default"),
-            part => write!(f, "{policy} spec.{}[{index}]", part.field()),
-        }
+        write!(f, "{} {}", self.policy, self.place())
     }
 }
 

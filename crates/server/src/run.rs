@@ -130,6 +130,7 @@ pub async fn start(
         store: store.clone(),
         settings: Arc::new(api_settings.clone()),
         clock: system_clock(),
+        proxy_configs: None,
     };
     let api = &settings.api_server;
     if api.http.enabled {

@@ -1,4 +1,5 @@
-//! The proxies that a MeshService selects (`spec/http-api.md` §2.4).
+//! The proxies of a service (`spec/http-api.md` §2.4): those that a MeshService selects, and those of all MeshServices that a
+//! MeshMultiZoneService matches, as far as this control plane knows them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,9 +8,12 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
+use meshspan_model::kinds::Spec;
 use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneService;
 use meshspan_model::kinds::mesh_service::{MeshService, Selector};
-use meshspan_model::{Kind, Resource};
+use meshspan_model::{Kind, Resource, Violations};
+use meshspan_store::Snapshot;
 use serde_json::json;
 
 use crate::error::{ApiError, COULD_NOT_RETRIEVE};
@@ -19,31 +23,37 @@ use crate::resources::require_mesh;
 use crate::state::ApiState;
 
 pub(super) fn routes() -> Router<ApiState> {
-    let service = "/meshes/{mesh}/meshservices/{name}";
-    Router::new()
-        .route(&format!("{service}/_resources/dataplanes"), get(list))
-        .route(&format!("{service}/_dataplanes"), get(list))
+    [Kind::MeshService, Kind::MeshMultiZoneService]
+        .into_iter()
+        .fold(Router::new(), |router, kind| {
+            let handler = move |State(state): State<ApiState>, Path(target): Path<Target>, listing: Listing| async move {
+                list(kind, &state, &target, &listing)
+            };
+            let service = format!("/meshes/{{mesh}}/{}/{{name}}", kind.info().path);
+            router
+                .route(&format!("{service}/_resources/dataplanes"), get(handler))
+                .route(&format!("{service}/_dataplanes"), get(handler))
+        })
 }
 
-async fn list(
-    State(state): State<ApiState>,
-    Path(target): Path<Target>,
-    listing: Listing,
-) -> Result<Response, ApiError> {
-    require_mesh(&state, &target)?;
+fn list(kind: Kind, state: &ApiState, target: &Target, listing: &Listing) -> Result<Response, ApiError> {
+    require_mesh(state, target)?;
     let snapshot = state.store.snapshot();
     let stored = snapshot
-        .get(&target.key(Kind::MeshService))
+        .get(&target.key(kind))
         .ok_or_else(|| ApiError::not_found(COULD_NOT_RETRIEVE))?;
-    let service: MeshService = stored
-        .resource
-        .parse()
-        .map_err(|violations| ApiError::internal(COULD_NOT_RETRIEVE, &violations))?;
+    let services = match kind {
+        Kind::MeshMultiZoneService => members(&stored.resource, &snapshot)?,
+        _ => vec![(Arc::clone(&stored.resource), read(&stored.resource)?)],
+    };
+    let is_of = |dataplane: &Resource, (resource, service): &(Arc<Resource>, MeshService)| {
+        same_zone(dataplane, resource) && selects(&service.selector, dataplane)
+    };
     let found: Vec<Arc<Resource>> = snapshot
         .list(Kind::Dataplane, Some(&target.mesh))
         .map(|dataplane| Arc::clone(&dataplane.resource))
-        .filter(|dataplane| listing.matches(dataplane) && same_zone(dataplane, &stored.resource))
-        .filter(|dataplane| selects(&service.selector, dataplane))
+        .filter(|dataplane| listing.matches(dataplane))
+        .filter(|dataplane| services.iter().any(|service| is_of(dataplane, service)))
         .collect();
     Ok(listing.respond(found, |dataplane| {
         json!({
@@ -53,6 +63,22 @@ async fn list(
             "labels": dataplane.labels,
         })
     }))
+}
+
+fn read<T: Spec>(resource: &Resource) -> Result<T, ApiError> {
+    let unreadable = |violations: Violations| ApiError::internal(COULD_NOT_RETRIEVE, &violations);
+    resource.parse().map_err(unreadable)
+}
+
+/// The MeshServices that a MeshMultiZoneService matches, but for those that cannot be read.
+fn members(resource: &Resource, snapshot: &Snapshot) -> Result<Vec<(Arc<Resource>, MeshService)>, ApiError> {
+    let service: MeshMultiZoneService = read(resource)?;
+    let selector = &service.selector.mesh_service;
+    let members = snapshot.list(Kind::MeshService, Some(&resource.mesh));
+    let matching = members.filter(|member| selector.matches(&member.resource.labels));
+    Ok(matching
+        .filter_map(|member| Some((Arc::clone(&member.resource), member.resource.parse().ok()?)))
+        .collect())
 }
 
 /// A service has proxies in its own zone only. Resources made before labels were computed have no zone.

@@ -2,6 +2,7 @@
 //!
 //! Works on the global as in a zone: each sees the proxies and services that it stores.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshspan_model::kinds::dataplane::Dataplane;
@@ -9,7 +10,7 @@ use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneService;
 use meshspan_model::kinds::mesh_service::MeshService;
 use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ServiceIdentity};
-use meshspan_policy::{Mode as Shadow, Policy, PolicySet, Proxy, Service, ServicePort, Services, touch};
+use meshspan_policy::{Mode as Shadow, Policy, PolicySet, Proxy, Service, ServicePort, Services, dangling, touch};
 use meshspan_store::Snapshot;
 
 use crate::settings::Mode;
@@ -23,6 +24,8 @@ pub(crate) struct MeshPolicies<'a> {
     pub(crate) policies: PolicySet,
     /// All services of the mesh.
     pub(crate) services: Services,
+    /// Their resources.
+    destinations: BTreeMap<ServiceIdentity, Arc<Resource>>,
 }
 
 impl<'a> MeshPolicies<'a> {
@@ -40,10 +43,11 @@ impl<'a> MeshPolicies<'a> {
                 policies.insert(policy);
             }
         }
-        let mut services = Services::new();
+        let (mut services, mut destinations) = (Services::new(), BTreeMap::new());
         for kind in [Kind::MeshService, Kind::MeshMultiZoneService] {
             for stored in snapshot.list(kind, Some(mesh)) {
                 if let Some(service) = service(&stored.resource, zone) {
+                    destinations.insert(service.identity.clone(), Arc::clone(&stored.resource));
                     services.insert(service);
                 }
             }
@@ -54,25 +58,44 @@ impl<'a> MeshPolicies<'a> {
             zone,
             policies,
             services,
+            destinations,
         }
     }
 
-    /// Its proxies by name, as policies see them.
-    pub(crate) fn proxies(&self) -> impl Iterator<Item = (&'a Arc<Resource>, Proxy)> + use<'a> {
-        let zone = self.zone;
-        let stored = self.snapshot.list(Kind::Dataplane, Some(self.mesh));
-        stored.filter_map(move |stored| Some((&stored.resource, proxy(&stored.resource, zone)?)))
+    /// The resources of all services, by who they are.
+    pub(crate) fn destinations(&self) -> &BTreeMap<ServiceIdentity, Arc<Resource>> {
+        &self.destinations
     }
 
-    /// The proxies that a policy touches.
+    /// A proxy as policies see it.
+    pub(crate) fn proxy(&self, resource: &Resource, dataplane: &Dataplane) -> Proxy {
+        Proxy::of(resource, dataplane, self.zone)
+    }
+
+    /// References of a policy that resolve to nothing, for whoever wrote it.
+    pub(crate) fn missing(&self, policy: &Policy) -> Vec<String> {
+        dangling(policy, &self.policies, &self.services)
+            .into_iter()
+            .map(|missing| format!("{}: {} at present", missing.field, missing.message))
+            .collect()
+    }
+
+    /// The proxies that a policy touches, by name.
     pub(crate) fn touched_by<'s>(
         &'s self,
         policy: &'s Policy,
         shadow: Shadow,
     ) -> impl Iterator<Item = &'a Arc<Resource>> + 's {
-        self.proxies()
-            .filter(move |(_, proxy)| touch(policy, proxy, &self.policies, shadow).is_some())
-            .map(|(resource, _)| resource)
+        let stored = self.snapshot.list(Kind::Dataplane, Some(self.mesh));
+        stored
+            .map(|stored| &stored.resource)
+            .filter(move |resource| match resource.parse::<Dataplane>() {
+                Ok(dataplane) => {
+                    let proxy = self.proxy(resource, &dataplane);
+                    touch(policy, &proxy, &self.policies, shadow).is_some()
+                }
+                Err(_) => false,
+            })
     }
 
     /// Says that a policy touches no proxy, and why as far as that is known.
@@ -87,12 +110,6 @@ impl<'a> MeshPolicies<'a> {
     }
 }
 
-/// A Dataplane as policies see it; `None` if it cannot be read.
-pub(crate) fn proxy(resource: &Resource, zone: &str) -> Option<Proxy> {
-    let dataplane: Dataplane = resource.parse().ok()?;
-    Some(Proxy::of(resource, &dataplane, zone))
-}
-
 /// A service as policies see it; `None` if it cannot be read.
 fn service(resource: &Resource, zone: &str) -> Option<Service> {
     Some(Service {
@@ -104,7 +121,7 @@ fn service(resource: &Resource, zone: &str) -> Option<Service> {
 }
 
 /// Who a service is; one of the own zone is named by that zone even if its labels do not say so.
-pub(crate) fn identity(resource: &Resource, zone: &str) -> ServiceIdentity {
+fn identity(resource: &Resource, zone: &str) -> ServiceIdentity {
     let mut identity = resource.identity();
     if resource.kind == Kind::MeshService && identity.zone.is_empty() {
         zone.clone_into(&mut identity.zone);

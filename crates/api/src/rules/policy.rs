@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meshspan_model::policy::{PolicyKind, Role, check};
 use meshspan_model::{Resource, Violations, labels};
-use meshspan_policy::{Mode, Policy, dangling};
+use meshspan_policy::{Mode, Policy};
 
 use super::Context;
 use crate::inspect::MeshPolicies;
@@ -39,11 +39,6 @@ pub(super) fn warnings(context: &Context<'_>, kind: PolicyKind, resource: &Resou
     if mesh.touched_by(&policy, Mode::WithShadow).next().is_none() {
         warnings.push(mesh.untouched());
     }
-    let missing = dangling(&policy, &mesh.policies, &mesh.services);
-    warnings.extend(
-        missing
-            .iter()
-            .map(|missing| format!("{}: {} at present", missing.field, missing.message)),
-    );
+    warnings.extend(mesh.missing(&policy));
     warnings
 }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use meshspan_api::{ApiState, Mode, Settings, router};
+use meshspan_api::{ApiState, Mode, ProxyConfigs, Settings, router};
 use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Clock, MemoryStore, Store, StoreOptions, Write};
@@ -99,10 +99,21 @@ impl Api {
 
     /// Requests go to `front`, which keeps its resources in `store`.
     pub fn over(settings: Settings, front: Arc<dyn Store>, store: Arc<MemoryStore>) -> Self {
+        Self::telling(settings, front, store, None)
+    }
+
+    /// As [`Api::over`], with somebody who tells what proxies are sent.
+    pub fn telling(
+        settings: Settings,
+        front: Arc<dyn Store>,
+        store: Arc<MemoryStore>,
+        proxy_configs: Option<Arc<dyn ProxyConfigs>>,
+    ) -> Self {
         let state = ApiState {
             store: front,
             settings: Arc::new(settings.clone()),
             clock: Arc::new(|| NOW),
+            proxy_configs,
         };
         Self {
             store,

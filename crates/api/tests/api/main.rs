@@ -7,6 +7,8 @@ mod defaults;
 mod errors;
 mod harness;
 mod insights;
+mod inspect;
+mod inspect_config;
 mod labels;
 mod lists;
 mod matrix;

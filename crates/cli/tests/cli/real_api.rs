@@ -25,6 +25,7 @@ impl RealApi {
             store,
             settings: Arc::new(settings),
             clock: Arc::new(|| NOW),
+            proxy_configs: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
