@@ -1,6 +1,6 @@
 # What people and CI do here. Each target says what it needs and gets it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint fmt clean
+.PHONY: help setup demo test fuzz bench lint fmt clean
 # Plain users do not have these in PATH, and iptables and tc are there.
 export PATH := $(PATH):/usr/sbin:/sbin
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -18,6 +18,10 @@ demo: ## Run a mesh of two zones on this machine; flags in ARGS, e.g. ARGS=--onc
 
 test: setup ## Run all tests, end to end with real Envoys; cargo's flags in ARGS
 	scripts/test $(ARGS)
+
+fuzz: setup ## Ask Envoy about random valid configurations; FUZZ_SETS (1000) of them, the first of FUZZ_SEED (the time)
+	FUZZ_SETS=$${FUZZ_SETS:-1000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
+		cargo test --locked -p meshspan-envoy --test random_sets -- --nocapture
 
 bench: ## Measure how fast a change travels between zones, and what processes cost; flags in ARGS
 	scripts/setup

@@ -11,7 +11,7 @@ pub(crate) const fn flag(value: bool) -> Option<BoolValue> {
 }
 
 pub(crate) const fn time(duration: std::time::Duration) -> Option<Duration> {
-    // All our durations are constants far below the limits of both types.
+    // Durations of documents end far below the limits of both types, and ours are shorter.
     Some(Duration {
         seconds: duration.as_secs() as i64,
         nanos: duration.subsec_nanos() as i32,

@@ -4,21 +4,14 @@
 
 mod support;
 
-use std::process::Command;
-
-use envoy_types::pb::envoy::config::bootstrap::v3::{Bootstrap, bootstrap::DynamicResources};
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::core::v3 as core;
 use meshspan_envoy::{
     BootstrapParams, Encoded, ProxyOptions, bootstrap, destination_cluster, outbound_listener, secrets,
 };
 use meshspan_identity::{Ca, WorkloadRequest};
 use meshspan_model::kinds::dataplane::IpFamilyMode;
 use meshspan_world::view::{InboundTls, Protocol};
-use prost::Message;
-use support::binary::envoy_binary;
 use support::inputs::*;
-use support::static_config::{self, static_resources};
+use support::{static_config, validate};
 use time::{Duration, OffsetDateTime};
 
 const PROTOCOLS: [Protocol; 4] = [Protocol::Tcp, Protocol::Http, Protocol::Http2, Protocol::Grpc];
@@ -152,14 +145,14 @@ fn bootstraps() {
                 socket_mark,
                 ..bootstrap_params(host, ca.cert_pem())
             };
-            validate("bootstrap.yaml", bootstrap(&params).to_string().as_bytes());
+            accepts_file("bootstrap.yaml", &bootstrap(&params));
         }
     }
     let mut zone_ingress = bootstrap_params("localhost", ca.cert_pem());
     zone_ingress.proxy_type = bootstrap::ProxyType::Ingress;
     zone_ingress.mesh = String::new();
     zone_ingress.token = String::new();
-    validate("bootstrap.json", bootstrap(&zone_ingress).to_string().as_bytes());
+    accepts_file("bootstrap.json", &bootstrap(&zone_ingress));
 }
 
 #[test]
@@ -191,60 +184,9 @@ fn names_are_unique() {
 
 /// Envoy accepts the resources as they are, with a control plane as source of endpoints and secrets.
 fn accepts(resources: &[Encoded]) {
-    let mut all = static_resources(resources);
-    all.clusters.push(Cluster {
-        name: "cp".to_owned(),
-        ..Default::default()
-    });
-    let ads_config = core::ApiConfigSource {
-        api_type: core::api_config_source::ApiType::DeltaGrpc.into(),
-        transport_api_version: core::ApiVersion::V3.into(),
-        grpc_services: vec![core::GrpcService {
-            target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
-                core::grpc_service::EnvoyGrpc {
-                    cluster_name: "cp".to_owned(),
-                    ..Default::default()
-                },
-            )),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let bootstrap = Bootstrap {
-        node: Some(core::Node {
-            id: "test".to_owned(),
-            cluster: "test".to_owned(),
-            ..Default::default()
-        }),
-        static_resources: Some(all),
-        dynamic_resources: Some(DynamicResources {
-            ads_config: Some(ads_config),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    validate("bootstrap.pb", &bootstrap.encode_to_vec());
+    validate::resources(resources).unwrap_or_else(|error| panic!("{error}"));
 }
 
-fn validate(file: &str, bootstrap: &[u8]) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(file);
-    std::fs::write(&path, bootstrap).unwrap();
-    let output = Command::new(envoy_binary())
-        .args([
-            "--mode",
-            "validate",
-            "--log-level",
-            "warning",
-            "--config-path",
-            path.to_str().unwrap(),
-        ])
-        .output()
-        .unwrap();
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "Envoy rejects the configuration:\n{log}");
-    assert!(
-        !log.contains("deprecated"),
-        "Envoy warns about the configuration:\n{log}"
-    );
+fn accepts_file(name: &str, bootstrap: &serde_json::Value) {
+    validate::bootstrap_file(name, bootstrap.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}"));
 }

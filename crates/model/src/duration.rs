@@ -9,24 +9,33 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(pub Duration);
 
+/// Longest duration in Go's notation: Go's own limit, and Envoy's, in whole hours.
+const MAX: Duration = Duration::from_secs(2_562_047 * 3600);
+
 /// Parses Go's notation: one or more decimal numbers with a unit of `ns us µs ms s m h`, or `0`.
 ///
 /// # Errors
 /// What would be right.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    parse_units(
-        text,
-        &[
-            ("ns", 1e-9),
-            ("us", 1e-6),
-            ("µs", 1e-6),
-            ("ms", 1e-3),
-            ("s", 1.0),
-            ("m", 60.0),
-            ("h", 3600.0),
-        ],
-    )
-    .ok_or_else(|| format!("invalid duration \"{text}\": use for example 250ms, 5s or 1h30m"))
+    let units = [
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("µs", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+    ];
+    match parse_units(text, &units) {
+        Some(duration) if duration <= MAX => Ok(duration),
+        Some(_) => Err(format!(
+            "duration \"{text}\" is too long: use at most {}",
+            GoDuration(MAX)
+        )),
+        None => Err(format!(
+            "invalid duration \"{text}\": use for example 250ms, 5s or 1h30m"
+        )),
+    }
 }
 
 /// Parses the notation of certificate lifetimes: digits and a unit of `y w d h m s ms`, or `0`.
@@ -142,6 +151,15 @@ mod tests {
         }
         for bad in ["", "5", "s", "5x", "-5s", "1e9s", "99999999999999999999h"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_duration_ends_where_go_and_envoy_end() {
+        assert_eq!(parse("2562047h").unwrap(), MAX);
+        for longer in ["2562047h0.001s", "99999999999h"] {
+            let error = parse(longer).unwrap_err();
+            assert!(error.ends_with("is too long: use at most 2562047h0m0s"), "{error}");
         }
     }
 

@@ -14,3 +14,4 @@ pub mod client;
 pub mod envoy;
 pub mod inputs;
 pub mod static_config;
+pub mod validate;
