@@ -169,17 +169,17 @@ fn nearly_all_random_documents_are_valid() {
         let (all, refused) = by_kind.entry(document["type"].to_string()).or_default();
         *all += 1;
         if let Err(violations) = document::read(document) {
-            refused.push(format!("{violations}\n{document}"));
+            refused.push(violations.to_string());
         }
     }
     for (kind, (all, refused)) in by_kind {
-        let some: Vec<_> = refused.iter().take(5).map(String::as_str).collect();
+        let some: Vec<_> = refused.iter().take(20).map(String::as_str).collect();
         let count = refused.len();
         // Rare values are near the edge, some beyond it.
         assert!(
             count * 10 <= all,
             "{kind}: {count} of {all} are not valid:\n{}",
-            some.join("\n\n")
+            some.join("\n")
         );
     }
 }

@@ -18,8 +18,11 @@ pub fn strategy(random: &mut Random, place: &Place) -> Value {
             random.maybe(&[("disabled", flag), ("localZone", local_zone)])
         }),
     ]);
-    // A MeshService lives in one zone.
-    let spans_zones = place.to != Some(TargetKind::MeshService) || !place.narrow;
+    // A MeshService lives in one zone, what is outside of the mesh in none.
+    let spans_zones = match place.to {
+        Some(TargetKind::MeshService) => !place.narrow,
+        to => to != Some(TargetKind::MeshExternalService),
+    };
     if spans_zones && random.chance(60) {
         let locality = conf
             .as_object_mut()
@@ -74,7 +77,7 @@ fn hash_policies(random: &mut Random) -> Value {
             1 => {
                 let rest = random.maybe(&[
                     ("ttl", positive_duration),
-                    ("path", |random| random.one_of(&["/", "/api", "/a;b"])),
+                    ("path", |random| random.one_of(&["/", "/api", "/a b\"c"])),
                 ]);
                 json!({ "type": "Cookie", "cookie": with(rest, json!({ "name": random.one_of(&["session", "a-b_c"]) })) })
             }
