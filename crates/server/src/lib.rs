@@ -15,6 +15,7 @@ mod dp;
 mod engine;
 mod listener;
 mod run;
+mod served_configs;
 pub mod settings;
 mod sync;
 mod tls;

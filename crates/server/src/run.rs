@@ -21,6 +21,7 @@ use crate::diagnostics::{self, Diagnostics};
 use crate::dp::{self, DataPlane, Insights};
 use crate::engine;
 use crate::listener::{self, Server};
+use crate::served_configs::ServedConfigs;
 use crate::settings::{Mode, Settings, StoreType, load};
 use crate::sync;
 use crate::tls::{self, ServerTls};
@@ -126,12 +127,7 @@ pub async fn start(
 
     // Every port is bound before anything is created, so that a second control plane changes nothing.
     let mut servers = Vec::new();
-    let state = ApiState {
-        store: store.clone(),
-        settings: Arc::new(api_settings.clone()),
-        clock: system_clock(),
-        proxy_configs: None,
-    };
+    let mut api_servers = Vec::new();
     let api = &settings.api_server;
     if api.http.enabled {
         let listener = listener::bind(
@@ -141,12 +137,7 @@ pub async fn start(
         )
         .await?;
         addresses.api = Some(listener.local_addr()?);
-        servers.push(Server {
-            name: "api",
-            listener,
-            tls: None,
-            router: meshspan_api::router(state.clone()),
-        });
+        api_servers.push((listener, None));
     }
     if api.https.enabled {
         let listener = listener::bind(
@@ -161,12 +152,7 @@ pub async fn start(
             &api.https.tls_key_file,
             &settings,
         )?;
-        servers.push(Server {
-            name: "api",
-            listener,
-            tls: Some(tls.server_config(&["h2", "http/1.1"])?),
-            router: meshspan_api::router(state),
-        });
+        api_servers.push((listener, Some(tls.server_config(&["h2", "http/1.1"])?)));
     }
     if settings.diagnostics.server_port != 0 {
         let listener = listener::bind(
@@ -222,6 +208,12 @@ pub async fn start(
     };
 
     create_defaults(store.clone(), &api_settings, &stop, &tasks).await;
+    let mut state = ApiState {
+        store: store.clone(),
+        settings: Arc::new(api_settings),
+        clock: system_clock(),
+        proxy_configs: None,
+    };
     match role {
         Role::Global(listener, tls) => {
             let global = sync::global(store, &settings, &instance_id, stop.clone()).await?;
@@ -233,6 +225,7 @@ pub async fn start(
         }
         Role::Zone(listener, tls) => {
             let plane = data_plane(&settings, store.clone(), &instance_id, &tls, &stop, &tasks)?;
+            state.proxy_configs = Some(Arc::new(ServedConfigs::new(plane.engine.clone())));
             servers.push(Server {
                 name: "data plane",
                 listener,
@@ -246,6 +239,13 @@ pub async fn start(
             }
         }
     }
+    let router = meshspan_api::router(state);
+    servers.extend(api_servers.into_iter().map(|(listener, tls)| Server {
+        name: "api",
+        listener,
+        tls,
+        router: router.clone(),
+    }));
     for server in servers {
         tasks.spawn(listener::serve(server, stop.clone(), tasks.clone()));
     }
