@@ -108,7 +108,15 @@ fn grpc_retry(random: &mut Random) -> Value {
 }
 
 fn back_off(random: &mut Random) -> Value {
-    random.some(&[("baseInterval", positive_duration), ("maxInterval", positive_duration)])
+    // Together only in this order; the merge of two policies may have them otherwise.
+    random.one_of(&[
+        json!({ "baseInterval": "100ms" }),
+        json!({ "baseInterval": "2h" }),
+        json!({ "maxInterval": "1ms" }),
+        json!({ "maxInterval": "1h" }),
+        json!({ "baseInterval": "10ms", "maxInterval": "10ms" }),
+        json!({ "baseInterval": "250us", "maxInterval": "1s" }),
+    ])
 }
 
 fn rate_limited_back_off(random: &mut Random) -> Value {
@@ -183,7 +191,7 @@ pub fn health_check(random: &mut Random, _: &Place) -> Value {
         ("http", |random| {
             random.maybe(&[
                 ("disabled", flag),
-                ("path", |random| random.one_of(&["/", "/health", "/a b?c=%20#d"])),
+                ("path", |random| random.one_of(&["/", "/health", "/a%20b?c=%20#d"])),
                 ("requestHeadersToAdd", |random| header_modifier(random, false)),
                 ("expectedStatuses", |random| {
                     random.several(&[200, 204, 301, 404, 503, 100, 599], 1).into()
