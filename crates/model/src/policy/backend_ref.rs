@@ -6,8 +6,10 @@ use crate::Violations;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::check::MAX_ITEMS;
 use super::target_kind::TargetKind;
 use super::target_ref::{Accepted, Level, TargetRef, check_tags};
+use super::values::check_count;
 
 /// One backend, as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +90,9 @@ impl BackendRef {
 
 /// Checks the backends of one routing rule, those of its filters too; `path` is that of the rule.
 pub(crate) fn check_rule(rule: &Value, path: &str, violations: &mut Violations) {
+    if let Some(backends) = rule.pointer("/default/backendRefs").and_then(Value::as_array) {
+        check_list(backends, &format!("{path}.default.backendRefs"), violations);
+    }
     visit(
         rule,
         path,
@@ -102,6 +107,21 @@ pub(crate) fn check_rule(rule: &Value, path: &str, violations: &mut Violations) 
             }
         },
     );
+}
+
+/// Envoy counts the shares of one rule together in 32 bits.
+fn check_list(backends: &[Value], path: &str, violations: &mut Violations) {
+    check_count(backends.len(), MAX_ITEMS, path, violations);
+    let weights = backends
+        .iter()
+        .map(|backend| backend.get("weight").and_then(Value::as_u64).unwrap_or(1));
+    let total = weights.fold(0_u64, u64::saturating_add);
+    if total > u64::from(u32::MAX) {
+        violations.add(
+            path,
+            format!("weights add up to {total}, must be no more than {}", u32::MAX),
+        );
+    }
 }
 
 fn visit(rule: &Value, path: &str, found: &mut dyn FnMut(&Value, &str)) {

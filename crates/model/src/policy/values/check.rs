@@ -1,5 +1,6 @@
 //! Checks that many fields share.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -60,5 +61,25 @@ pub fn only_field_of_type(kind: &str, fields: &[(&str, bool)], path: &str, viola
             (false, true) => violations.add(format!("{path}.{field}"), format!("must not be set with type {kind}")),
             _ => {}
         }
+    }
+}
+
+/// A list must not be longer than `most`.
+pub fn check_count(count: usize, most: usize, path: &str, violations: &mut Violations) {
+    if count > most {
+        violations.add(path, format!("has {count} items, must have no more than {most}"));
+    }
+}
+
+/// A list must not have two items of one name; `names` are those of the items before. `what` says what is named.
+pub fn check_unique<'a>(
+    names: &mut BTreeSet<&'a str>,
+    what: &str,
+    name: &'a str,
+    path: &str,
+    violations: &mut Violations,
+) {
+    if !names.insert(name) {
+        violations.add(path, format!("{what} \"{name}\" is named more than once"));
     }
 }

@@ -6,10 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::violation::Violations;
 
+use super::check::{check_count, check_unique};
+use super::regex::check_regex;
+
 /// Most headers of one list.
 pub const MAX_HEADERS: usize = 16;
 /// Most characters of a header name.
 const MAX_NAME: usize = 256;
+/// Most bytes of a header value.
+const MAX_VALUE: usize = 8192;
 
 /// A condition on a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,24 +86,28 @@ impl HeaderMatch {
     /// Adds everything that is wrong.
     pub fn check(&self, path: &str, violations: &mut Violations) {
         check_header_name(&self.name, &format!("{path}.name"), violations);
-        let without_value = matches!(self.how, HeaderMatchType::Present | HeaderMatchType::Absent);
-        match &self.value {
-            Some(_) if without_value => {
-                violations.add(format!("{path}.value"), "must not be set with type Present or Absent");
+        let path = format!("{path}.value");
+        match (self.how, self.value.as_deref()) {
+            (HeaderMatchType::Present | HeaderMatchType::Absent, Some(_)) => {
+                violations.add(path, "must not be set with type Present or Absent");
             }
-            None if !without_value => violations.add(format!("{path}.value"), "must be defined"),
+            (HeaderMatchType::Exact, None)
+            | (HeaderMatchType::Prefix | HeaderMatchType::RegularExpression, None | Some("")) => {
+                violations.add(path, "must be defined");
+            }
+            (HeaderMatchType::RegularExpression, Some(value)) => check_regex(value, path, violations),
             _ => {}
         }
     }
 
     /// Checks a list of conditions: not too many, and no header twice.
     pub fn check_list(matches: &[HeaderMatch], path: &str, violations: &mut Violations) {
-        check_count(matches.len(), path, violations);
+        check_count(matches.len(), MAX_HEADERS, path, violations);
         let mut names = BTreeSet::new();
         for (index, found) in matches.iter().enumerate() {
             let path = format!("{path}[{index}]");
             found.check(&path, violations);
-            check_unique(&mut names, &found.name, &format!("{path}.name"), violations);
+            check_unique(&mut names, "header", &found.name, &format!("{path}.name"), violations);
         }
     }
 }
@@ -114,34 +123,37 @@ impl HeaderModifier {
         }
         let mut names = BTreeSet::new();
         for (field, list) in [("set", set), ("add", add)] {
-            check_count(list.len(), &format!("{path}.{field}"), violations);
+            check_count(list.len(), MAX_HEADERS, &format!("{path}.{field}"), violations);
             for (index, header) in list.iter().enumerate() {
                 let path = format!("{path}.{field}[{index}]");
-                check_header_name(&header.name, &format!("{path}.name"), violations);
-                check_unique(&mut names, &header.name, &format!("{path}.name"), violations);
-                if header.value.is_empty() || header.value.contains(['\0', '\r', '\n']) {
-                    violations.add(format!("{path}.value"), "must be defined, in one line");
+                check_modified(&header.name, &format!("{path}.name"), violations);
+                check_unique(&mut names, "header", &header.name, &format!("{path}.name"), violations);
+                let value = &header.value;
+                if value.is_empty() || value.len() > MAX_VALUE || value.contains(['\0', '\r', '\n']) {
+                    violations.add(
+                        format!("{path}.value"),
+                        format!("must be defined, in one line of at most {MAX_VALUE} bytes"),
+                    );
                 }
             }
         }
-        check_count(remove.len(), &format!("{path}.remove"), violations);
+        check_count(remove.len(), MAX_HEADERS, &format!("{path}.remove"), violations);
         for (index, name) in remove.iter().enumerate() {
             let path = format!("{path}.remove[{index}]");
-            check_header_name(name, &path, violations);
-            check_unique(&mut names, name, &path, violations);
+            check_modified(name, &path, violations);
+            check_unique(&mut names, "header", name, &path, violations);
         }
     }
 }
 
-fn check_count(count: usize, path: &str, violations: &mut Violations) {
-    if count > MAX_HEADERS {
-        violations.add(path, format!("has {count} items, must have no more than {MAX_HEADERS}"));
-    }
-}
-
-fn check_unique<'a>(names: &mut BTreeSet<&'a str>, name: &'a str, path: &str, violations: &mut Violations) {
-    if !names.insert(name) {
-        violations.add(path, format!("header \"{name}\" is named more than once"));
+/// Envoy refuses to modify the header that says where a request goes.
+fn check_modified(name: &str, path: &str, violations: &mut Violations) {
+    check_header_name(name, path, violations);
+    if name == "host" {
+        violations.add(
+            path,
+            "is \"host\", which cannot be modified; use a URLRewrite with hostname",
+        );
     }
 }
 
