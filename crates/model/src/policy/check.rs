@@ -271,21 +271,7 @@ impl Check {
             );
         }
         for (index, found) in matches.iter().enumerate() {
-            let path = format!("{path}.matches[{index}]");
-            if found.spiffe_id.is_none() && found.sni.is_none() {
-                self.violations.add(&path, "must have spiffeID or sni");
-            }
-            if found
-                .spiffe_id
-                .as_ref()
-                .is_some_and(|spiffe_id| !spiffe_id.value.starts_with("spiffe://"))
-            {
-                self.violations
-                    .add(format!("{path}.spiffeID.value"), "must start with spiffe://");
-            }
-            if found.sni.as_ref().is_some_and(|sni| sni.value.is_empty()) {
-                self.violations.add(format!("{path}.sni.value"), "must be defined");
-            }
+            found.check(&format!("{path}.matches[{index}]"), &mut self.violations);
         }
         self.conf(item.default.as_ref(), &format!("{path}.default"));
     }

@@ -71,7 +71,7 @@ pub struct RuleItem {
 }
 
 /// A selection of clients; all that is set must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RuleMatch {
     /// The client's identity.
@@ -102,7 +102,7 @@ pub enum SpiffeIdMatchType {
 }
 
 /// `sni`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SniMatch {
     /// How `value` is compared.
     #[serde(rename = "type")]
@@ -112,10 +112,46 @@ pub struct SniMatch {
 }
 
 /// How server names are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SniMatchType {
     /// As a whole.
     Exact,
+}
+
+/// Longest identity or server name: a URI SAN that TLS libraries take.
+const MAX_CLIENT_NAME: usize = 2048;
+
+impl RuleMatch {
+    /// Adds everything that is wrong.
+    pub fn check(&self, path: &str, violations: &mut Violations) {
+        if self.spiffe_id.is_none() && self.sni.is_none() {
+            violations.add(path, "must have spiffeID or sni");
+        }
+        let mut bounded = |field: &str, value: &str| {
+            if value.len() > MAX_CLIENT_NAME {
+                violations.add(
+                    format!("{path}.{field}.value"),
+                    format!("has {} bytes, must have no more than {MAX_CLIENT_NAME}", value.len()),
+                );
+            }
+        };
+        if let Some(spiffe_id) = &self.spiffe_id {
+            bounded("spiffeID", &spiffe_id.value);
+        }
+        if let Some(sni) = &self.sni {
+            bounded("sni", &sni.value);
+        }
+        if self
+            .spiffe_id
+            .as_ref()
+            .is_some_and(|spiffe_id| !spiffe_id.value.starts_with("spiffe://"))
+        {
+            violations.add(format!("{path}.spiffeID.value"), "must start with spiffe://");
+        }
+        if self.sni.as_ref().is_some_and(|sni| sni.value.is_empty()) {
+            violations.add(format!("{path}.sni.value"), "must be defined");
+        }
+    }
 }
 
 impl Document {

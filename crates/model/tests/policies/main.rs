@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod fixtures;
+mod mesh_access_log;
 mod mesh_circuit_breaker;
 mod mesh_fault_injection;
 mod mesh_health_check;
@@ -15,4 +16,6 @@ mod mesh_rate_limit;
 mod mesh_retry;
 mod mesh_tcp_route;
 mod mesh_timeout;
+mod mesh_tls;
 mod mesh_trace;
+mod mesh_traffic_permission;
