@@ -116,7 +116,6 @@ impl<'de> Deserialize<'de> for Bandwidth {
 
 impl PolicyConf for Conf {
     const KIND: PolicyKind = PolicyKind::MeshFaultInjection;
-    const APPLIED: bool = false;
 
     fn check(&self, place: &Place<'_>, violations: &mut Violations) {
         for (index, fault) in self.http.iter().flatten().enumerate() {

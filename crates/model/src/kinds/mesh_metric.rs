@@ -202,7 +202,6 @@ pub struct OpenTelemetry {
 
 impl PolicyConf for Conf {
     const KIND: PolicyKind = PolicyKind::MeshMetric;
-    const APPLIED: bool = false;
 
     fn check(&self, place: &Place<'_>, violations: &mut Violations) {
         if let Some(profiles) = self.sidecar.as_ref().and_then(|sidecar| sidecar.profiles.as_ref()) {

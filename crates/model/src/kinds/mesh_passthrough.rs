@@ -107,7 +107,6 @@ impl Protocol {
 
 impl PolicyConf for Conf {
     const KIND: PolicyKind = PolicyKind::MeshPassthrough;
-    const APPLIED: bool = false;
 
     fn check(&self, place: &Place<'_>, violations: &mut Violations) {
         let mut seen = BTreeSet::new();

@@ -110,7 +110,6 @@ pub struct VirtualHostMatch {
 
 impl PolicyConf for Conf {
     const KIND: PolicyKind = PolicyKind::MeshProxyPatch;
-    const APPLIED: bool = false;
 
     fn check(&self, place: &Place<'_>, violations: &mut Violations) {
         let path = place.field("appendModifications");

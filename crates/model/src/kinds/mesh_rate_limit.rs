@@ -89,7 +89,6 @@ pub struct OnRateLimit {
 
 impl PolicyConf for Conf {
     const KIND: PolicyKind = PolicyKind::MeshRateLimit;
-    const APPLIED: bool = false;
 
     fn check(&self, place: &Place<'_>, violations: &mut Violations) {
         let path = place.field("local");

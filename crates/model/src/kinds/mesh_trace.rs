@@ -157,7 +157,6 @@ pub struct HeaderTag {
 
 impl PolicyConf for Conf {
     const KIND: PolicyKind = PolicyKind::MeshTrace;
-    const APPLIED: bool = false;
 
     fn check(&self, place: &Place<'_>, violations: &mut Violations) {
         let path = place.field("backends");

@@ -18,9 +18,6 @@ pub trait Conf: Serialize + DeserializeOwned + Clone + Debug + Default + Partial
     /// The kind.
     const KIND: PolicyKind;
 
-    /// False while the kind is stored, checked and shown, but changes no traffic yet.
-    const APPLIED: bool = true;
-
     /// Adds every violation in the conf at `place`. Its shape is checked already, and so is everything around it.
     fn check(&self, place: &Place<'_>, violations: &mut Violations);
 }

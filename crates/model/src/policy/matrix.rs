@@ -66,6 +66,10 @@ pub struct PolicyInfo {
     pub path: &'static str,
     /// Short name, as in KRIs and on the command line.
     pub short_name: &'static str,
+    /// What it is for, in a few words with a full stop.
+    pub about: &'static str,
+    /// True while policies of this kind are stored, checked and shown, but change no traffic yet.
+    pub stored_only: bool,
     /// Kinds at the top level.
     pub top: &'static [TargetKind],
     /// Whether a top-level MeshGateway may name listeners by `tags`.
@@ -104,6 +108,8 @@ impl PolicyInfo {
         name: "",
         path: "",
         short_name: "",
+        about: "",
+        stored_only: false,
         top: &[],
         listener_tags: false,
         to: &[],
@@ -147,11 +153,11 @@ impl PolicyInfo {
 pub const SYSTEM_ONLY: [TargetKind; 2] = [MeshGateway, MeshHTTPRoute];
 
 macro_rules! matrix {
-    ($($(#[$doc:meta])* $variant:ident { $($field:ident: $value:expr),* $(,)? })*) => {
+    ($(#[doc = $about:literal] $variant:ident { $($field:ident: $value:expr),* $(,)? })*) => {
         /// A kind of policy; everything known about it is in [`PolicyKind::info`]. The derived order is the order in
         /// which effects are applied (`spec/policies.md` §1.11).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum PolicyKind { $($(#[$doc])* $variant,)* }
+        pub enum PolicyKind { $(#[doc = $about] $variant,)* }
 
         impl PolicyKind {
             /// All kinds, in the order in which they are applied.
@@ -170,6 +176,7 @@ macro_rules! matrix {
                     $(PolicyKind::$variant => {
                         static INFO: PolicyInfo = PolicyInfo {
                             name: stringify!($variant),
+                            about: $about.trim_ascii(),
                             $($field: $value,)*
                             ..PolicyInfo::NOTHING
                         };
@@ -246,6 +253,7 @@ matrix! {
     }
     /// Traffic to destinations outside the mesh.
     MeshPassthrough {
+        stored_only: true,
         path: "meshpassthroughs", short_name: "mp",
         top: &[Mesh, MeshSubset, Dataplane],
         default: true,
@@ -260,12 +268,14 @@ matrix! {
     }
     /// Traces.
     MeshTrace {
+        stored_only: true,
         path: "meshtraces", short_name: "mtr",
         top: PROXIES,
         default: true,
     }
     /// Injected faults.
     MeshFaultInjection {
+        stored_only: true,
         path: "meshfaultinjections", short_name: "mfi",
         top: PROXIES, listener_tags: true,
         to: MESH, from: CLIENTS, rules: true, rule_matches: true,
@@ -273,6 +283,7 @@ matrix! {
     }
     /// Limits of request and connection rates.
     MeshRateLimit {
+        stored_only: true,
         path: "meshratelimits", short_name: "mrl",
         top: PROXIES_OR_ROUTE, listener_tags: true,
         to: MESH, from: MESH, rules: true, rules_exclude_to: true,
@@ -318,12 +329,14 @@ matrix! {
     }
     /// Metrics.
     MeshMetric {
+        stored_only: true,
         path: "meshmetrics", short_name: "mm",
         top: PROXIES, listener_tags: true,
         default: true,
     }
     /// Changes to generated Envoy resources.
     MeshProxyPatch {
+        stored_only: true,
         path: "meshproxypatches", short_name: "mpp",
         top: PROXIES,
         default: true,

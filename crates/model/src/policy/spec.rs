@@ -86,7 +86,7 @@ fn check_document<C: Conf>(spec: &Value, role: Role) -> Result<Vec<String>, Viol
         },
     );
     violations.into_result()?;
-    if !C::APPLIED {
+    if C::KIND.info().stored_only {
         warnings.push(format!(
             "{} is stored and shown, but does not change traffic yet",
             C::KIND

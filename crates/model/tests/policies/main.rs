@@ -19,3 +19,4 @@ mod mesh_timeout;
 mod mesh_tls;
 mod mesh_trace;
 mod mesh_traffic_permission;
+mod reference;
