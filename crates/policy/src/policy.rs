@@ -193,7 +193,7 @@ impl Policy {
     pub fn kri(&self) -> String {
         format!(
             "kri_{}_{}_{}_{}_{}_",
-            self.id.kind.info().short_name,
+            self.id.kind.kind().info().short_name,
             self.id.mesh,
             self.resource.zone(),
             self.resource.namespace(),

@@ -62,10 +62,6 @@ pub enum Routing {
 pub struct PolicyInfo {
     /// The name as in `type:`.
     pub name: &'static str,
-    /// Plural path of the REST API.
-    pub path: &'static str,
-    /// Short name, as in KRIs and on the command line.
-    pub short_name: &'static str,
     /// What it is for, in a few words with a full stop.
     pub about: &'static str,
     /// True while policies of this kind are stored, checked and shown, but change no traffic yet.
@@ -106,8 +102,6 @@ impl PolicyInfo {
     /// A row with nothing allowed, on which the others are built.
     const NOTHING: PolicyInfo = PolicyInfo {
         name: "",
-        path: "",
-        short_name: "",
         about: "",
         stored_only: false,
         top: &[],
@@ -224,28 +218,24 @@ const fn below(top: TargetKind, to: &'static [TargetKind]) -> Narrowed {
 matrix! {
     /// Routes HTTP requests.
     MeshHTTPRoute {
-        path: "meshhttproutes", short_name: "mhttpr",
         top: PROXIES, listener_tags: true,
         to: SERVICES, narrowed: &[below(MeshGateway, MESH)],
         routing: Routing::ByMatches,
     }
     /// Routes TCP connections.
     MeshTCPRoute {
-        path: "meshtcproutes", short_name: "mtcpr",
         top: PROXIES, listener_tags: true,
         to: SERVICES, narrowed: &[below(MeshGateway, MESH)],
         routing: Routing::Single,
     }
     /// TLS of inbounds.
     MeshTLS {
-        path: "meshtlses", short_name: "mtls",
         top: &[Mesh, MeshSubset, Dataplane],
         from: MESH, rules: true,
         mesh_only_fields: &["tlsVersion", "tlsCiphers"],
     }
     /// How endpoints are chosen, within and across zones.
     MeshLoadBalancingStrategy {
-        path: "meshloadbalancingstrategies", short_name: "mlbs",
         top: PROXIES, listener_tags: true,
         to: ANYTHING,
         narrowed: &[Narrowed { top: MeshGateway, with_field: "loadBalancer", to: MESH }],
@@ -254,13 +244,11 @@ matrix! {
     /// Traffic to destinations outside the mesh.
     MeshPassthrough {
         stored_only: true,
-        path: "meshpassthroughs", short_name: "mp",
         top: &[Mesh, MeshSubset, Dataplane],
         default: true,
     }
     /// Access logs.
     MeshAccessLog {
-        path: "meshaccesslogs", short_name: "mal",
         top: PROXIES, listener_tags: true,
         to: ANYTHING, narrowed: &[below(MeshGateway, MESH)],
         from: MESH, rules: true, rules_exclude_to: true,
@@ -269,14 +257,12 @@ matrix! {
     /// Traces.
     MeshTrace {
         stored_only: true,
-        path: "meshtraces", short_name: "mtr",
         top: PROXIES,
         default: true,
     }
     /// Injected faults.
     MeshFaultInjection {
         stored_only: true,
-        path: "meshfaultinjections", short_name: "mfi",
         top: PROXIES, listener_tags: true,
         to: MESH, from: CLIENTS, rules: true, rule_matches: true,
         split_by_proxy_type: true,
@@ -284,14 +270,12 @@ matrix! {
     /// Limits of request and connection rates.
     MeshRateLimit {
         stored_only: true,
-        path: "meshratelimits", short_name: "mrl",
         top: PROXIES_OR_ROUTE, listener_tags: true,
         to: MESH, from: MESH, rules: true, rules_exclude_to: true,
         split_by_proxy_type: true,
     }
     /// Timeouts.
     MeshTimeout {
-        path: "meshtimeouts", short_name: "mt",
         top: PROXIES_OR_ROUTE, listener_tags: true,
         to: ANYTHING,
         narrowed: &[below(MeshGateway, MESH_OR_EXTERNAL), below(MeshHTTPRoute, MESH_OR_EXTERNAL)],
@@ -300,7 +284,6 @@ matrix! {
     }
     /// Who may call whom.
     MeshTrafficPermission {
-        path: "meshtrafficpermissions", short_name: "mtp",
         top: &[Mesh, MeshSubset, Dataplane, MeshService, MeshServiceSubset],
         from: CLIENTS, rules: true,
         required: &[Part::From, Part::Rules],
@@ -308,20 +291,17 @@ matrix! {
     }
     /// Limits of connections, and ejection of failing endpoints.
     MeshCircuitBreaker {
-        path: "meshcircuitbreakers", short_name: "mcb",
         top: PROXIES, listener_tags: true,
         to: MESH_OR_SERVICES, from: MESH, rules: true,
         required: &[Part::To, Part::From, Part::Rules],
     }
     /// Active health checks.
     MeshHealthCheck {
-        path: "meshhealthchecks", short_name: "mhc",
         top: PROXIES, listener_tags: true,
         to: MESH_OR_SERVICES,
     }
     /// Retries.
     MeshRetry {
-        path: "meshretries", short_name: "mr",
         top: PROXIES_OR_ROUTE, listener_tags: true,
         to: ANYTHING,
         narrowed: &[below(MeshGateway, MESH_OR_EXTERNAL), below(MeshHTTPRoute, MESH_OR_EXTERNAL)],
@@ -330,14 +310,12 @@ matrix! {
     /// Metrics.
     MeshMetric {
         stored_only: true,
-        path: "meshmetrics", short_name: "mm",
         top: PROXIES, listener_tags: true,
         default: true,
     }
     /// Changes to generated Envoy resources.
     MeshProxyPatch {
         stored_only: true,
-        path: "meshproxypatches", short_name: "mpp",
         top: PROXIES,
         default: true,
     }

@@ -100,7 +100,7 @@ fn kinds() -> String {
         };
         let state = if info.stored_only { "stored only" } else { "applied" };
         let about = info.about.trim_end_matches('.');
-        let (short, path) = (info.short_name, info.path);
+        let (short, path) = (kind.kind().info().short_name, kind.kind().info().path);
         writeln!(
             table,
             "| {} | {name} | {about} | `{short}` | `{path}` | {state} |",

@@ -11,7 +11,9 @@ fn kinds_have_unique_names_and_are_found_by_them() {
         assert_eq!(PolicyKind::from_name(kind.name()), Some(kind));
         let info = kind.info();
         assert!(info.parts().next().is_some(), "{kind} has no parts");
-        let same = |other: &&PolicyKind| other.info().path == info.path || other.info().short_name == info.short_name;
+        let resource = |kind: PolicyKind| kind.kind().info();
+        let (path, short_name) = (resource(kind).path, resource(kind).short_name);
+        let same = |other: &&PolicyKind| resource(**other).path == path || resource(**other).short_name == short_name;
         assert_eq!(PolicyKind::ALL.iter().filter(same).count(), 1, "{kind}");
         assert!(
             info.required.iter().all(|part| info.parts().any(|own| own == *part)),
