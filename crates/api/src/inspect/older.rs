@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<ApiState> {
         let handler = move |State(state): State<ApiState>, Path(target): Path<Target>, query: Query| async move {
             dataplanes(*kind, &state, &target, &query)
         };
-        let path = format!("/meshes/{{mesh}}/{}/{{name}}/dataplanes", kind.info().path);
+        let path = format!("/meshes/{{mesh}}/{}/{{name}}/dataplanes", kind.kind().info().path);
         router.route(&path, get(handler))
     })
 }

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<ApiState> {
         let handler = move |State(state): State<ApiState>, Path(target): Path<Target>, listing: Listing| async move {
             list(*kind, &state, &target, &listing)
         };
-        let policy = format!("/meshes/{{mesh}}/{}/{{name}}", kind.info().path);
+        let policy = format!("/meshes/{{mesh}}/{}/{{name}}", kind.kind().info().path);
         router
             .route(&format!("{policy}/_resources/dataplanes"), get(handler))
             .route(&format!("{policy}/_dataplanes"), get(handler))

@@ -6,7 +6,7 @@ use super::calls::{policy_to, remove};
 use super::stages::TwoZones;
 use crate::stage::{chapter, on_stage};
 
-const SLOW: &str = "/delay/1000";
+const SLOW: &str = "/delay/600";
 
 #[test]
 fn a_request_takes_as_long_as_it_may() {
