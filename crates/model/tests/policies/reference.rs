@@ -17,7 +17,12 @@ const EXAMPLES: &str = "policy-examples.md";
 #[test]
 fn the_reference_says_what_the_matrix_says() {
     let mut text = read(REFERENCE);
-    for (name, content) in [("kinds", kinds()), ("matrix", matrix()), ("ranks", ranks())] {
+    for (name, content) in [
+        ("kinds", kinds()),
+        ("matrix", matrix()),
+        ("proxies", ranks(|info| info.top)),
+        ("destinations", ranks(|info| info.to)),
+    ] {
         text = replace(&text, name, &content);
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -111,13 +116,11 @@ fn kinds() -> String {
     table
 }
 
-fn ranks() -> String {
-    let names = TargetKind::ALL.iter().filter(|kind| is_at_top(**kind));
+/// The kinds that stand in one place of any policy, by rank.
+fn ranks(kinds: fn(&PolicyInfo) -> &[TargetKind]) -> String {
+    let is_there = |kind: &&TargetKind| PolicyKind::ALL.iter().any(|policy| kinds(policy.info()).contains(kind));
+    let names = TargetKind::ALL.iter().filter(is_there);
     names.map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn is_at_top(kind: TargetKind) -> bool {
-    PolicyKind::ALL.iter().any(|policy| policy.info().top.contains(&kind))
 }
 
 /// What a kind is called in the matrix.
