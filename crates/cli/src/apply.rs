@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
+use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, document, labels};
 use serde_json::Value;
 
@@ -133,7 +134,9 @@ fn is_unchanged(document: &Document, existing: &Value) -> bool {
     let Ok(parsed) = document::read(existing) else {
         return false;
     };
-    if !document.warnings.is_empty() || !parsed.warnings.is_empty() {
+    // Of a policy nothing is dropped: it is stored as it was written.
+    let keeps_everything = PolicyKind::of(document.resource.kind).is_some();
+    if !keeps_everything && (!document.warnings.is_empty() || !parsed.warnings.is_empty()) {
         return false;
     }
     let (mut wanted, mut stored) = (document.resource.spec.clone(), parsed.resource.spec);

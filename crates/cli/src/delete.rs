@@ -9,14 +9,14 @@ use meshspan_model::{Kind, ResourceKey};
 use crate::client::{Client, item};
 use crate::console::Console;
 use crate::documents;
-use crate::get::{DEFAULT_MESH, kind};
+use crate::get::{DEFAULT_MESH, KindParser};
 use crate::run::Outcome;
 
 /// Arguments of `delete`.
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
     /// Kind: singular, plural or short name
-    #[arg(value_name = "TYPE", value_parser = kind, requires = "name", required_unless_present = "files")]
+    #[arg(value_name = "TYPE", value_parser = KindParser, hide_possible_values = true, requires = "name", required_unless_present = "files")]
     pub kind: Option<Kind>,
     /// Name as `meshspan get` shows it
     #[arg(value_name = "NAME")]

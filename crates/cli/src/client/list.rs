@@ -61,6 +61,22 @@ impl Client {
         }
     }
 
+    /// A complete list as the one document that a page of it is, with the fields that it has beside its items.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn whole_list(&self, path: &str) -> Result<Value, ClientError> {
+        let mut document = self.get(&format!("{path}?size={PAGE_SIZE}")).await?;
+        if document.get("next").is_some_and(Value::is_string) {
+            let items = self.list(path, &[]).await?;
+            if let Some(object) = document.as_object_mut() {
+                object.insert("items".to_owned(), items.into());
+                object.insert("next".to_owned(), Value::Null);
+            }
+        }
+        Ok(document)
+    }
+
     /// One page of a list.
     ///
     /// # Errors

@@ -3,8 +3,11 @@
 pub(crate) mod columns;
 mod find;
 
+use std::ffi::OsStr;
+
 use anyhow::bail;
-use clap::Args;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Args, Command};
 use meshspan_model::Kind;
 use serde_json::{Value, json};
 
@@ -22,7 +25,7 @@ pub(crate) const DEFAULT_MESH: &str = "default";
 #[derive(Debug, Args)]
 pub struct GetArgs {
     /// Kind: singular, plural or short name, such as meshes, dataplane, mzsvc
-    #[arg(value_name = "TYPE", value_parser = kind)]
+    #[arg(value_name = "TYPE", value_parser = KindParser, hide_possible_values = true)]
     pub kind: Kind,
     /// Only this one; the name a user gave is understood too where the control plane uses a longer one
     #[arg(value_name = "NAME", conflicts_with_all = ["all_meshes", "size", "offset"])]
@@ -44,8 +47,28 @@ pub struct GetArgs {
     pub offset: Option<String>,
 }
 
-/// Understands a kind on the command line.
-pub(crate) fn kind(text: &str) -> Result<Kind, String> {
+/// Understands a kind on the command line; shells complete its names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KindParser;
+
+impl TypedValueParser for KindParser {
+    type Value = Kind;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Kind, clap::Error> {
+        TypedValueParser::parse_ref(&kind, command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let kinds = Kind::ALL.iter().map(|kind| kind.info()).filter(|info| info.in_api);
+        Some(Box::new(
+            kinds
+                .flat_map(|info| [info.path, info.singular])
+                .map(PossibleValue::new),
+        ))
+    }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
     Kind::from_argument(text).ok_or_else(|| {
         let known = Kind::ALL.iter().map(|kind| kind.info()).filter(|info| info.in_api);
         let known: Vec<&str> = known.map(|info| info.path).collect();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::proxy::{self, ProxyQuestion};
+use super::proxy::{self, Details, ProxyQuestion};
 use super::service_text::{write_fields, write_section};
 use super::{MeshArgs, OutputArgs, overview_path, subscriptions, text, typed};
 use crate::age::age;
@@ -28,12 +28,18 @@ pub struct DataplanesArgs {
     /// What to ask about it instead
     #[arg(long = "type", value_name = "TYPE", requires = "name")]
     pub question: Option<ProxyQuestion>,
-    /// With --type config: as if policies labelled kuma.io/effect=shadow applied
+    /// With --type policies, rules or config: as if policies labelled kuma.io/effect=shadow applied
     #[arg(long, requires = "question")]
     pub shadow: bool,
     /// With --type config: diff, the difference to what the proxy has now
     #[arg(long, value_name = "WHAT", value_parser = ["diff"], requires = "question")]
     pub include: Option<String>,
+    /// With --type policies: what applies to traffic to this service, field by field with the policy that decided it
+    #[arg(long, value_name = "SERVICE", requires = "question")]
+    pub to: Option<String>,
+    /// With --to: only this port, by name or number
+    #[arg(long, value_name = "PORT", requires = "to")]
+    pub port: Option<String>,
     /// Which meshes.
     #[command(flatten)]
     pub mesh: MeshArgs,
@@ -108,8 +114,13 @@ async fn inspect_one(
     let mesh = &args.mesh.mesh;
     let resource = item(Kind::Dataplane, mesh, name);
     if let Some(question) = args.question {
-        let path = proxy::path(&resource, question, args.shadow, args.include.is_some());
-        return proxy::show(&path, client, console).await;
+        let details = Details {
+            shadow: args.shadow,
+            diff: args.include.is_some(),
+            to: args.to.as_deref(),
+            port: args.port.as_deref(),
+        };
+        return proxy::show(&resource, question, details, args.output.output, client, console).await;
     }
     let Some(overview) = client.find(&format!("{resource}/_overview")).await? else {
         bail!("there is no Dataplane {name} in mesh {mesh}: see `meshspan inspect dataplanes -m {mesh}`");

@@ -4,7 +4,9 @@ mod dataplanes;
 mod mesh_services;
 mod meshes;
 mod multi_zone_services;
+mod policy;
 mod proxy;
+mod proxy_policies;
 mod service_text;
 mod services;
 mod subscriptions;
@@ -18,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use dataplanes::DataplanesArgs;
+pub use policy::{PolicyArgs, PolicyCommand};
 pub use proxy::ProxyQuestion;
 pub use zone_ingresses::ZoneIngressesArgs;
 
@@ -44,7 +47,10 @@ pub enum InspectCommand {
         after_help = "Examples:
   meshspan inspect dataplanes --mesh default
   meshspan inspect dataplane redis-1
-  meshspan inspect dataplane redis-1 --type config-dump
+  meshspan inspect dataplane redis-1 --type policies                # which apply, and to which part of it
+  meshspan inspect dataplane web-1 --type policies --to redis       # what they say together, and which decided
+  meshspan inspect dataplane web-1 --type rules
+  meshspan inspect dataplane web-1 --type config --shadow --include diff   # what shadow policies would change
   meshspan inspect dataplanes -A --tag kuma.io/service=redis"
     )]
     Dataplanes(DataplanesArgs),
@@ -84,6 +90,9 @@ pub enum InspectCommand {
   meshspan inspect meshmultizoneservices
   meshspan inspect meshmultizoneservice redis")]
     MeshMultiZoneServices(NamedServicesArgs),
+    /// A policy of any kind.
+    #[command(flatten)]
+    Policy(PolicyCommand),
 }
 
 /// How to print.
@@ -147,6 +156,7 @@ pub async fn inspect(args: &InspectArgs, client: &Client, console: &mut Console<
         InspectCommand::Services(args) => services::inspect(args, client, console).await?,
         InspectCommand::MeshServices(args) => mesh_services::inspect(args, client, console).await?,
         InspectCommand::MeshMultiZoneServices(args) => multi_zone_services::inspect(args, client, console).await?,
+        InspectCommand::Policy(command) => policy::inspect(command, client, console).await?,
     }
     Ok(Outcome::Done)
 }
@@ -183,6 +193,12 @@ fn text(document: &Value, field: &str) -> String {
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned()
+}
+
+/// A label of a document, or "".
+fn label(document: &Value, key: &str) -> String {
+    let label = document.get("labels").and_then(|labels| labels.get(key));
+    label.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The overviews of a kind: resource and insight.

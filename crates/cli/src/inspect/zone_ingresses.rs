@@ -7,7 +7,7 @@ use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::proxy::{self, ProxyQuestion};
+use super::proxy::{self, Details, ProxyQuestion};
 use super::{OutputArgs, overview_path, subscriptions, text, typed};
 use crate::client::{Client, segment};
 use crate::console::Console;
@@ -45,8 +45,16 @@ pub(super) async fn inspect(
 ) -> anyhow::Result<()> {
     if let (Some(name), Some(question)) = (&args.name, args.question) {
         // Not the path of the resource: this one has no dash (`spec/http-api.md` §2.3).
-        let path = proxy::path(&format!("/zoneingresses/{}", segment(name)), question, false, false);
-        return proxy::show(&path, client, console).await;
+        let proxy = format!("/zoneingresses/{}", segment(name));
+        return proxy::show(
+            &proxy,
+            question,
+            Details::default(),
+            args.output.output,
+            client,
+            console,
+        )
+        .await;
     }
     let overviews = client.list(&overview_path(Kind::ZoneIngress, None), &[]).await?;
     if write_document(console.out, args.output.output, &list_document(&overviews))? {

@@ -9,5 +9,6 @@ mod delete;
 mod generate;
 mod get;
 mod inspect;
+mod policies;
 mod real_api;
 mod support;

@@ -11,14 +11,18 @@ use tokio::task::JoinSet;
 
 use crate::support::{NOW, Ran, run_line};
 
-struct RealApi {
+pub struct RealApi {
     url: String,
     _tasks: JoinSet<()>,
 }
 
 impl RealApi {
     async fn start() -> Self {
-        let settings = Settings::new(Mode::Global);
+        Self::start_as(Mode::Global).await
+    }
+
+    pub async fn start_as(mode: Mode) -> Self {
+        let settings = Settings::new(mode);
         let store = Arc::new(MemoryStore::new());
         ensure_defaults(store.as_ref(), &settings, NOW).await.unwrap();
         let state = ApiState {
@@ -35,7 +39,7 @@ impl RealApi {
         Self { url, _tasks: tasks }
     }
 
-    async fn run(&self, line: &[&str], input: &str) -> Ran {
+    pub async fn run(&self, line: &[&str], input: &str) -> Ran {
         let line = [&["--no-config", "--address", &self.url], line].concat();
         run_line(&line, input).await
     }
