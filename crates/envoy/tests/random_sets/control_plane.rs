@@ -113,12 +113,12 @@ impl ControlPlane {
         changes.writes
     }
 
-    /// Everything that each proxy gets, by its name; certificates left out.
+    /// Everything that each proxy gets, by its mesh and name; certificates left out.
     pub fn proxies(&self) -> BTreeMap<String, Vec<Encoded>> {
         let sidecars = self
             .sidecars
             .iter()
-            .map(|((_, name), view)| (name.clone(), self.sidecar(view)));
+            .map(|((mesh, name), view)| (format!("{mesh}/{name}"), self.sidecar(view)));
         let ingresses = self
             .store
             .values()

@@ -8,6 +8,9 @@ use crate::random::Random;
 
 const PROTOCOLS: &[&str] = &["http", "http2", "grpc", "tcp", "tls", "kafka"];
 
+/// Values of `kuma.io/service` that are no names.
+const ODD_SERVICES: &[&str] = &["web_shop_svc_80", "A.b-c:9"];
+
 /// Documents as they are stored, with the labels that control planes compute.
 pub fn documents(random: &mut Random) -> Vec<Value> {
     let mut documents = vec![mesh(random)];
@@ -50,10 +53,10 @@ fn mesh(random: &mut Random) -> Value {
 }
 
 fn dataplane(random: &mut Random, index: usize) -> Value {
-    let address = if random.chance(20) {
-        format!("fd00::{}", index + 1)
-    } else {
-        format!("10.0.0.{}", index + 1)
+    let address = match random.below(20) {
+        0..4 => format!("fd00::{}", index + 1),
+        4 => "proxy.example".to_owned(),
+        _ => format!("10.0.0.{}", index + 1),
     };
     let mut networking = json!({ "address": address });
     if random.chance(10) {
@@ -90,7 +93,8 @@ fn inbound(random: &mut Random, port: usize, number: usize) -> Value {
         ("team", |random| random.one_of(&["shop", "core"])),
         ("kuma.io/protocol", |random| random.one_of(PROTOCOLS)),
     ]);
-    tags["kuma.io/service"] = random.one_of(SERVICES);
+    let services = if random.chance(90) { SERVICES } else { ODD_SERVICES };
+    tags["kuma.io/service"] = random.one_of(services);
     tags["kuma.io/zone"] = ZONE.into();
     let rest = random.maybe(&[
         ("serviceAddress", |random| {
@@ -98,10 +102,20 @@ fn inbound(random: &mut Random, port: usize, number: usize) -> Value {
         }),
         ("servicePort", |random| random.one_of(&[8080, 9000])),
         ("state", |random| random.one_of(&["Ready", "NotReady", "Ignored"])),
+        ("address", |random| {
+            random.one_of(&["10.0.0.77", "fd00::77", "127.0.0.1"])
+        }),
+        ("serviceProbe", |_| json!({ "tcp": {} })),
     ]);
     let mut inbound = with(rest, json!({ "port": port, "tags": tags }));
     if random.chance(60) {
-        inbound["name"] = ["http", "main", "other"][number].into();
+        // Not always unique.
+        let names = ["http", "main", "other"];
+        inbound["name"] = if random.chance(90) {
+            names[number].into()
+        } else {
+            random.one_of(&names)
+        };
     }
     inbound
 }

@@ -29,12 +29,29 @@ pub struct Rejection {
 /// The set of a seed, and how many documents were left out of it because they are not valid.
 pub fn generate(seed: u64) -> (Set, usize) {
     let random = &mut Random::new(seed);
-    let mut set = resources::documents(random);
-    set.extend(policies::documents(random));
+    let mut set = mesh(random);
+    if random.chance(20) {
+        let other = mesh(random)
+            .into_iter()
+            .filter(|document| document["type"] != "ZoneIngress");
+        set.extend(other.map(into_other_mesh));
+    }
     let all = set.len();
     set.retain(|document| document::read(document).is_ok());
     let refused = all - set.len();
     (set, refused)
+}
+
+fn mesh(random: &mut Random) -> Set {
+    let mut set = resources::documents(random);
+    set.extend(policies::documents(random));
+    set
+}
+
+fn into_other_mesh(mut document: Value) -> Value {
+    let field = if document["type"] == "Mesh" { "name" } else { "mesh" };
+    document[field] = "other".into();
+    document
 }
 
 /// Whether Envoy takes what every proxy of the set gets. A set with a document that is not valid need not be taken.
