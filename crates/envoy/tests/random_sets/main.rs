@@ -172,14 +172,15 @@ fn nearly_all_random_documents_are_valid() {
             refused.push(violations.to_string());
         }
     }
-    for (kind, (all, refused)) in by_kind {
+    let mut too_many = String::new();
+    // Rare values are near the edge, some beyond it.
+    for (kind, (all, refused)) in by_kind.iter().filter(|(_, (all, refused))| refused.len() * 10 > *all) {
         let some: Vec<_> = refused.iter().take(20).map(String::as_str).collect();
-        let count = refused.len();
-        // Rare values are near the edge, some beyond it.
-        assert!(
-            count * 10 <= all,
-            "{kind}: {count} of {all} are not valid:\n{}",
+        too_many += &format!(
+            "{kind}: {} of {all} are not valid:\n{}\n\n",
+            refused.len(),
             some.join("\n")
         );
     }
+    assert!(too_many.is_empty(), "{too_many}");
 }

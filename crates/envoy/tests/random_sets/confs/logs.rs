@@ -23,13 +23,7 @@ fn backend(random: &mut Random) -> Value {
             json!({ "type": "File", "file": with(rest, path) })
         }
         _ => {
-            let endpoint = random.one_of(&[
-                "collector:4317",
-                "collector",
-                "10.0.0.9:4317",
-                "[fd00::9]:4317",
-                "fd00::9",
-            ]);
+            let endpoint = random.one_of(&["collector:4317", "collector", "10.0.0.9:4317", "[fd00::9]:4317"]);
             let rest = random.maybe(&[
                 ("attributes", |random| {
                     distinct(

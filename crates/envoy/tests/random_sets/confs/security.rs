@@ -17,9 +17,9 @@ pub fn tls(random: &mut Random, place: &Place) -> Value {
         let (first, second) = (random.below(4), random.below(4));
         conf["tlsVersion"] = match random.below(4) {
             0 => json!({ "min": versions[first] }),
-            1 => json!({ "max": versions[first] }),
+            1 => json!({ "max": versions[first.max(2)] }),
             2 => json!({ "min": "TLSAuto", "max": "TLSAuto" }),
-            _ => json!({ "min": versions[first.min(second)], "max": versions[first.max(second)] }),
+            _ => json!({ "min": versions[first.min(second)], "max": versions[first.max(second).max(2)] }),
         };
     }
     if random.chance(50) {

@@ -57,7 +57,7 @@ pub fn port(random: &mut Random) -> Value {
 /// The name of a header.
 pub fn header_name(random: &mut Random) -> Value {
     if random.chance(5) {
-        return random.one_of(&["x!#$%&'*+-.^_`|~0", "content-length", "connection", "te", "host"]);
+        return random.one_of(&["x!#$%&'*+-.^_`|~0", "content-length", "connection", "te"]);
     }
     random.one_of(&["x-user", "x-team", "x-version", "x-request-id", "user-agent", "accept"])
 }
