@@ -37,7 +37,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 
 #[test]
 fn envoy_takes_what_follows_from_random_valid_sets() {
-    let sets = variable("FUZZ_SETS").unwrap_or(24);
+    let sets = variable("FUZZ_SETS").unwrap_or(12);
     let first = variable("FUZZ_SEED").unwrap_or(1);
     let next = AtomicU64::new(0);
     let failures: Mutex<BTreeMap<String, Failure>> = Mutex::default();
