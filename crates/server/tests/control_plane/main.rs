@@ -12,6 +12,7 @@ mod faults;
 mod incremental;
 mod insights;
 mod isolation;
+mod policies;
 mod registration;
 mod restart;
 mod start;
