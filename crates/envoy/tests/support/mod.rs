@@ -13,5 +13,6 @@ pub mod binary;
 pub mod client;
 pub mod envoy;
 pub mod inputs;
+pub mod proxies;
 pub mod static_config;
 pub mod validate;
