@@ -1,0 +1,8 @@
+//! What policies do to the traffic of real Envoys, one file a kind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod mesh_load_balancing_strategy;
