@@ -5,20 +5,29 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use meshspan_envoy::{
     Encoded, destination_cluster, destination_endpoints, ingress_cluster, ingress_endpoints, outbound_listener,
 };
 use meshspan_model::kinds::dataplane::IpFamilyMode;
-use meshspan_world::view::{Destination, Endpoint, Locality, Protocol};
+use meshspan_model::policy::PolicyKind;
+use meshspan_world::view::{Destination, DestinationPolicies, Endpoint, Locality, Protocol};
 use proptest::prelude::*;
+use serde_json::json;
 use support::inputs::*;
+
+/// A tag that the client of [`strategy`] has too.
+fn on_the_node() -> Arc<BTreeMap<String, String>> {
+    Arc::new([("node".to_owned(), "1".to_owned())].into())
+}
 
 fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
     prop::collection::btree_set((1..60000u16, any::<bool>()), 0..4).prop_map(|all| {
         all.into_iter()
             .map(|(port, is_ready)| Endpoint {
                 ready: is_ready,
+                tags: if port % 2 == 0 { Arc::default() } else { on_the_node() },
                 ..ready(port)
             })
             .collect()
@@ -45,9 +54,33 @@ fn destinations() -> impl Strategy<Value = Destination> {
     )
 }
 
+/// Every field that lists something.
+fn strategy() -> DestinationPolicies {
+    let rules = json!([{ "to": { "type": "Only", "zones": ["west"] } }, { "to": { "type": "None" } }]);
+    let mut strategy = policies([(
+        PolicyKind::MeshLoadBalancingStrategy,
+        json!({
+            "localityAwareness": {
+                "localZone": { "affinityTags": [{ "key": "node" }, { "key": "rack" }] },
+                "crossZone": { "failover": rules, "failoverThreshold": { "percentage": 70 } },
+            },
+            "loadBalancer": { "type": "RingHash", "ringHash": { "minRingSize": 64 } },
+            "hashPolicies": [
+                { "type": "Cookie", "cookie": { "name": "session", "ttl": "1h" } },
+                { "type": "Connection", "connection": { "sourceIP": true } },
+            ],
+        }),
+    )]);
+    strategy.client.tags = ["node", "rack"].map(|key| (key.to_owned(), "1".to_owned())).into();
+    strategy
+}
+
 fn project(destination: &Destination) -> Vec<Encoded> {
     let address = "243.0.0.1".parse().unwrap();
     vec![
+        destination_cluster(destination, &strategy()),
+        destination_endpoints(destination, &strategy()),
+        outbound_listener(&outbound_with(destination, &strategy(), address, 80, false)),
         destination_cluster(destination, &default_policies()),
         destination_endpoints(destination, &default_policies()),
         outbound_listener(&outbound(destination, address, 80, false)),

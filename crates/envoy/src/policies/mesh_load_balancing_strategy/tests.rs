@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::destination::{eds_cluster, load_assignment};
 use crate::http;
-use crate::parts::TcpChain;
 
 /// An instance of the own zone, named by its port.
 fn instance(port: u32, tags: &[(&str, &str)]) -> Endpoint {
@@ -399,7 +398,7 @@ fn every_route_hashes_what_the_policies_say_in_their_order() {
 fn connections_hash_the_first_thing_that_they_have() {
     let (destination, policies) = (destination(Kind::MeshMultiZoneService, Vec::new()), Default::default());
     let hashed = |conf: &Conf| {
-        let mut chain = Chain::Tcp(Box::new(TcpChain::default()));
+        let mut chain = Chain::Tcp(Box::default());
         MeshLoadBalancingStrategy::outbound(Some(conf), &towards(&destination, &policies), &mut chain);
         let Chain::Tcp(chain) = chain else { unreachable!() };
         let hashed = chain.proxy.hash_policy.into_iter();
