@@ -1,8 +1,9 @@
 //! Encoded resources and their versions.
 //!
 //! A resource is encoded once, here, into bytes that all streams share. Its version is a hash of these bytes. That is
-//! sound although protobuf maps encode in random order, because **no resource of this crate holds a map with more than
-//! one entry**; a property test encodes many resources again and again to keep it so.
+//! sound although protobuf maps encode in random order, because **no message of this crate holds a map with more than
+//! one entry**; a property test encodes many resources again and again to keep it so. Where Envoy needs more entries,
+//! [`merged`] makes one message of several.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
+use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -79,6 +81,19 @@ impl Encoded {
             version: version.into(),
             body,
         }
+    }
+}
+
+/// One message from parts of it, in that order: encodings of protobuf messages one after the other are the encoding of
+/// the merged message. Maps of the parts are united, so that each part may hold one entry.
+pub(crate) fn merged<M: Message + Name>(parts: impl IntoIterator<Item = M>) -> Any {
+    let mut value = Vec::new();
+    for part in parts {
+        value.extend(part.encode_to_vec());
+    }
+    Any {
+        type_url: M::type_url(),
+        value,
     }
 }
 

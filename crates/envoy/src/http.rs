@@ -18,7 +18,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions,
 };
-use envoy_types::pb::google::protobuf::BoolValue;
+use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use envoy_types::util::pack_any;
 use meshspan_policy::Confs;
 use meshspan_world::view::Protocol;
@@ -104,9 +104,13 @@ pub(crate) fn http1() -> ProtocolConfig {
 }
 
 pub(crate) fn http_filter(name: &str, config: impl Name) -> HttpFilter {
+    packed_http_filter(name, pack_any(config))
+}
+
+pub(crate) fn packed_http_filter(name: &str, config: Any) -> HttpFilter {
     HttpFilter {
         name: name.to_owned(),
-        config_type: Some(http_filter::ConfigType::TypedConfig(pack_any(config))),
+        config_type: Some(http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
 }

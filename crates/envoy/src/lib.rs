@@ -27,7 +27,6 @@ mod network;
 mod outlier;
 mod parts;
 mod policies;
-mod rbac;
 pub mod secrets;
 pub mod sidecar;
 mod tls;

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::accesslog::v3::AccessLog;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, ListenerFilter, filter, listener_filter};
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3::Config as DirectResponse;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use envoy_types::pb::google::protobuf::Any;
 use envoy_types::util::pack_any;
 use prost::Name;
 
@@ -66,9 +68,13 @@ pub(crate) fn ads() -> Option<core::ConfigSource> {
 }
 
 pub(crate) fn network_filter(name: &str, config: impl Name) -> Filter {
+    packed_network_filter(name, pack_any(config))
+}
+
+pub(crate) fn packed_network_filter(name: &str, config: Any) -> Filter {
     Filter {
         name: name.to_owned(),
-        config_type: Some(filter::ConfigType::TypedConfig(pack_any(config))),
+        config_type: Some(filter::ConfigType::TypedConfig(config)),
     }
 }
 
@@ -92,9 +98,15 @@ pub(crate) fn tcp_proxy(listener: &str, cluster: &str) -> TcpProxy {
     }
 }
 
-/// Bytes to a cluster, for traffic that no policy is about.
-pub(crate) fn tcp_proxy_filter(listener: &str, cluster: &str, idle_timeout: Duration) -> Filter {
+/// Bytes to a cluster, for traffic that no policy but logs is about.
+pub(crate) fn tcp_proxy_filter(
+    listener: &str,
+    cluster: &str,
+    idle_timeout: Duration,
+    access_log: Vec<AccessLog>,
+) -> Filter {
     let config = TcpProxy {
+        access_log,
         idle_timeout: time(idle_timeout),
         ..tcp_proxy(listener, cluster)
     };

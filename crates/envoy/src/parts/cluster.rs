@@ -22,7 +22,8 @@ pub(crate) struct ClusterParts {
 }
 
 impl ClusterParts {
-    pub(crate) fn encode(self) -> Encoded {
+    /// The cluster as a whole.
+    pub(crate) fn build(self) -> Cluster {
         let mut cluster = self.cluster;
         if let Some(options) = self.http {
             let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned();
@@ -31,6 +32,10 @@ impl ClusterParts {
         if let Some(context) = self.tls {
             cluster.transport_socket = Some(tls::transport_socket(context));
         }
-        Encoded::cluster(&cluster)
+        cluster
+    }
+
+    pub(crate) fn encode(self) -> Encoded {
+        Encoded::cluster(&self.build())
     }
 }

@@ -1,11 +1,17 @@
-//! Who may call whom (`spec/policies.md` §2.8).
+//! Who may call whom (`spec/policies.md` §2.8), decided where clients have an identity: in chains with mesh TLS.
+//!
+//! Without a policy nobody may. A client that no rule is about may not either.
+
+mod clients;
+mod rbac;
 
 use meshspan_model::kinds::mesh_traffic_permission::Conf;
 use meshspan_policy::InboundRules;
 
 use super::{Effect, Incoming};
+use crate::names;
 use crate::parts::Chain;
-use crate::{names, rbac};
+use clients::Decisions;
 
 /// [`Effect`] of the kind.
 pub(crate) struct MeshTrafficPermission;
@@ -17,16 +23,14 @@ impl Effect for MeshTrafficPermission {
         if !from.has_identity {
             return;
         }
-        let conf = rules.and_then(|rules| rules.for_all()).map(|effective| &effective.conf);
-        let action = conf
-            .and_then(|conf| conf.get("action"))
-            .and_then(|action| action.as_str());
-        let allowed = matches!(action, Some("Allow" | "AllowWithShadowDeny"));
+        let decisions = rules.map_or_else(Decisions::default, |rules| Decisions::of(rules, &from.sidecar.mesh));
         match chain {
-            Chain::Http(http) => http.filters.insert(0, rbac::http(allowed)),
+            Chain::Http(http) => {
+                http.filters.splice(0..0, rbac::http(decisions));
+            }
             Chain::Tcp(tcp) => {
                 let name = names::inbound(&from.port.section);
-                tcp.filters.insert(0, rbac::network(&name, allowed));
+                tcp.filters.splice(0..0, rbac::network(&name, decisions));
             }
         }
     }

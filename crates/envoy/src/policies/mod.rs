@@ -26,6 +26,7 @@ use meshspan_world::view::{Destination, DestinationPolicies, InboundPolicies, In
 use crate::parts::{Chain, ClusterParts, RouteParts};
 use crate::sidecar::Port;
 
+pub(crate) use mesh_access_log::{SINK_CLUSTER, passthrough as passthrough_logs};
 pub(crate) use mesh_circuit_breaker::default_limits;
 
 /// Outgoing traffic to one destination.

@@ -64,18 +64,27 @@ pub(super) fn listener(sidecar: &Sidecar, port: &Port) -> Encoded {
         enable_reuse_port: flag(true),
         ..Default::default()
     };
+    if tls.mode != InboundTls::Off {
+        // Permissions may ask for the server name.
+        listener.listener_filters = vec![tls_inspector()];
+        listener.listener_filters_timeout = time(PROTOCOL_DETECTION_TIMEOUT);
+        listener.continue_on_listener_filters_timeout = true;
+    }
     match tls.mode {
         InboundTls::Off => listener.filter_chains = vec![chain(false, port.protocol)],
-        InboundTls::Strict => listener.filter_chains = vec![mesh_tls()],
+        // Differs from Permissive in nothing but chains, and has the chain of mesh TLS as it is there: so Envoy takes a
+        // change of the mode without a new listener, and connections of that chain live on.
+        InboundTls::Strict => {
+            listener.filter_chains = vec![matching("tls", Some(tls::MESH_ALPN), mesh_tls())];
+            // Clients that announce nothing, or speak later than others.
+            listener.default_filter_chain = Some(mesh_tls());
+        }
         InboundTls::Permissive => {
-            listener.listener_filters = vec![tls_inspector()];
-            listener.listener_filters_timeout = time(PROTOCOL_DETECTION_TIMEOUT);
-            listener.continue_on_listener_filters_timeout = true;
             listener.filter_chains = vec![
-                matching("raw_buffer", None, chain(false, port.protocol)),
+                matching("tls", Some(tls::MESH_ALPN), mesh_tls()),
                 // The application's own TLS.
                 matching("tls", None, chain(false, Protocol::Tcp)),
-                matching("tls", Some(tls::MESH_ALPN), mesh_tls()),
+                matching("raw_buffer", None, chain(false, port.protocol)),
             ];
         }
     }

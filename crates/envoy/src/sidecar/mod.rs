@@ -38,7 +38,9 @@ pub fn sidecar(sidecar: &Sidecar, options: &ProxyOptions) -> Vec<Encoded> {
         }
     }
     if let Some(settings) = &sidecar.dataplane.networking.transparent_proxying {
-        resources.extend(passthrough::resources(settings, sidecar.passthrough, options));
+        for resource in passthrough::resources(settings, sidecar, options) {
+            add(&mut resources, resource);
+        }
     }
     for outbound in &sidecar.outbounds {
         add(&mut resources, outbound_listener(outbound));

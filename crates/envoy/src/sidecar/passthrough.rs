@@ -4,17 +4,20 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::accesslog::v3::AccessLog;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
 use envoy_types::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use meshspan_model::kinds::dataplane::{IpFamilyMode, TransparentProxying};
+use meshspan_world::view::Sidecar;
 
 use super::ProxyOptions;
 use super::inbound::local_source;
 use crate::encode::Encoded;
 use crate::names::{self, Direction, NO_CLUSTER};
 use crate::network::{address, bind_from, tcp_proxy_filter};
+use crate::policies;
 use crate::wkt::{flag, time, uint};
 
 const OUTBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,33 +25,40 @@ const INBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const OUTBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 const INBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(7200);
 
-/// Listeners and clusters of both directions and families. Without `outbound_allowed` the outbound cluster is missing, so
-/// that Envoy closes connections to unknown destinations.
-pub(super) fn resources(
-    settings: &TransparentProxying,
-    outbound_allowed: bool,
-    options: &ProxyOptions,
-) -> Vec<Encoded> {
-    let mut resources = Vec::new();
+/// Listeners and clusters of both directions and families. Where the mesh does not allow traffic to unknown destinations
+/// the outbound cluster is missing, so that Envoy closes connections.
+pub(super) fn resources(settings: &TransparentProxying, sidecar: &Sidecar, options: &ProxyOptions) -> Vec<Encoded> {
+    let (logs, log_clusters) = policies::passthrough_logs(sidecar);
+    let mut resources: Vec<_> = log_clusters.iter().map(Encoded::cluster).collect();
     for ipv6 in [false, true] {
         if ipv6 && (settings.ip_family_mode == IpFamilyMode::IPv4 || !options.ipv6) {
             continue;
         }
         if settings.redirect_port_outbound != 0 {
-            resources.push(listener(Direction::Outbound, ipv6, settings.redirect_port_outbound));
-            if outbound_allowed {
+            resources.push(listener(
+                Direction::Outbound,
+                ipv6,
+                settings.redirect_port_outbound,
+                logs.clone(),
+            ));
+            if sidecar.passthrough {
                 resources.push(cluster(Direction::Outbound, ipv6, options));
             }
         }
         if settings.redirect_port_inbound != 0 {
-            resources.push(listener(Direction::Inbound, ipv6, settings.redirect_port_inbound));
+            resources.push(listener(
+                Direction::Inbound,
+                ipv6,
+                settings.redirect_port_inbound,
+                Vec::new(),
+            ));
             resources.push(cluster(Direction::Inbound, ipv6, options));
         }
     }
     resources
 }
 
-fn listener(direction: Direction, ipv6: bool, port: u32) -> Encoded {
+fn listener(direction: Direction, ipv6: bool, port: u32, access_log: Vec<AccessLog>) -> Encoded {
     let name = names::passthrough(direction, ipv6);
     let any: IpAddr = if ipv6 {
         Ipv6Addr::UNSPECIFIED.into()
@@ -65,11 +75,11 @@ fn listener(direction: Direction, ipv6: bool, port: u32) -> Encoded {
             destination_port: uint(port),
             ..Default::default()
         }),
-        filters: vec![tcp_proxy_filter(&name, NO_CLUSTER, idle_timeout)],
+        filters: vec![tcp_proxy_filter(&name, NO_CLUSTER, idle_timeout, Vec::new())],
         ..Default::default()
     };
     let others = FilterChain {
-        filters: vec![tcp_proxy_filter(&name, &name, idle_timeout)],
+        filters: vec![tcp_proxy_filter(&name, &name, idle_timeout, access_log)],
         ..Default::default()
     };
     Encoded::listener(&Listener {
