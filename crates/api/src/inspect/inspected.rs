@@ -1,10 +1,11 @@
 //! A proxy with everything that policies say about it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::{Kind, Resource};
-use meshspan_policy::{EffectivePolicies, Policy};
+use meshspan_policy::{EffectivePolicies, Matched, Policy, PolicyId};
 use meshspan_store::Snapshot;
 
 use super::{MeshPolicies, shadow};
@@ -24,6 +25,8 @@ pub(super) struct Inspected<'a> {
     pub(super) dataplane: Dataplane,
     /// What policies say.
     pub(super) effective: EffectivePolicies,
+    /// All policies that apply to any part of it, by kind in the order in which kinds are applied.
+    pub(super) matched: Vec<Arc<Policy>>,
 }
 
 impl<'a> Inspected<'a> {
@@ -51,18 +54,15 @@ impl<'a> Inspected<'a> {
             mesh,
             resource: &stored.resource,
             dataplane,
+            matched: all_of(&effective.matched),
             effective,
         })
     }
+}
 
-    /// All policies that apply to any part of the proxy, by kind in the order in which kinds are applied.
-    pub(super) fn matched(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        let matched = &self.effective.matched;
-        let all = move |policy: &&Arc<Policy>| {
-            let inbounds = matched.inbounds.iter().flatten();
-            let mut parts = matched.outbound.iter().chain(&matched.whole).chain(inbounds);
-            parts.any(|found| found.id == policy.id)
-        };
-        self.mesh.policies.iter().filter(all)
-    }
+fn all_of(matched: &Matched) -> Vec<Arc<Policy>> {
+    let inbounds = matched.inbounds.iter().flatten();
+    let parts = matched.outbound.iter().chain(&matched.whole).chain(inbounds);
+    let all: BTreeMap<&PolicyId, &Arc<Policy>> = parts.map(|policy| (&policy.id, policy)).collect();
+    all.into_values().cloned().collect()
 }

@@ -20,7 +20,7 @@ pub(crate) struct MeshPolicies<'a> {
     mesh: &'a str,
     snapshot: &'a Snapshot,
     zone: &'a str,
-    /// All policies of the mesh that can be read.
+    /// Policies of the mesh.
     pub(crate) policies: PolicySet,
     /// All services of the mesh.
     pub(crate) services: Services,
@@ -32,12 +32,22 @@ impl<'a> MeshPolicies<'a> {
     /// Reads the policies and services of a mesh. A stored policy that this version cannot read is left out, as it is
     /// where policies are applied; its own inspection says what is wrong with it.
     pub(crate) fn of(mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {
+        Self::with(PolicyKind::ALL, mesh, snapshot, mode)
+    }
+
+    /// Reads what one policy can be about. Of policies that is routes only, so that writing many takes no longer the
+    /// more there are.
+    pub(crate) fn around_one(mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {
+        Self::with(&[PolicyKind::MeshHTTPRoute], mesh, snapshot, mode)
+    }
+
+    fn with(kinds: &[PolicyKind], mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {
         let zone = match mode {
             Mode::Zone { name, .. } => name.as_str(),
             Mode::Global => "",
         };
         let mut policies = PolicySet::new();
-        for kind in PolicyKind::ALL {
+        for kind in kinds {
             let stored = snapshot.list(kind.kind(), Some(mesh));
             for policy in stored.filter_map(|stored| Policy::load(*kind, Arc::clone(&stored.resource)).ok()) {
                 policies.insert(policy);
@@ -101,12 +111,12 @@ impl<'a> MeshPolicies<'a> {
     /// Says that a policy touches no proxy, and why as far as that is known.
     pub(crate) fn untouched(&self) -> String {
         let mesh = self.mesh;
-        match self.snapshot.list(Kind::Dataplane, Some(mesh)).count() {
-            0 => format!("touches no proxy at present: mesh \"{mesh}\" has no proxies"),
-            count => format!(
-                "touches no proxy at present: spec.targetRef selects none of the {count} proxies of mesh \"{mesh}\""
-            ),
-        }
+        let proxies = match self.snapshot.list(Kind::Dataplane, Some(mesh)).count() {
+            0 => "no proxies".to_owned(),
+            1 => "1 proxy, which it does not select".to_owned(),
+            count => format!("{count} proxies, none of which it selects"),
+        };
+        format!("touches no proxy at present: mesh \"{mesh}\" has {proxies}")
     }
 }
 

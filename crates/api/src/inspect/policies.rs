@@ -99,8 +99,8 @@ impl Inspected<'_> {
         let policies: Vec<Value> = whole
             .map(|(kind, effective)| self.policy(*kind, effective, effective.conf.clone()))
             .collect();
-        let matched: Vec<Value> = self.matched().map(|policy| self.matched_policy(policy)).collect();
-        let warnings = self.matched().flat_map(|policy| {
+        let matched: Vec<Value> = self.matched.iter().map(|policy| self.matched_policy(policy)).collect();
+        let warnings = self.matched.iter().flat_map(|policy| {
             let missing = self.mesh.missing(policy);
             let about = |missing| format!("{} {}: {missing}", policy.id.kind, policy.resource.display_name());
             missing.into_iter().map(about)

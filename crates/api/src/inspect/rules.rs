@@ -40,7 +40,7 @@ async fn rules(State(state): State<ApiState>, Path(target): Path<Target>, query:
 impl Inspected<'_> {
     /// What policies of a kind say; `None` if none of them applies.
     fn of_kind(&self, kind: PolicyKind) -> Option<Value> {
-        let matched: Vec<_> = self.matched().filter(|policy| policy.id.kind == kind).collect();
+        let matched: Vec<_> = self.matched.iter().filter(|policy| policy.id.kind == kind).collect();
         if matched.is_empty() {
             return None;
         }

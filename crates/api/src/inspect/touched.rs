@@ -95,7 +95,7 @@ pub(super) fn find(
             });
         }
     };
-    let mesh = MeshPolicies::of(&target.mesh, snapshot, &state.settings.mode);
+    let mesh = MeshPolicies::around_one(&target.mesh, snapshot, &state.settings.mode);
     let shadow = if policy.shadow { Shadow::WithShadow } else { shadow };
     let touched: Vec<_> = mesh.touched_by(&policy, shadow).cloned().collect();
     let mut warnings = Vec::new();

@@ -34,7 +34,7 @@ pub(super) fn warnings(context: &Context<'_>, kind: PolicyKind, resource: &Resou
     let Ok(policy) = Policy::load(kind, Arc::new(resource.clone())) else {
         return Vec::new();
     };
-    let mesh = MeshPolicies::of(&resource.mesh, context.snapshot, &context.settings.mode);
+    let mesh = MeshPolicies::around_one(&resource.mesh, context.snapshot, &context.settings.mode);
     let mut warnings = Vec::new();
     if mesh.touched_by(&policy, Mode::WithShadow).next().is_none() {
         warnings.push(mesh.untouched());

@@ -138,7 +138,7 @@ async fn a_policy_that_touches_nothing_says_so() {
         let said = warnings(&api, &document).await;
         assert_eq!(
             said,
-            ["touches no proxy at present: spec.targetRef selects none of the 1 proxies of mesh \"default\""]
+            ["touches no proxy at present: mesh \"default\" has 1 proxy, which it does not select"]
         );
         document["spec"]["targetRef"]["labels"]["team"] = "shop".into();
         assert!(warnings(&api, &document).await.is_empty(), "{mode:?}");

@@ -120,16 +120,12 @@ async fn bad_requests() {
         ("user", json!({"name": "ann", "validFor": "0s"}), vec!["validFor"]),
         ("user", json!({"name": "ann", "validFor": "9999999h"}), vec!["validFor"]),
     ] {
-        let answer = api.post(&format!("/tokens/{path}"), &body).await;
-        if fields == ["validFor"] && body["validFor"] == "9999999h" {
-            // A thousand years: allowed by the calendar, so it must hold.
-            assert_eq!(answer.status, 200);
-            continue;
-        }
-        let answer = answer.expect(400);
+        let answer = api.post(&format!("/tokens/{path}"), &body).await.expect(400);
         assert_eq!(answer.json()["title"], "Invalid request");
         assert_eq!(answer.fields(), fields, "{path} {body}");
     }
+    let longest = json!({"name": "ann", "validFor": "2562047h"});
+    api.post("/tokens/user", &longest).await.expect(200);
     for path in ["dataplane", "zone", "user"] {
         let path = format!("/tokens/{path}");
         let request = api

@@ -93,7 +93,7 @@ async fn a_policy_without_effect_says_so_when_written_and_when_looked_at() {
         .replace("team: shop", "team: billing")
         .replace("name: redis", "name: valkey");
     let ran = api.run(&["apply", "-f", "-"], &lost).await;
-    let nobody = "touches no proxy at present: spec.targetRef selects none of the 1 proxies of mesh \"default\"";
+    let nobody = "touches no proxy at present: mesh \"default\" has 1 proxy, which it does not select";
     let missing =
         "spec.to[0].targetRef: there is no MeshMultiZoneService with labels kuma.io/display-name=valkey at present";
     for said in [nobody, missing] {
