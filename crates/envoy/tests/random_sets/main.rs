@@ -124,19 +124,13 @@ fn try_set(seed: u64, failures: &Mutex<BTreeMap<String, Failure>>) {
     }
 }
 
-/// A message without what differs from one set to another: equal gists are the same failure.
+/// The start of a message, without numbers: what is equal is the same failure.
 fn gist(message: &str) -> String {
-    let lines = message
-        .lines()
-        .filter(|line| line.contains("error") || line.contains("panicked"));
-    let text = lines.last().unwrap_or(message);
-    text.rsplit("error")
-        .next()
-        .unwrap_or(text)
-        .chars()
-        .filter(|c| !c.is_ascii_digit())
-        .take(160)
-        .collect()
+    let of_envoy = message.split_once("initializing configuration '");
+    let text = of_envoy
+        .and_then(|(_, rest)| rest.split_once("': "))
+        .map_or(message, |(_, text)| text);
+    text.chars().filter(|c| !c.is_ascii_digit()).take(80).collect()
 }
 
 fn variable(name: &str) -> Option<u64> {

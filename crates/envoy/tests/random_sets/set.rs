@@ -90,10 +90,9 @@ pub fn verify(set: &Set) -> Result<(), Rejection> {
 fn verify_proxy(resources: &[Encoded], again: &[Encoded]) -> Result<(), String> {
     for (one, other) in resources.iter().zip(again) {
         if one.version != other.version {
-            return Err(format!("{one:?} has another version when it is made again"));
+            return Err(format!("has another version when it is made again: {one:?}"));
         }
-        one.to_json()
-            .map_err(|error| format!("{one:?} cannot be shown: {error}"))?;
+        one.to_json().map_err(|error| format!("{error}, in {one:?}"))?;
     }
     validate::with_clusters(resources, with_endpoints(resources))
 }
