@@ -64,7 +64,7 @@ pub(crate) struct DataplaneEntry {
     pub(crate) spec: Arc<Dataplane>,
     /// As policies see it.
     pub(crate) proxy: Arc<Proxy>,
-    /// Tags of each inbound.
+    /// Tags of each inbound, and labels of the proxy where it has no such tag.
     pub(crate) tags: Vec<Arc<BTreeMap<String, String>>>,
 }
 
@@ -76,7 +76,11 @@ impl DataplaneEntry {
                 .networking
                 .inbound
                 .iter()
-                .map(|inbound| Arc::new(inbound.tags.clone()))
+                .map(|inbound| {
+                    let mut tags = resource.labels.clone();
+                    tags.extend(inbound.tags.clone());
+                    Arc::new(tags)
+                })
                 .collect(),
             resource,
             spec: Arc::new(spec),

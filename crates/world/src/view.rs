@@ -105,7 +105,7 @@ pub struct Endpoint {
     pub port: u32,
     /// False keeps it in the configuration as unhealthy, so that priorities see the true state of the zone.
     pub ready: bool,
-    /// Tags of the inbound; empty for zone ingresses.
+    /// Tags of the inbound, and labels of its proxy where it has no such tag; empty for zone ingresses.
     pub tags: Arc<BTreeMap<String, String>>,
 }
 

@@ -158,7 +158,7 @@ fn any_takes_what_the_rules_before_it_left() {
 
 #[test]
 fn none_keeps_traffic_in_its_zone() {
-    let rules = json!([{ "from": { "zones": ["east"] }, "to": { "type": "None" } }, { "to": { "type": "Any" } }]);
+    let rules = json!([{ "from": { "zones": ["east"] }, "to": { "type": "None" } }]);
     as_zones_go(&failover(rules), &["east"], &["east", ""]);
 }
 

@@ -32,8 +32,9 @@ enum Order<'a> {
 /// The tier of each of `zones`, as seen from the zone `own`.
 ///
 /// Without rules the other zones are equal and come after the own one: a preference within the own zone alone keeps nobody
-/// in it. With rules, the first one for clients in `own` that accepts a zone decides. A zone that none accepts is excluded,
-/// and so is every zone that reaches a rule of type `None`.
+/// in it. With rules, the first one for clients in `own` that accepts a zone decides. A zone that none accepts is excluded.
+/// The type `None` accepts nothing and, as in the reference, does not keep later rules from accepting
+/// (`spec/dataplane.md` §4.3).
 pub(crate) fn tiers<'a>(
     own: &str,
     zones: impl IntoIterator<Item = &'a str>,
@@ -76,10 +77,8 @@ impl<'a> Order<'a> {
             _ if zone == own => Some(0),
             Order::OwnFirst => Some(1),
             Order::Rules(rules) => {
-                let decides = |rule: &&Failover| ends(rule) || accepts(rule, zone);
-                let deciding = rules.iter().position(decides)?;
-                let stays = rules.get(deciding).is_some_and(|rule| ends(rule));
-                (!stays).then_some(deciding + 1)
+                let deciding = rules.iter().position(|rule| accepts(rule, zone))?;
+                Some(deciding + 1)
             }
         }
     }
@@ -89,11 +88,6 @@ fn concerns(rule: &Failover, own: &str) -> bool {
     rule.from
         .as_ref()
         .is_none_or(|from| from.zones.iter().any(|zone| zone == own))
-}
-
-/// True for the type `None`: the rules that follow count no more.
-fn ends(rule: &Failover) -> bool {
-    rule.to.how == Some(ToZonesType::None)
 }
 
 fn accepts(rule: &Failover, zone: &str) -> bool {
