@@ -15,7 +15,7 @@ use crate::destination::{eds_cluster, load_assignment};
 use crate::encode::Encoded;
 use crate::network::{address, direct_response, network_filter, retry_connects, tcp_proxy, tls_inspector};
 use crate::wkt::{flag, time};
-use crate::{names, outlier, policies};
+use crate::{names, policies};
 use meshspan_world::sni;
 
 /// How long a client may take to send its server name.
@@ -41,7 +41,7 @@ pub fn ingress_cluster(destination: &Destination) -> Encoded {
     Encoded::cluster(&Cluster {
         connect_timeout: time(CONNECT_TIMEOUT),
         circuit_breakers: Some(policies::default_limits()),
-        outlier_detection: outlier::of_connections(),
+        outlier_detection: Some(policies::outlier::of_connections()),
         ..eds_cluster(names::destination(&destination.key))
     })
 }

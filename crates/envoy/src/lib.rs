@@ -24,7 +24,6 @@ pub mod ingress;
 pub mod json;
 pub mod names;
 mod network;
-mod outlier;
 mod parts;
 mod policies;
 pub mod secrets;

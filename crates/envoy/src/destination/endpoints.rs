@@ -31,7 +31,9 @@ pub fn destination_endpoints(destination: &Destination, policies: &DestinationPo
 /// True if two sets of policies make the same of a destination's endpoints.
 pub fn same_endpoints(a: &DestinationPolicies, b: &DestinationPolicies) -> bool {
     let decides = PolicyKind::MeshLoadBalancingStrategy;
-    a.confs.json(decides) == b.confs.json(decides) && a.client.tags == b.client.tags
+    a.confs.json(decides) == b.confs.json(decides)
+        && a.client.tags == b.client.tags
+        && policies::omitted_tags(a) == policies::omitted_tags(b)
 }
 
 /// An empty list is valid: requests get 503 and connections are reset, at once.
@@ -68,7 +70,7 @@ fn locality_endpoints(locality: &Locality) -> LocalityLbEndpoints {
 
 /// A changed host name makes Envoy 1.40 replace the endpoint, and with it forget that outlier detection has ejected it. Without that,
 /// an instance that returns stays out for the rest of its ejection although it is ready (measured: 4 to 19 seconds, against 0.2).
-/// The name has no other use here: nothing rewrites authorities or sends health checks.
+/// The name has no other use here: nothing rewrites authorities, and health checks have names of their own.
 const UNREADY_HOSTNAME: &str = "unready";
 
 pub(crate) fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3 as core;
 use meshspan_model::duration::GoDuration;
 use meshspan_model::kinds::mesh_timeout::{Conf, Http};
 use meshspan_policy::InboundRules;
 
 use super::{Effect, Incoming, Towards, for_all};
 use crate::parts::{Chain, ClusterParts, RouteParts};
-use crate::wkt::time;
+use crate::wkt::{limit, time};
 
 /// [`Effect`] of the kind.
 pub(crate) struct MeshTimeout;
@@ -49,6 +48,8 @@ impl Effect for MeshTimeout {
     fn outbound<'a>(conf: Option<&Conf>, _to: &Towards<'a>, chain: &mut Chain<'a>) {
         let conf = conf.cloned().unwrap_or_default();
         limit_chain(&conf, outbound::IDLE, outbound::STREAM_IDLE, chain);
+        // An application that keeps connections to its own proxy finds them open when it needs one.
+        limit_idle_clients(Duration::ZERO, chain);
     }
 
     fn route(conf: Option<&Conf>, _to: &Towards<'_>, route: &mut RouteParts<'_>) {
@@ -59,6 +60,8 @@ impl Effect for MeshTimeout {
     fn inbound(rules: Option<&InboundRules>, _from: &Incoming<'_>, chain: &mut Chain<'_>) {
         let conf: Conf = for_all(rules).unwrap_or_default();
         limit_chain(&conf, inbound::IDLE, inbound::STREAM_IDLE, chain);
+        // Of a client whose host vanished nothing is heard any more.
+        limit_idle_clients(or(conf.idle_timeout, inbound::IDLE), chain);
         if let Chain::Http(http) = chain {
             for route in &mut http.routes {
                 limit_route(&conf, inbound::REQUEST, route);
@@ -90,25 +93,22 @@ fn limit_cluster(conf: &Conf, connect: Duration, idle: Duration, parts: &mut Clu
     common.max_connection_duration = limit(http.max_connection_duration);
 }
 
-/// Limits for which 0 and absence mean the same.
-fn limit(value: Option<GoDuration>) -> Option<envoy_types::pb::google::protobuf::Duration> {
-    value
-        .filter(|value| value.0 > Duration::ZERO)
-        .and_then(|value| time(value.0))
-}
-
 fn limit_chain(conf: &Conf, idle: Duration, stream_idle: Duration, chain: &mut Chain<'_>) {
     match chain {
         Chain::Tcp(tcp) => tcp.proxy.idle_timeout = time(or(conf.idle_timeout, idle)),
         Chain::Http(chain) => {
             let http = http_of(conf);
-            chain.manager.common_http_protocol_options = Some(core::HttpProtocolOptions {
-                idle_timeout: time(or(conf.idle_timeout, idle)),
-                ..Default::default()
-            });
             chain.manager.stream_idle_timeout = time(or(http.stream_idle_timeout, stream_idle));
             chain.manager.request_headers_timeout = limit(http.request_headers_timeout);
         }
+    }
+}
+
+/// Limits connections without requests, from clients; 0 for no limit.
+fn limit_idle_clients(idle: Duration, chain: &mut Chain<'_>) {
+    if let Chain::Http(chain) = chain {
+        let common = &mut chain.manager.common_http_protocol_options;
+        common.get_or_insert_default().idle_timeout = time(idle);
     }
 }
 

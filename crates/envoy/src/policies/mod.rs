@@ -5,6 +5,7 @@
 //! applies where no policy says anything is the business of the kind that could have said it, so that every default
 //! stands in one place.
 
+mod header_match;
 mod mesh_access_log;
 mod mesh_circuit_breaker;
 mod mesh_health_check;
@@ -27,7 +28,8 @@ use crate::parts::{Chain, ClusterParts, RouteParts};
 use crate::sidecar::Port;
 
 pub(crate) use mesh_access_log::{SINK_CLUSTER, passthrough as passthrough_logs};
-pub(crate) use mesh_circuit_breaker::default_limits;
+pub(crate) use mesh_circuit_breaker::{default_limits, outlier};
+pub(crate) use mesh_retry::omitted_tags;
 
 /// Outgoing traffic to one destination.
 #[derive(Clone, Copy, Debug)]
