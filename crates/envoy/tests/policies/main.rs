@@ -5,4 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod mesh_circuit_breaker;
+mod mesh_health_check;
 mod mesh_load_balancing_strategy;
+mod mesh_retry;
+mod mesh_timeout;

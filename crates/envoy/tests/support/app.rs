@@ -2,13 +2,33 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 pub struct App {
     address: SocketAddr,
     status: Arc<AtomicU16>,
+    gate: Arc<Gate>,
     stop: Arc<AtomicBool>,
+}
+
+/// Where requests wait while the application is held.
+#[derive(Default)]
+struct Gate {
+    is_closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let is_closed = self.is_closed.lock().unwrap();
+        drop(self.opened.wait_while(is_closed, |is_closed| *is_closed).unwrap());
+    }
+
+    fn set_closed(&self, is_closed: bool) {
+        *self.is_closed.lock().unwrap() = is_closed;
+        self.opened.notify_all();
+    }
 }
 
 impl App {
@@ -23,6 +43,8 @@ impl App {
     }
 
     fn start(name: &str, serve: fn(TcpStream, &str, u16) -> std::io::Result<()>) -> Self {
+        let gate = Arc::<Gate>::default();
+        let its_gate = Arc::clone(&gate);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (status, stop) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicBool::new(false)));
@@ -34,10 +56,19 @@ impl App {
                     return;
                 }
                 let (name, status) = (name.clone(), Arc::clone(&its_status));
-                std::thread::spawn(move || serve(stream, &name, status.load(Ordering::SeqCst)));
+                let gate = Arc::clone(&its_gate);
+                std::thread::spawn(move || {
+                    gate.pass();
+                    serve(stream, &name, status.load(Ordering::SeqCst))
+                });
             }
         });
-        Self { address, status, stop }
+        Self {
+            address,
+            status,
+            gate,
+            stop,
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -48,11 +79,21 @@ impl App {
     pub fn set_status(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
+
+    /// Connections from now on get no answer before [`App::release`].
+    pub fn hold(&self) {
+        self.gate.set_closed(true);
+    }
+
+    pub fn release(&self) {
+        self.gate.set_closed(false);
+    }
 }
 
 impl Drop for App {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
+        self.release();
         // Wakes the thread, which closes the listener.
         let _ = TcpStream::connect(self.address);
     }

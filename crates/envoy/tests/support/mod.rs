@@ -13,6 +13,7 @@ pub mod binary;
 pub mod client;
 pub mod envoy;
 pub mod inputs;
+pub mod projected;
 pub mod proxies;
 pub mod static_config;
 pub mod validate;
