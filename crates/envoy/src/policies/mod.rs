@@ -16,6 +16,7 @@ mod mesh_tcp_route;
 mod mesh_timeout;
 mod mesh_tls;
 mod mesh_traffic_permission;
+mod shares;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
