@@ -56,7 +56,7 @@ pub enum Command {
   meshspan inspect services            # names, addresses, zones and what is wrong
   meshspan inspect meshmultizoneservice redis
   meshspan inspect dataplanes --tag kuma.io/service=redis
-  meshspan inspect dataplane web-1 --type policies --to redis    # which policy decided what
+  meshspan inspect dataplane web-1 --to redis    # which policy decided what
   meshspan inspect meshtimeout slow    # the proxies that a policy touches
   meshspan inspect zones")]
     Inspect(Connected<InspectArgs>),

@@ -105,7 +105,11 @@ mod tests {
     fn all_are_valid() {
         for policy in of_mesh("default", &Mesh::default(), &Mode::Global) {
             let checked = policy.kind.check(&policy.spec);
-            checked.unwrap_or_else(|error| panic!("{}: {error}", policy.name));
+            let warnings = checked
+                .unwrap_or_else(|error| panic!("{}: {error}", policy.name))
+                .warnings;
+            let is_expected = |warning: &String| warning == "spec.from is deprecated: use spec.rules";
+            assert!(warnings.iter().all(is_expected), "{}: {warnings:?}", policy.name);
         }
     }
 

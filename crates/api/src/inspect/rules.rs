@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use meshspan_model::kinds::dataplane::Inbound;
 use meshspan_model::policy::PolicyKind;
-use meshspan_policy::{Effective, InboundRule, InboundRules, NamedDestination};
+use meshspan_policy::{Effective, InboundRule, InboundRules, MAX_RULES, NamedDestination};
 use serde_json::{Map, Value, json};
 
 use super::describe::{meta, policy_meta};
@@ -44,7 +44,7 @@ impl Inspected<'_> {
         if matched.is_empty() {
             return None;
         }
-        let warnings: Vec<String> = matched
+        let mut warnings: Vec<String> = matched
             .iter()
             .flat_map(|policy| {
                 let missing = self.mesh.missing(policy);
@@ -53,6 +53,7 @@ impl Inspected<'_> {
                     .map(|missing| format!("{}: {missing}", policy.resource.display_name()))
             })
             .collect();
+        warnings.extend(self.cut_off(kind));
         let mut rules = Map::new();
         rules.insert("type".into(), kind.name().into());
         rules.insert("toRules".into(), json!([]));
@@ -71,6 +72,20 @@ impl Inspected<'_> {
         }
         rules.insert("warnings".into(), json!(warnings));
         Some(Value::Object(rules))
+    }
+
+    /// Inbounds of which there are more rules than are computed.
+    fn cut_off(&self, kind: PolicyKind) -> impl Iterator<Item = String> {
+        let inbounds = self.dataplane.networking.inbound.iter().enumerate();
+        inbounds.filter_map(move |(position, inbound)| {
+            let rules = self.effective.inbound(kind, position)?;
+            (!rules.is_complete).then(|| {
+                format!(
+                    "inbound {}: clients are told apart in more than {MAX_RULES} ways, of which only the first count",
+                    inbound.section()
+                )
+            })
+        })
     }
 
     fn to_resource_rules(&self, kind: PolicyKind) -> Value {

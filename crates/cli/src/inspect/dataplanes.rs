@@ -1,7 +1,7 @@
 //! `inspect dataplanes`.
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::{Dataplane, InboundState};
 use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, ProxyVersion, is_online};
@@ -29,13 +29,13 @@ pub struct DataplanesArgs {
     #[arg(long = "type", value_name = "TYPE", requires = "name")]
     pub question: Option<ProxyQuestion>,
     /// With --type policies, rules or config: as if policies labelled kuma.io/effect=shadow applied
-    #[arg(long, requires = "question")]
+    #[arg(long, requires = "name")]
     pub shadow: bool,
     /// With --type config: diff, the difference to what the proxy has now
-    #[arg(long, value_name = "WHAT", value_parser = ["diff"], requires = "question")]
+    #[arg(long, value_name = "WHAT", value_parser = ["diff"], requires = "name")]
     pub include: Option<String>,
-    /// With --type policies: what applies to traffic to this service, field by field with the policy that decided it
-    #[arg(long, value_name = "SERVICE", requires = "question")]
+    /// What policies say of its traffic to this service, field by field with the policy that decided it
+    #[arg(long, value_name = "SERVICE", requires = "name")]
     pub to: Option<String>,
     /// With --to: only this port, by name or number
     #[arg(long, value_name = "PORT", requires = "to")]
@@ -52,6 +52,26 @@ pub struct DataplanesArgs {
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl DataplanesArgs {
+    /// What is asked about one proxy, instead of how it is.
+    fn question(&self) -> anyhow::Result<Option<ProxyQuestion>> {
+        use ProxyQuestion::{Config, Policies, Rules};
+        let question = self.question.or(self.to.as_ref().map(|_| Policies));
+        for (flag, is_given, questions) in [
+            ("--to", self.to.is_some(), &[Policies][..]),
+            ("--shadow", self.shadow, &[Policies, Rules, Config]),
+            ("--include", self.include.is_some(), &[Config]),
+        ] {
+            if is_given && !question.is_some_and(|question| questions.contains(&question)) {
+                let types = questions.iter().filter_map(ValueEnum::to_possible_value);
+                let types: Vec<_> = types.map(|value| value.get_name().to_owned()).collect();
+                bail!("{flag} needs --type {}", types.join(" or "));
+            }
+        }
+        Ok(question)
+    }
 }
 
 /// `key=value` as the API wants it: `key:value`.
@@ -113,7 +133,7 @@ async fn inspect_one(
 ) -> anyhow::Result<()> {
     let mesh = &args.mesh.mesh;
     let resource = item(Kind::Dataplane, mesh, name);
-    if let Some(question) = args.question {
+    if let Some(question) = args.question()? {
         let details = Details {
             shadow: args.shadow,
             diff: args.include.is_some(),

@@ -48,7 +48,7 @@ pub enum InspectCommand {
   meshspan inspect dataplanes --mesh default
   meshspan inspect dataplane redis-1
   meshspan inspect dataplane redis-1 --type policies                # which apply, and to which part of it
-  meshspan inspect dataplane web-1 --type policies --to redis       # what they say together, and which decided
+  meshspan inspect dataplane web-1 --to redis                       # what they say together, and which decided
   meshspan inspect dataplane web-1 --type rules
   meshspan inspect dataplane web-1 --type config --shadow --include diff   # what shadow policies would change
   meshspan inspect dataplanes -A --tag kuma.io/service=redis"

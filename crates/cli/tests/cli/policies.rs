@@ -170,7 +170,18 @@ async fn policies_of_a_proxy() {
     ] {
         assert!(rows.contains(&row.to_vec()), "{row:?} is missing in\n{out}");
     }
-    let flags = ["inspect", "dataplane", "web-1", "--type", "policies", "--to", "nope"];
+    for (flags, reason) in [
+        (&["--type", "stats", "--to", "redis"][..], "--to needs --type policies"),
+        (&["--shadow"], "--shadow needs --type policies or rules or config"),
+        (
+            &["--type", "rules", "--include", "diff"],
+            "--include needs --type config",
+        ),
+    ] {
+        let line = [&["inspect", "dataplane", "web-1"], flags].concat();
+        assert_eq!(api.run(&line, "").await.error(), reason);
+    }
+    let flags = ["inspect", "dataplane", "web-1", "--to", "nope"];
     let error = api.run(&flags, "").await.error();
     assert!(
         error.contains("has no MeshMultiZoneService or MeshService \"nope\""),
