@@ -47,10 +47,10 @@ pub enum InspectCommand {
         after_help = "Examples:
   meshspan inspect dataplanes --mesh default
   meshspan inspect dataplane redis-1
-  meshspan inspect dataplane redis-1 --type policies                # which apply, and to which part of it
-  meshspan inspect dataplane web-1 --to redis                       # what they say together, and which decided
+  meshspan inspect dataplane web-1 --type policies   # which apply, and to what
+  meshspan inspect dataplane web-1 --to redis        # which of them decided what
   meshspan inspect dataplane web-1 --type rules
-  meshspan inspect dataplane web-1 --type config --shadow --include diff   # what shadow policies would change
+  meshspan inspect dataplane web-1 --type config --shadow --include diff
   meshspan inspect dataplanes -A --tag kuma.io/service=redis"
     )]
     Dataplanes(DataplanesArgs),

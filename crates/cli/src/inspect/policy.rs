@@ -45,7 +45,8 @@ impl PolicyCommand {
         PolicyArgs::augment_args(Command::new(info.singular))
             .aliases([info.path, info.short_name])
             .about(format!(
-                "Proxies that a {kind} touches, and what of it is without effect"
+                "{}: which proxies one touches",
+                kind.info().about.trim_end_matches('.')
             ))
             .after_help(format!(
                 "Examples:

@@ -311,7 +311,8 @@ fn every_kind_has_a_command_that_shells_complete() {
             assert!(Kumactl::try_parse_from(line).is_ok(), "{name}");
         }
         let about = inspect.find_subcommand(info.singular).unwrap().get_about().unwrap();
-        assert!(about.to_string().contains(kind.name()));
+        let expected = format!("{} which proxies one touches", kind.info().about.replace('.', ":"));
+        assert_eq!(about.to_string(), expected);
     }
     assert!(Kumactl::try_parse_from(["kumactl", "inspect", "meshtimeout"]).is_err());
     let get = command.find_subcommand("get").unwrap();
