@@ -94,7 +94,7 @@ fn verify_proxy(resources: &[Encoded], again: &[Encoded]) -> Result<(), String> 
         }
         one.to_json().map_err(|error| format!("{error}, in {one:?}"))?;
     }
-    validate::with_clusters(resources, with_endpoints(resources))
+    validate::with_clusters(resources, with_endpoints(resources)).map(|_| ())
 }
 
 /// Clusters once more with their endpoints inside, which Envoy would otherwise ask for only when it runs.

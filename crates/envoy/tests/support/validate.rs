@@ -9,13 +9,15 @@ use meshspan_envoy::Encoded;
 use prost::Message;
 
 use super::binary::envoy_binary;
+use super::inputs::bootstrap_params;
 use super::static_config::static_resources;
 
-/// Whether Envoy accepts the resources as they are, with a control plane as source of endpoints and secrets.
+/// Whether Envoy accepts the resources as they are, with the clusters of a proxy's bootstrap, among them a control plane as
+/// source of endpoints and secrets. Returns what Envoy only warns about.
 ///
 /// # Errors
 /// What Envoy says.
-pub fn resources(resources: &[Encoded]) -> Result<(), String> {
+pub fn resources(resources: &[Encoded]) -> Result<String, String> {
     with_clusters(resources, Vec::new())
 }
 
@@ -23,20 +25,28 @@ pub fn resources(resources: &[Encoded]) -> Result<(), String> {
 ///
 /// # Errors
 /// What Envoy says.
-pub fn with_clusters(resources: &[Encoded], clusters: Vec<Cluster>) -> Result<(), String> {
+pub fn with_clusters(resources: &[Encoded], clusters: Vec<Cluster>) -> Result<String, String> {
     let mut all = static_resources(resources);
     all.clusters.extend(clusters);
-    all.clusters.push(Cluster {
-        name: "cp".to_owned(),
+    let proxy = meshspan_envoy::bootstrap(&bootstrap_params("127.0.0.1", ""));
+    let of_bootstrap: Vec<_> = proxy["static_resources"]["clusters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cluster| cluster["name"].as_str().unwrap().to_owned())
+        .collect();
+    let control_plane = of_bootstrap[0].clone();
+    all.clusters.extend(of_bootstrap.into_iter().map(|name| Cluster {
+        name,
         ..Default::default()
-    });
+    }));
     let ads_config = core::ApiConfigSource {
         api_type: core::api_config_source::ApiType::DeltaGrpc.into(),
         transport_api_version: core::ApiVersion::V3.into(),
         grpc_services: vec![core::GrpcService {
             target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
                 core::grpc_service::EnvoyGrpc {
-                    cluster_name: "cp".to_owned(),
+                    cluster_name: control_plane,
                     ..Default::default()
                 },
             )),
@@ -60,11 +70,11 @@ pub fn with_clusters(resources: &[Encoded], clusters: Vec<Cluster>) -> Result<()
     bootstrap_file("bootstrap.pb", &bootstrap.encode_to_vec())
 }
 
-/// Whether Envoy accepts a bootstrap file of that name, whose ending says what is in it.
+/// Whether Envoy accepts a bootstrap file of that name, whose ending says what is in it. Returns what Envoy only warns about.
 ///
 /// # Errors
-/// What Envoy says, also of what it only warns about.
-pub fn bootstrap_file(file: &str, content: &[u8]) -> Result<(), String> {
+/// What Envoy says.
+pub fn bootstrap_file(file: &str, content: &[u8]) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(file);
     std::fs::write(&path, content).unwrap();
@@ -79,12 +89,10 @@ pub fn bootstrap_file(file: &str, content: &[u8]) -> Result<(), String> {
         ])
         .output()
         .unwrap();
-    let log = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        return Err(format!("Envoy rejects the configuration:\n{log}"));
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        Ok(log)
+    } else {
+        Err(format!("Envoy rejects the configuration:\n{log}"))
     }
-    if log.contains("deprecated") {
-        return Err(format!("Envoy warns about the configuration:\n{log}"));
-    }
-    Ok(())
 }
