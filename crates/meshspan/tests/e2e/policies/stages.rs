@@ -67,7 +67,7 @@ impl TwoZones {
     /// Where the instance of `near` listens, without any name or VIP.
     pub fn instance_of_near(&self) -> Result<IpAddr> {
         let near = self.workloads.first().context("no workload")?;
-        Ok(near.machine().private_address().into())
+        Ok(near.machine().address().into())
     }
 
     /// A MeshMultiZoneService as the client reaches it.

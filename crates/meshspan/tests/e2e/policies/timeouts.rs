@@ -46,9 +46,13 @@ spec:
   rules: [{{default: {{http: {{requestTimeout: 200ms}}}}}}]
 "
                 );
+                // Enough failures, of retries for example, and the client would leave the instance alone.
+                let once = policy_to("MeshRetry", "once", name, "{http: {numRetries: 0}}");
+                mesh.global.apply(&once).await?;
                 mesh.global.apply(&incoming).await?;
                 service.answers(SLOW, 504).await?;
                 remove(mesh, "meshtimeout", "incoming").await?;
+                remove(mesh, "meshretry", "once").await?;
                 service.answers(SLOW, 200).await?;
             }
             Ok(())
