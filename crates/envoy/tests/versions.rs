@@ -14,7 +14,7 @@ use meshspan_model::kinds::dataplane::IpFamilyMode;
 use meshspan_model::policy::PolicyKind;
 use meshspan_world::view::{Destination, DestinationPolicies, Endpoint, Locality, Protocol};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::inputs::*;
 
 /// A tag that the client of [`strategy`] has too.
@@ -75,12 +75,48 @@ fn strategy() -> DestinationPolicies {
     strategy
 }
 
+/// Everything of retries, breakers and health checks that Envoy has in lists, and what endpoints have to tell of it.
+fn resilience() -> DestinationPolicies {
+    let omit = |tags: Value| json!({ "predicate": "OmitHostsWithTags", "tags": tags });
+    let selection = json!([
+        omit(json!({ "kuma.io/zone": "east" })),
+        omit(json!({ "kuma.io/zone": "west" })),
+        omit(json!({ "kuma.io/zone": "east", "version": "v1" })),
+        { "predicate": "OmitPreviousHosts" },
+    ]);
+    let retries = json!({
+        "retryOn": ["5xx", "HttpMethodGet", "HttpMethodPut", "429", "503"],
+        "retriableRequestHeaders": [{ "name": "a", "value": "1" }, { "name": "b", "value": "2" }],
+        "rateLimitedBackOff": { "resetHeaders": [{ "name": "retry-after", "format": "Seconds" }] },
+        "hostSelection": selection,
+    });
+    let set = json!([{ "name": "a", "value": "1" }, { "name": "b", "value": "2" }]);
+    let check = json!({ "requestHeadersToAdd": { "set": set }, "expectedStatuses": [200, 204] });
+    policies([
+        (
+            PolicyKind::MeshRetry,
+            json!({ "tcp": { "maxConnectAttempt": 2 }, "http": retries, "grpc": { "hostSelection": selection } }),
+        ),
+        (
+            PolicyKind::MeshCircuitBreaker,
+            json!({ "outlierDetection": { "detectors": { "totalFailures": {}, "successRate": {} } } }),
+        ),
+        (
+            PolicyKind::MeshHealthCheck,
+            json!({ "eventLogPath": "/dev/null", "http": check, "grpc": {}, "tcp": { "receive": ["YQ==", "Yg=="] } }),
+        ),
+    ])
+}
+
 fn project(destination: &Destination) -> Vec<Encoded> {
     let address = "243.0.0.1".parse().unwrap();
     vec![
         destination_cluster(destination, &strategy()),
         destination_endpoints(destination, &strategy()),
         outbound_listener(&outbound_with(destination, &strategy(), address, 80, false)),
+        destination_cluster(destination, &resilience()),
+        destination_endpoints(destination, &resilience()),
+        outbound_listener(&outbound_with(destination, &resilience(), address, 80, false)),
         destination_cluster(destination, &default_policies()),
         destination_endpoints(destination, &default_policies()),
         outbound_listener(&outbound(destination, address, 80, false)),
