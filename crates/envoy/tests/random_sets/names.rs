@@ -3,7 +3,11 @@
 /// Values of `kuma.io/service`, and names of MeshServices.
 pub const SERVICES: &[&str] = &["web", "backend", "redis"];
 /// Names of MeshMultiZoneServices.
-pub const MULTI_ZONE: &[&str] = &["web", "redis-everywhere"];
+pub const MULTI_ZONE: &[&str] = &[
+    "web",
+    "redis-everywhere",
+    "a-name-of-sixty-three-characters-that-is-as-long-as-any-can-be1",
+];
 /// Names of MeshHTTPRoutes.
 pub const ROUTES: &[&str] = &["route-1", "route-2"];
 /// Ports of services.

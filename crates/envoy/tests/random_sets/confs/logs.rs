@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Place;
 use super::values::{distinct, flag, with};
+use super::{Place, expressions};
 use crate::random::Random;
 
 pub fn access_log(random: &mut Random, _: &Place) -> Value {
@@ -59,8 +59,8 @@ fn format(random: &mut Random) -> Value {
 
 /// A line with command operators of Envoy and of the control plane.
 fn line(random: &mut Random) -> Value {
-    if random.chance(5) {
-        return random.one_of(&["%", "100%", "%NO_SUCH_OPERATOR%", "%REQ(x", "%KUMA_NOTHING%", "%%"]);
+    if random.chance(70) {
+        return expressions::format(random);
     }
     random.one_of(&[
         "[%START_TIME%] %KUMA_MESH% %REQ(:METHOD)% %RESPONSE_CODE%\n",

@@ -3,6 +3,7 @@
 //! They follow what `spec/policies.md` §2 calls valid and go to the edges of it. What the model refuses nevertheless is counted,
 //! so that a generator that is no longer understood is noticed.
 
+mod expressions;
 mod load_balancing;
 mod logs;
 mod resilience;

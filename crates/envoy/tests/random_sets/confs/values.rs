@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::expressions;
 use crate::random::Random;
 
 /// Longer than nothing.
@@ -64,8 +65,9 @@ pub fn header_name(random: &mut Random) -> Value {
 
 /// A text that a header may carry, or that is compared with one.
 pub fn text(random: &mut Random) -> Value {
-    if random.chance(10) {
-        return random.one_of(&[
+    match random.below(40) {
+        0 => "long".repeat(500).into(),
+        1..6 => random.one_of(&[
             "100%",
             "%REQ(x)%",
             "%START_TIME%",
@@ -76,23 +78,26 @@ pub fn text(random: &mut Random) -> Value {
             "ä€",
             "\\",
             "a b\tc",
-        ]);
+            "\u{7f}",
+            "\u{1}",
+            " a ",
+            ":",
+            "=",
+            "?",
+            "#",
+            "*.*",
+            "\"",
+        ]),
+        _ => random.one_of(&["v1", "v2", "shop", "gzip, br", "*"]),
     }
-    random.one_of(&["v1", "v2", "shop", "gzip, br", "*"])
 }
 
 /// An RE2 expression.
 pub fn regex(random: &mut Random) -> Value {
-    random.one_of(&[
-        ".*",
-        "v[0-9]+",
-        "/api/(users|orders)/.*",
-        "^a$",
-        "(?i)mesh",
-        "\\d{1,3}",
-        "\\pL+",
-        "[[:alpha:]]*",
-    ])
+    if random.chance(50) {
+        return expressions::regex(random);
+    }
+    random.one_of(&[".*", "v[0-9]+", "/api/(users|orders)/.*", "^a$", "(?i)mesh"])
 }
 
 /// `{type, name, value}` of a header.
