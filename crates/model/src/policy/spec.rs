@@ -75,7 +75,12 @@ impl<C: Conf + 'static> Spec for PolicySpec<C> {
 
 /// Checks a policy of a role as a whole; returns what the user should know.
 fn check_document<C: Conf>(spec: &Value, role: Role) -> Result<Vec<String>, Violations> {
-    let check::Checked { document, mut warnings } = check::check(C::KIND, spec, role)?;
+    // Confs are looked at even if something around them is wrong, so that one answer tells all.
+    let document = Document::parse(spec, &mut Vec::new())?;
+    let (mut warnings, around) = match check::check(C::KIND, spec, role) {
+        Ok(checked) => (checked.warnings, Violations::new()),
+        Err(violations) => (Vec::new(), violations),
+    };
     let mut violations = Violations::new();
     for_each_conf(
         C::KIND.info(),
@@ -85,7 +90,13 @@ fn check_document<C: Conf>(spec: &Value, role: Role) -> Result<Vec<String>, Viol
             Err(found) => violations.extend(found),
         },
     );
-    violations.into_result()?;
+    let mut all = around.clone();
+    for violation in violations.iter() {
+        if !around.iter().any(|known| known.field == violation.field) {
+            all.add(violation.field.clone(), violation.message.clone());
+        }
+    }
+    all.into_result()?;
     if C::KIND.info().stored_only {
         warnings.push(format!(
             "{} is stored and shown, but does not change traffic yet",

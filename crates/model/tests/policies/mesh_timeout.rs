@@ -122,3 +122,24 @@ fn parts_exclude_each_other_as_the_matrix_says() {
         ["spec.to: must not be set together with rules; write two policies"]
     );
 }
+
+#[test]
+fn one_answer_tells_all_that_is_wrong() {
+    let to = json!([
+        { "targetRef": { "kind": "Nonsense" }, "default": { "connectionTimeout": "0s" } },
+        { "targetRef": { "kind": "Mesh" }, "default": { "http": { "requestTimeout": "soon" } } },
+        { "targetRef": { "kind": "Mesh" }, "default": [] },
+    ]);
+    let found = violations(Kind::MeshTimeout, json!({ "to": to }));
+    let fields: Vec<_> = found.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.to[0].targetRef.kind",
+            "spec.to[2].default",
+            "spec.to[0].default.connectionTimeout",
+            "spec.to[1].default.http.requestTimeout",
+        ],
+        "{found:?}"
+    );
+}
