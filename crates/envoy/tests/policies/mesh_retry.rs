@@ -268,14 +268,16 @@ fn hosts_that_are_left_out_by_tags_are_marked() {
     assert_eq!(marks(&default_policies()), [Value::Null, Value::Null, Value::Null]);
 
     // What is said of a route counts as well, and makes another list of endpoints.
-    let mut of_route = DestinationPolicies::default();
-    of_route.http_rules = Some(vec![HttpRule {
-        rule: json!({ "matches": [], "default": {} }),
-        name: String::new(),
-        backends: Vec::new(),
-        mirrors: Vec::new(),
-        confs: both.confs.clone(),
-    }]);
+    let of_route = DestinationPolicies {
+        http_rules: Some(vec![HttpRule {
+            rule: json!({ "matches": [], "default": {} }),
+            name: String::new(),
+            backends: Vec::new(),
+            mirrors: Vec::new(),
+            confs: both.confs.clone(),
+        }]),
+        ..Default::default()
+    };
     assert_eq!(marks(&of_route), marks(&both));
     assert!(same_endpoints(&of_route, &both));
     assert!(!same_endpoints(&of_route, &zone));
