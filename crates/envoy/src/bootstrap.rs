@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use meshspan_model::kinds::mesh_access_log::sink_socket;
 use serde_json::{Map, Value, json};
 
 use crate::network::{SO_MARK, SOCKET_MARK_DESCRIPTION, SOL_SOCKET};
+use crate::policies::SINK_CLUSTER;
 
 /// Name of the cluster that leads to the control plane.
 const ADS_CLUSTER: &str = "ads_cluster";
@@ -91,7 +93,7 @@ pub fn bootstrap(params: &BootstrapParams) -> Value {
             "ads_config": ads_config(params),
         },
         "static_resources": {
-            "clusters": [ads_cluster(params)],
+            "clusters": [ads_cluster(params), log_sink_cluster(params)],
             "secrets": [control_plane_validation(params)],
         },
         "layered_runtime": {
@@ -225,6 +227,21 @@ fn ads_cluster(params: &BootstrapParams) -> Value {
     })
 }
 
+/// The agent, which passes access logs on over TCP. Loggers name this cluster, so it is always there.
+fn log_sink_cluster(params: &BootstrapParams) -> Value {
+    let socket = sink_socket(&params.workdir);
+    let endpoints = socket.map(|path| json!({ "lb_endpoints": [{ "endpoint": { "address": { "pipe": { "path": path } } } }] }));
+    json!({
+        "name": SINK_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": SINK_CLUSTER,
+            "endpoints": Vec::from_iter(endpoints),
+        },
+    })
+}
+
 fn control_plane_validation(params: &BootstrapParams) -> Value {
     let san_type = if params.xds_host.parse::<IpAddr>().is_ok() {
         "IP_ADDRESS"
@@ -304,6 +321,26 @@ mod tests {
             }),
             json!([])
         );
+    }
+
+    #[test]
+    fn access_logs_find_the_agent_where_a_socket_can_be() {
+        let sink = |workdir: &str| {
+            let params = BootstrapParams {
+                workdir: workdir.to_owned(),
+                ..params()
+            };
+            bootstrap(&params)["static_resources"]["clusters"][1].clone()
+        };
+        let there = sink("/run/proxy");
+        assert_eq!(there["name"], SINK_CLUSTER);
+        assert_eq!(
+            there["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["pipe"]["path"],
+            "/run/proxy/access-log.sock"
+        );
+        for nowhere in ["", "relative", &format!("/{}", "x".repeat(100))] {
+            assert_eq!(sink(nowhere)["load_assignment"]["endpoints"], json!([]), "{nowhere}");
+        }
     }
 
     #[test]

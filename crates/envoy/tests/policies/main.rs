@@ -5,8 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod mesh_access_log;
 mod mesh_circuit_breaker;
 mod mesh_health_check;
 mod mesh_load_balancing_strategy;
 mod mesh_retry;
 mod mesh_timeout;
+mod mesh_tls;
+mod mesh_traffic_permission;

@@ -88,6 +88,15 @@ impl Envoy {
         eventually("Envoy reads the new endpoints", || (updates() > before).then_some(()));
     }
 
+    /// Replaces all listeners, and returns when Envoy has them.
+    pub fn set_listeners(&self, resources: &[Encoded]) {
+        let updates = || self.counter("listener_manager.lds.update_success");
+        let before = updates();
+        let listeners = static_config::static_resources(resources).listeners;
+        static_config::write_listeners(listeners, self.folder.path());
+        eventually("Envoy reads the new listeners", || (updates() > before).then_some(()));
+    }
+
     /// The sum of all counters or gauges whose name ends so.
     pub fn counter(&self, name: &str) -> u64 {
         let stats = self.admin(&format!("/stats?filter={name}$")).body;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
-use meshspan_envoy::{Encoded, destination_cluster, destination_endpoints, names, outbound_listener, secrets};
+use meshspan_envoy::{
+    Encoded, destination_cluster, destination_endpoints, names, outbound_clusters, outbound_listener, secrets,
+};
 use meshspan_identity::{Ca, WorkloadRequest};
 use meshspan_world::view::{Destination, DestinationPolicies, Locality, Protocol, Sidecar};
 use time::{Duration, OffsetDateTime};
@@ -18,7 +20,15 @@ pub const BACKEND_ID: &str = "spiffe://default/backend";
 
 /// The secrets of a proxy of `service`.
 pub fn certificates(service: &str) -> Vec<Encoded> {
-    let tags = [("kuma.io/service".to_owned(), [service.to_owned()].into())].into();
+    certificates_with(&[("kuma.io/service", service)])
+}
+
+/// The secrets of a proxy with these tags.
+pub fn certificates_with(tags: &[(&str, &str)]) -> Vec<Encoded> {
+    let tags = tags
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), [(*value).to_owned()].into()))
+        .collect();
     let request = WorkloadRequest::for_dataplane(MESH, tags, OffsetDateTime::now_utc(), Duration::hours(1)).unwrap();
     let cert = CA.issue_workload(&request).unwrap();
     vec![
@@ -71,6 +81,11 @@ impl Client {
     }
 
     pub fn start_with(destination: &Destination, policies: &DestinationPolicies) -> Self {
+        Self::start_as(&[("kuma.io/service", "web")], destination, policies)
+    }
+
+    /// Of a proxy with these tags.
+    pub fn start_as(tags: &[(&str, &str)], destination: &Destination, policies: &DestinationPolicies) -> Self {
         let mut proxy = sidecar("web-1", Vec::new());
         proxy.outbounds = vec![outbound_with(destination, policies, LOCALHOST, 0, true)];
         let mut resources = meshspan_envoy::sidecar(&proxy, &OPTIONS);
@@ -78,7 +93,8 @@ impl Client {
             destination_cluster(destination, policies),
             destination_endpoints(destination, policies),
         ]);
-        resources.extend(certificates("web"));
+        resources.extend(outbound_clusters(destination, policies));
+        resources.extend(certificates_with(tags));
         let envoy = Envoy::start(&resources, "east");
         let address = envoy.address(&outbound_listener(&proxy.outbounds[0]).name);
         Self { envoy, address }

@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use envoy_types::pb::envoy::config::bootstrap::v3::{Admin, Bootstrap, bootstrap::StaticResources};
+use envoy_types::pb::envoy::config::bootstrap::v3::bootstrap::{DynamicResources, StaticResources};
+use envoy_types::pb::envoy::config::bootstrap::v3::{Admin, Bootstrap};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
-use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
+};
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
@@ -46,9 +49,9 @@ pub fn bootstrap(resources: &[Encoded], zone: &str, folder: &Path) -> Bootstrap 
         endpoints_from_file(cluster, folder);
         static_upstream_tls(cluster);
     }
-    for listener in &mut all.listeners {
-        static_downstream_tls(listener);
-    }
+    all.clusters.push(log_sink(folder));
+    let listeners = std::mem::take(&mut all.listeners);
+    write_listeners(listeners, folder);
     for resource in resources
         .iter()
         .filter(|resource| resource.resource_type == ResourceType::Endpoint)
@@ -70,6 +73,56 @@ pub fn bootstrap(resources: &[Encoded], zone: &str, folder: &Path) -> Bootstrap 
             ..Default::default()
         }),
         static_resources: Some(all),
+        dynamic_resources: Some(DynamicResources {
+            lds_config: from_file(listeners_file(folder)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// Replaces the listeners, in one step, which Envoy notices at once.
+pub fn write_listeners(listeners: Vec<Listener>, folder: &Path) {
+    let resources = listeners.into_iter().map(|mut listener| {
+        static_downstream_tls(&mut listener);
+        pack_any(listener)
+    });
+    let response = DiscoveryResponse {
+        resources: resources.collect(),
+        type_url: Listener::type_url(),
+        ..Default::default()
+    };
+    replace(&listeners_file(folder), &response, folder);
+}
+
+/// Where the agent of a proxy with this folder takes lines of access logs.
+pub fn log_socket(folder: &Path) -> PathBuf {
+    folder.join("access-log.sock")
+}
+
+/// The way to the agent, as the real bootstrap has it.
+pub fn log_sink(folder: &Path) -> Cluster {
+    let path = log_socket(folder).to_str().unwrap().to_owned();
+    let endpoint = Endpoint {
+        address: Some(core::Address {
+            address: Some(core::address::Address::Pipe(core::Pipe { path, mode: 0 })),
+        }),
+        ..Default::default()
+    };
+    let name = "access_log_sink".to_owned();
+    Cluster {
+        load_assignment: Some(ClusterLoadAssignment {
+            cluster_name: name.clone(),
+            endpoints: vec![LocalityLbEndpoints {
+                lb_endpoints: vec![LbEndpoint {
+                    host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        name,
         ..Default::default()
     }
 }
@@ -83,9 +136,17 @@ pub fn write_endpoints(endpoints: &Encoded, folder: &Path) {
         type_url: ClusterLoadAssignment::type_url(),
         ..Default::default()
     };
+    replace(&endpoints_file(&endpoints.name, folder), &response, folder);
+}
+
+fn replace(file: &Path, response: &DiscoveryResponse, folder: &Path) {
     let fresh = folder.join("fresh.tmp");
     std::fs::write(&fresh, response.encode_to_vec()).unwrap();
-    std::fs::rename(fresh, endpoints_file(&endpoints.name, folder)).unwrap();
+    std::fs::rename(fresh, file).unwrap();
+}
+
+fn listeners_file(folder: &Path) -> PathBuf {
+    folder.join("listeners.pb")
 }
 
 fn endpoints_file(cluster: &str, folder: &Path) -> PathBuf {
@@ -93,18 +154,22 @@ fn endpoints_file(cluster: &str, folder: &Path) -> PathBuf {
 }
 
 fn endpoints_from_file(cluster: &mut Cluster, folder: &Path) {
-    let path = endpoints_file(&cluster.name, folder).to_str().unwrap().to_owned();
+    let path = endpoints_file(&cluster.name, folder);
     if let Some(eds) = &mut cluster.eds_cluster_config {
-        let source = core::PathConfigSource {
-            path,
-            ..Default::default()
-        };
-        eds.eds_config = Some(core::ConfigSource {
-            resource_api_version: core::ApiVersion::V3.into(),
-            config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::PathConfigSource(source)),
-            ..Default::default()
-        });
+        eds.eds_config = from_file(path);
     }
+}
+
+fn from_file(path: PathBuf) -> Option<core::ConfigSource> {
+    let source = core::PathConfigSource {
+        path: path.to_str().unwrap().to_owned(),
+        ..Default::default()
+    };
+    Some(core::ConfigSource {
+        resource_api_version: core::ApiVersion::V3.into(),
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::PathConfigSource(source)),
+        ..Default::default()
+    })
 }
 
 fn static_upstream_tls(cluster: &mut Cluster) {
@@ -112,7 +177,7 @@ fn static_upstream_tls(cluster: &mut Cluster) {
 }
 
 fn static_downstream_tls(listener: &mut Listener) {
-    for chain in &mut listener.filter_chains {
+    for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain) {
         edit_tls::<DownstreamTlsContext>(&mut chain.transport_socket, |context| &mut context.common_tls_context);
     }
 }

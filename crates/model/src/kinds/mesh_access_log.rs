@@ -25,6 +25,15 @@ pub const MAX_FIELDS: usize = 128;
 /// Port of an OpenTelemetry collector that names none: OTLP over gRPC.
 pub const OTEL_PORT: u16 = 4317;
 
+/// The socket on which the agent of a proxy takes records for TCP backends, in the proxy's working folder. `None` if there
+/// is no such folder, or its path is too long for a socket.
+pub fn sink_socket(workdir: &str) -> Option<String> {
+    /// `sun_path` of Linux, without the NUL at its end.
+    const MAX_SOCKET_PATH: usize = 107;
+    let path = format!("{workdir}/access-log.sock");
+    (workdir.starts_with('/') && path.len() <= MAX_SOCKET_PATH).then_some(path)
+}
+
 /// Access logs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

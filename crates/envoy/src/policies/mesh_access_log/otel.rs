@@ -9,7 +9,6 @@ use envoy_types::pb::envoy::config::core::v3::{self as core, GrpcService, grpc_s
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
-use envoy_types::pb::envoy::extensions::access_loggers::grpc::v3::CommonGrpcAccessLogConfig;
 use envoy_types::pb::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::opentelemetry::proto::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value};
@@ -54,8 +53,6 @@ pub(super) fn logger(
     Some(("envoy.access_loggers.open_telemetry", pack_any(config)))
 }
 
-// Envoys of Kuma 2.9 know the collector by `common_config` only.
-#[allow(deprecated)]
 fn config(
     backend: &OtelBackend,
     cluster_name: String,
@@ -70,16 +67,12 @@ fn config(
     let fields = backend.attributes.iter().flatten();
     let attributes = fields.map(|field| Ok(key_value(&field.key, text(facts.fill_in(&field.value)?))));
     Ok(OpenTelemetryAccessLogConfig {
-        common_config: Some(CommonGrpcAccessLogConfig {
-            log_name: "MeshAccessLog".to_owned(),
-            transport_api_version: core::ApiVersion::V3.into(),
-            grpc_service: Some(GrpcService {
-                target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
-                    cluster_name,
-                    ..Default::default()
-                })),
+        log_name: "MeshAccessLog".to_owned(),
+        grpc_service: Some(GrpcService {
+            target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
+                cluster_name,
                 ..Default::default()
-            }),
+            })),
             ..Default::default()
         }),
         body: Some(body),
