@@ -26,7 +26,9 @@ fn check(name: &str, resources: Vec<Encoded>) {
     let all: Vec<_> = dump["configs"].as_array().unwrap().iter().collect();
     let pick = |list: &str, item: &str| -> Vec<Value> {
         let lists = all.iter().filter_map(|config| config[list].as_array());
-        let mut items: Vec<_> = lists.flatten().map(|entry| entry[item].clone()).collect();
+        let mut items: Vec<_> = lists.flatten().map(|entry| entry.pointer(item).unwrap().clone()).collect();
+        // Belongs to the bootstrap.
+        items.retain(|item| item["name"] != "access_log_sink" && item["cluster_name"] != "access_log_sink");
         items.sort_by_key(|item| {
             item["name"]
                 .as_str()
@@ -36,9 +38,9 @@ fn check(name: &str, resources: Vec<Encoded>) {
         items
     };
     let mut actual = json!({
-        "listeners": pick("static_listeners", "listener"),
-        "clusters": pick("static_clusters", "cluster"),
-        "endpoints": pick("static_endpoint_configs", "endpoint_config"),
+        "listeners": pick("dynamic_listeners", "/active_state/listener"),
+        "clusters": pick("static_clusters", "/cluster"),
+        "endpoints": pick("static_endpoint_configs", "/endpoint_config"),
     });
     forget_test_files(&mut actual);
 

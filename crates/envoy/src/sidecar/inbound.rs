@@ -81,10 +81,10 @@ pub(super) fn listener(sidecar: &Sidecar, port: &Port) -> Encoded {
         }
         InboundTls::Permissive => {
             listener.filter_chains = vec![
-                matching("tls", Some(tls::MESH_ALPN), mesh_tls()),
+                matching("raw_buffer", None, chain(false, port.protocol)),
                 // The application's own TLS.
                 matching("tls", None, chain(false, Protocol::Tcp)),
-                matching("raw_buffer", None, chain(false, port.protocol)),
+                matching("tls", Some(tls::MESH_ALPN), mesh_tls()),
             ];
         }
     }
