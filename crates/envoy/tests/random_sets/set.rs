@@ -1,17 +1,18 @@
 //! A set of documents: how it is made, and whether Envoy takes what follows from it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
 
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
-use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meshspan_envoy::{Encoded, ResourceType};
+use meshspan_identity::Ca;
 use meshspan_model::{Resource, document};
-use serde_json::Value;
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
 
 use crate::control_plane::ControlPlane;
+use crate::names::MESH;
 use crate::random::Random;
-use crate::support::static_config::decode;
+use crate::support::inputs::bootstrap_params;
 use crate::support::validate;
 use crate::{policies, resources};
 
@@ -92,34 +93,58 @@ fn verify_proxy(resources: &[Encoded], again: &[Encoded]) -> Result<(), String> 
         if one.version != other.version {
             return Err(format!("has another version when it is made again: {one:?}"));
         }
-        one.to_json().map_err(|error| format!("{error}, in {one:?}"))?;
     }
-    validate::with_clusters(resources, with_endpoints(resources)).map(|_| ())
+    let config = in_bootstrap(resources)?;
+    validate::bootstrap_file("bootstrap.json", config.to_string().as_bytes()).map(|_| ())
 }
 
-/// Clusters once more with their endpoints inside, which Envoy would otherwise ask for only when it runs.
-fn with_endpoints(resources: &[Encoded]) -> Vec<Cluster> {
-    let of_type = |resource_type| resources.iter().filter(move |one| one.resource_type == resource_type);
-    of_type(ResourceType::Endpoint)
-        .filter_map(|endpoints| {
-            let cluster = of_type(ResourceType::Cluster).find(|cluster| cluster.name == endpoints.name)?;
-            Some((decode::<Cluster>(cluster), decode::<ClusterLoadAssignment>(endpoints)))
-        })
-        .map(|(cluster, mut assignment)| {
-            let name = format!("{}#static", cluster.name);
-            assignment.cluster_name.clone_from(&name);
-            Cluster {
-                name,
-                eds_cluster_config: None,
-                cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
-                load_assignment: Some(assignment),
-                // Envoy makes such clusters before there is anyone to ask for certificates.
-                transport_socket: None,
-                ..cluster
-            }
-        })
-        .collect()
+/// A proxy's own bootstrap, with what the control plane sends it as if it stood there.
+fn in_bootstrap(resources: &[Encoded]) -> Result<Value, String> {
+    let of_type = |resource_type| {
+        let some = resources.iter().filter(move |one| one.resource_type == resource_type);
+        some.map(|one| one.to_json().map_err(|error| format!("{error}, in {one:?}")))
+    };
+    let clusters: Vec<Value> = of_type(ResourceType::Cluster).collect::<Result<_, _>>()?;
+    let endpoints: Vec<Value> = of_type(ResourceType::Endpoint).collect::<Result<_, _>>()?;
+    let mut config = BOOTSTRAP.clone();
+    let mut add = |list: &str, item: Value| {
+        let resources = config["static_resources"].as_object_mut().unwrap();
+        let list = resources.entry(list).or_insert_with(|| json!([]));
+        list.as_array_mut().unwrap().push(item);
+    };
+    for listener in of_type(ResourceType::Listener) {
+        add("listeners", listener?);
+    }
+    for endpoints in endpoints {
+        let cluster = clusters
+            .iter()
+            .find(|cluster| cluster["name"] == endpoints["clusterName"]);
+        cluster
+            .into_iter()
+            .for_each(|cluster| add("clusters", with_endpoints(cluster.clone(), endpoints.clone())));
+    }
+    clusters.into_iter().for_each(|cluster| add("clusters", cluster));
+    Ok(config)
 }
+
+/// The cluster once more with its endpoints inside, which Envoy would otherwise ask for only when it runs.
+fn with_endpoints(mut cluster: Value, mut endpoints: Value) -> Value {
+    let name = format!("{} with endpoints", cluster["name"].as_str().unwrap());
+    endpoints["clusterName"] = name.clone().into();
+    cluster["name"] = name.into();
+    cluster["type"] = "STATIC".into();
+    cluster["loadAssignment"] = endpoints;
+    let cluster_fields = cluster.as_object_mut().unwrap();
+    cluster_fields.shift_remove("edsClusterConfig");
+    // Envoy makes such clusters before there is anyone to ask for certificates.
+    cluster_fields.shift_remove("transportSocket");
+    cluster
+}
+
+static BOOTSTRAP: LazyLock<Value> = LazyLock::new(|| {
+    let ca = Ca::generate_builtin(MESH, 2048, OffsetDateTime::now_utc(), Duration::days(1)).unwrap();
+    meshspan_envoy::bootstrap(&bootstrap_params("127.0.0.1", ca.cert_pem()))
+});
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);

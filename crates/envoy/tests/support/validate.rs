@@ -18,16 +18,7 @@ use super::static_config::static_resources;
 /// # Errors
 /// What Envoy says.
 pub fn resources(resources: &[Encoded]) -> Result<String, String> {
-    with_clusters(resources, Vec::new())
-}
-
-/// As [`resources`], with further clusters.
-///
-/// # Errors
-/// What Envoy says.
-pub fn with_clusters(resources: &[Encoded], clusters: Vec<Cluster>) -> Result<String, String> {
     let mut all = static_resources(resources);
-    all.clusters.extend(clusters);
     let proxy = meshspan_envoy::bootstrap(&bootstrap_params("127.0.0.1", ""));
     let of_bootstrap: Vec<_> = proxy["static_resources"]["clusters"]
         .as_array()
