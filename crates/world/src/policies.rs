@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use meshspan_model::ServiceIdentity;
+use meshspan_model::policy::PolicyKind;
 use meshspan_policy::{
     Confs, Fingerprint, InboundRules, Matched, Mode, Policy, PolicyId, PolicySet, Proxy, Service, Services, touch,
 };
@@ -53,15 +54,17 @@ pub(crate) struct OfProxy {
 }
 
 impl Policies {
-    /// Takes a policy, or its removal; `proxies` are all of the mesh. Returns those that it touches or touched.
+    /// Takes a policy, or its removal; `proxies` are all of the mesh. Returns those whose own view may change: all that it
+    /// touches or touched, or, if it only says something else of destinations, which is a matter of classes, those that it
+    /// touches no more or for the first time.
     pub(crate) fn apply<'a>(
         &mut self,
         id: &PolicyId,
         after: Option<Policy>,
         proxies: impl Iterator<Item = (&'a String, &'a Proxy)> + Clone,
     ) -> BTreeSet<String> {
-        let mut touched = BTreeSet::new();
-        touched.extend(self.touched_by(id, proxies.clone()));
+        let before = self.set.get(id).cloned();
+        let touched_before = self.touched_by(id, proxies.clone());
         match after {
             Some(policy) => {
                 self.set.insert(policy);
@@ -70,14 +73,23 @@ impl Policies {
                 self.set.remove(id);
             }
         }
-        touched.extend(self.touched_by(id, proxies));
+        let touched_after = self.touched_by(id, proxies);
         self.dirty.edited.insert(id.clone());
-        touched
+        if let (Some(before), Some(after)) = (&before, self.set.get(id))
+            && is_about_destinations_only(before, after)
+        {
+            return touched_before.symmetric_difference(&touched_after).cloned().collect();
+        }
+        touched_before.union(&touched_after).cloned().collect()
     }
 
-    fn touched_by<'a>(&self, id: &PolicyId, proxies: impl Iterator<Item = (&'a String, &'a Proxy)>) -> Vec<String> {
+    fn touched_by<'a>(
+        &self,
+        id: &PolicyId,
+        proxies: impl Iterator<Item = (&'a String, &'a Proxy)>,
+    ) -> BTreeSet<String> {
         let Some(policy) = self.set.get(id) else {
-            return Vec::new();
+            return BTreeSet::new();
         };
         proxies
             .filter(|(_, proxy)| touch(policy, proxy, &self.set, Mode::Live).is_some())
@@ -216,4 +228,15 @@ impl Policies {
         let about = about.into_iter().filter_map(|(key, policies)| Some((key, policies?)));
         (of_proxy, about.collect())
     }
+}
+
+/// True if an edit changes nothing but what is said of destinations: proxies keep their class and their inbounds.
+fn is_about_destinations_only(before: &Policy, after: &Policy) -> bool {
+    // Access logs also name the proxy and count for passthrough, strategies may need tags of the proxy.
+    let also_of_proxies = [PolicyKind::MeshAccessLog, PolicyKind::MeshLoadBalancingStrategy];
+    let inbound = |policy: &Policy| !policy.rules.is_empty();
+    !inbound(before)
+        && !inbound(after)
+        && before.to.is_empty() == after.to.is_empty()
+        && !also_of_proxies.contains(&after.id.kind)
 }

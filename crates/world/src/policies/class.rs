@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use meshspan_model::ServiceIdentity;
 use meshspan_model::policy::PolicyKind;
-use meshspan_policy::{Confs, Fingerprint, Fingerprinter, OutboundRules, Policy, PolicyId, PolicySet, Proxy, Services};
+use meshspan_policy::{
+    Confs, Fingerprint, Fingerprinter, OutboundRules, Policy, PolicyId, PolicySet, Proxy, Resolved, Services, resolve,
+};
 use serde_json::Value;
 
 use super::ClassChanges;
@@ -77,6 +79,15 @@ fn affinity_keys(policy: &Policy) -> BTreeSet<String> {
         .collect()
 }
 
+/// The services that the items of a policy are about in particular.
+fn named_by(policy: &Policy, targets: &Services) -> impl Iterator<Item = ServiceIdentity> {
+    let items = policy.to.iter().filter_map(|item| match resolve(item, targets) {
+        Resolved::All => None,
+        Resolved::Services(found) => Some(found.into_keys()),
+    });
+    items.flatten().collect::<Vec<_>>().into_iter()
+}
+
 impl Class {
     pub(super) fn new(policies: Vec<Arc<Policy>>, client: Client, targets: &Services) -> Self {
         let mut class = Self {
@@ -93,10 +104,15 @@ impl Class {
         class
     }
 
-    fn resolve(&mut self, targets: &Services) {
+    /// Finds out anew what items are about. True if something else than before is said of every destination.
+    fn resolve(&mut self, targets: &Services) -> bool {
         self.rules = OutboundRules::of(&self.policies, targets);
-        self.everywhere = Arc::new(destination::everywhere(&self.rules, &self.client));
-        self.due = Due::All;
+        let everywhere = destination::everywhere(&self.rules, &self.client);
+        if everywhere == *self.everywhere {
+            return false;
+        }
+        self.everywhere = Arc::new(everywhere);
+        true
     }
 
     /// Takes edited policies and changed services.
@@ -107,26 +123,31 @@ impl Class {
         set: &PolicySet,
         targets: &Services,
     ) {
+        let mut due = services.clone();
         let mut is_edited = false;
         for policy in self.policies.iter_mut().filter(|policy| edited.contains(&policy.id)) {
             // One that is gone, or that selects other proxies now, takes its members along.
             if let Some(current) = set.get(&policy.id) {
+                due.extend(named_by(policy, targets).chain(named_by(current, targets)));
                 *policy = current.clone();
                 is_edited = true;
             }
         }
         if is_edited {
-            self.resolve(targets);
-            return;
-        }
-        for service in services {
-            self.rules.refresh(&self.policies, targets, service);
-        }
-        if let Due::Services(due) = &mut self.due {
-            due.extend(services.iter().cloned());
-            if !services.is_empty() {
-                due.extend(self.routed.iter().map(|key| key.service.clone()));
+            if self.resolve(targets) {
+                self.due = Due::All;
             }
+        } else {
+            for service in services {
+                self.rules.refresh(&self.policies, targets, service);
+            }
+        }
+        if is_edited || !due.is_empty() {
+            // A route may lead to what changed, and a policy may be about a route.
+            due.extend(self.routed.iter().map(|key| key.service.clone()));
+        }
+        if let Due::Services(already) = &mut self.due {
+            already.extend(due);
         }
     }
 
@@ -138,42 +159,53 @@ impl Class {
         targets: &Services,
     ) -> ClassChanges {
         let due = std::mem::replace(&mut self.due, Due::Services(BTreeSet::new()));
-        let keys: BTreeSet<DestinationKey> = match due {
-            Due::All => destinations.iter().chain(self.destinations.keys()).cloned().collect(),
+        let mut changes = ClassChanges::new();
+        match due {
+            Due::All => {
+                for key in destinations {
+                    self.derive_one(key, targets, &mut changes);
+                }
+            }
             Due::Services(services) => {
-                let of_services = services.iter().flat_map(|service| {
+                for service in services {
                     let first = DestinationKey {
                         service: service.clone(),
                         section: String::new(),
                     };
-                    destinations
-                        .range(first..)
-                        .take_while(move |key| key.service == *service)
-                });
-                of_services.chain(changed).cloned().collect()
-            }
-        };
-        let mut changes = ClassChanges::new();
-        for key in keys {
-            if !destinations.contains(&key) {
-                self.routed.remove(&key);
-                if self.destinations.remove(&key).is_some() {
-                    changes.insert(key, None);
+                    for key in destinations.range(first..).take_while(|key| key.service == service) {
+                        self.derive_one(key, targets, &mut changes);
+                    }
                 }
-                continue;
+                for key in changed.intersection(destinations) {
+                    self.derive_one(key, targets, &mut changes);
+                }
             }
-            let policies = self.about(&key, targets);
-            if policies.http_rules.is_some() || policies.tcp_backends.is_some() {
-                self.routed.insert(key.clone());
-            } else {
-                self.routed.remove(&key);
-            }
-            if self.destinations.get(&key) != Some(&policies) {
-                changes.insert(key.clone(), Some(policies.clone()));
-                self.destinations.insert(key, policies);
+        }
+        for key in changed.difference(destinations) {
+            self.routed.remove(key);
+            if self.destinations.remove(key).is_some() {
+                changes.insert(key.clone(), None);
             }
         }
         changes
+    }
+
+    fn derive_one(&mut self, key: &DestinationKey, targets: &Services, changes: &mut ClassChanges) {
+        let policies = self.about(key, targets);
+        if policies.http_rules.is_some() || policies.tcp_backends.is_some() {
+            self.routed.insert(key.clone());
+        } else {
+            self.routed.remove(key);
+        }
+        if let Some(known) = self.destinations.get_mut(key) {
+            if !Arc::ptr_eq(known, &policies) && **known != *policies {
+                known.clone_from(&policies);
+                changes.insert(key.clone(), Some(policies));
+            }
+        } else {
+            self.destinations.insert(key.clone(), policies.clone());
+            changes.insert(key.clone(), Some(policies));
+        }
     }
 
     fn about(&self, key: &DestinationKey, targets: &Services) -> Arc<DestinationPolicies> {
