@@ -3,7 +3,9 @@
 //! Whether a destination that speaks HTTP is treated as bytes because of one is decided where its listener is built.
 
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{ClusterSpecifier, WeightedCluster};
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
+    ClusterSpecifier, WeightedCluster,
+};
 use meshspan_model::kinds::mesh_tcp_route::Conf;
 
 use super::shares::{Share, shares};

@@ -19,11 +19,16 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Response> {
 
 /// `GET path` with these headers, over a connection of its own.
 pub fn get_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+    send(address, "GET", path, headers)
+}
+
+/// A request without a body, over a connection of its own.
+pub fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
     let headers: String = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: service\r\n{headers}connection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: service\r\n{headers}connection: close\r\n\r\n");
     let text = String::from_utf8_lossy(&exchange(address, request.as_bytes())?).into_owned();
     let (head, body) = text
         .split_once("\r\n\r\n")

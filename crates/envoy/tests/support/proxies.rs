@@ -86,6 +86,20 @@ impl Client {
 
     /// Of a proxy with these tags.
     pub fn start_as(tags: &[(&str, &str)], destination: &Destination, policies: &DestinationPolicies) -> Self {
+        Self::start_with_others(tags, destination, policies, &[])
+    }
+
+    /// With other destinations, to which routes may lead.
+    pub fn start_among(destination: &Destination, policies: &DestinationPolicies, others: &[Destination]) -> Self {
+        Self::start_with_others(&[("kuma.io/service", "web")], destination, policies, others)
+    }
+
+    fn start_with_others(
+        tags: &[(&str, &str)],
+        destination: &Destination,
+        policies: &DestinationPolicies,
+        others: &[Destination],
+    ) -> Self {
         let mut proxy = sidecar("web-1", Vec::new());
         proxy.outbounds = vec![outbound_with(destination, policies, LOCALHOST, 0, true)];
         let mut resources = meshspan_envoy::sidecar(&proxy, &OPTIONS);
@@ -94,6 +108,13 @@ impl Client {
             destination_endpoints(destination, policies),
         ]);
         resources.extend(outbound_clusters(destination, policies));
+        for other in others {
+            let policies = default_policies();
+            resources.extend([
+                destination_cluster(other, &policies),
+                destination_endpoints(other, &policies),
+            ]);
+        }
         resources.extend(certificates_with(tags));
         let envoy = Envoy::start(&resources, "east");
         let address = envoy.address(&outbound_listener(&proxy.outbounds[0]).name);

@@ -18,8 +18,8 @@ use meshspan_model::kinds::mesh_http_route::filters::{
 use meshspan_model::policy::values::{Decimal, HeaderModifier, HeaderNameValue};
 use meshspan_world::view::RouteBackend;
 
-use super::matches::expression;
 use crate::names;
+use crate::policies::header_match::expression;
 
 /// Applies one filter. `mirrors` are the resolved backends of mirrors that are still to come.
 pub(super) fn apply<'a>(filter: &Filter, mirrors: &mut impl Iterator<Item = &'a RouteBackend>, route: &mut Route) {
@@ -37,7 +37,9 @@ pub(super) fn apply<'a>(filter: &Filter, mirrors: &mut impl Iterator<Item = &'a 
     }
     let mirrored = filter.request_mirror.as_ref().map(|found| (found, mirrors.next()));
     // The others are about requests that are forwarded.
-    let Some(Action::Route(action)) = &mut route.action else { return };
+    let Some(Action::Route(action)) = &mut route.action else {
+        return;
+    };
     if let Some(found) = &filter.url_rewrite {
         rewrite(found, path.as_ref(), action);
     }
@@ -101,7 +103,7 @@ fn rewrite(found: &UrlRewrite, path: Option<&PathSpecifier>, action: &mut RouteA
         Some(Replacement::Path(new)) => {
             action.prefix_rewrite.clear();
             action.regex_rewrite = Some(RegexMatchAndSubstitute {
-                pattern: Some(expression("^/.*$")),
+                pattern: Some(expression("^/.*$".to_owned())),
                 // A backslash would begin a reference to a group.
                 substitution: new.replace('\\', "\\\\"),
             });
@@ -126,7 +128,10 @@ fn replacement(rewrite: &PathRewrite, path: Option<&PathSpecifier>) -> Option<Re
         PathRewriteType::ReplacePrefixMatch => {
             let new = rewrite.replace_prefix_match.as_deref()?.trim_end_matches('/');
             let with_slash = new.is_empty() || matches!(path, Some(PathSpecifier::Prefix(_)));
-            Some(Replacement::Prefix(format!("{new}{}", if with_slash { "/" } else { "" })))
+            Some(Replacement::Prefix(format!(
+                "{new}{}",
+                if with_slash { "/" } else { "" }
+            )))
         }
     }
 }

@@ -1,15 +1,13 @@
 //! Which requests a route takes, and which route comes first.
 
-use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
-use envoy_types::pb::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
+use envoy_types::pb::envoy::config::route::v3::{QueryParameterMatcher, RouteMatch};
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
-use meshspan_model::kinds::mesh_http_route::matches::{
-    Match, PathMatchType, QueryParamMatch, QueryParamMatchType,
-};
+use meshspan_model::kinds::mesh_http_route::matches::{Match, PathMatchType, QueryParamMatch, QueryParamMatchType};
 use meshspan_model::policy::values::{HeaderMatch, HeaderMatchType};
+
+use crate::policies::header_match::{expression, header_matcher, string};
 
 /// How precise a match is; of several that fit a request the most precise one takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,14 +57,14 @@ pub(super) fn is_everything(found: &Match) -> bool {
 /// segments only, and what replaces it ends as it does.
 pub(super) fn route_matches(found: &Match) -> impl Iterator<Item = RouteMatch> {
     let (first, second) = path_specifiers(found);
-    let method = found.method.map(|method| HeaderMatcher {
+    let method = found.method.map(|method| HeaderMatch {
+        how: HeaderMatchType::Exact,
         name: ":method".to_owned(),
-        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(exact(method.name()))),
-        ..Default::default()
+        value: Some(method.name().to_owned()),
     });
-    let headers = found.headers.iter().flatten().map(header);
+    let headers = method.iter().chain(found.headers.iter().flatten());
     let common = RouteMatch {
-        headers: method.into_iter().chain(headers).collect(),
+        headers: headers.map(header_matcher).collect(),
         query_parameters: found.query_params.iter().flatten().map(query_param).collect(),
         ..Default::default()
     };
@@ -84,7 +82,7 @@ fn path_specifiers(found: &Match) -> (PathSpecifier, Option<PathSpecifier>) {
     let value = &path.value;
     match path.how {
         Some(PathMatchType::Exact) => (PathSpecifier::Path(value.clone()), None),
-        Some(PathMatchType::RegularExpression) => (PathSpecifier::SafeRegex(expression(value)), None),
+        Some(PathMatchType::RegularExpression) => (PathSpecifier::SafeRegex(expression(value.clone())), None),
         Some(PathMatchType::PathPrefix) if value != "/" => (
             PathSpecifier::Path(value.clone()),
             Some(PathSpecifier::Prefix(format!("{value}/"))),
@@ -93,49 +91,14 @@ fn path_specifiers(found: &Match) -> (PathSpecifier, Option<PathSpecifier>) {
     }
 }
 
-fn header(found: &HeaderMatch) -> HeaderMatcher {
-    let value = found.value.as_deref().unwrap_or_default();
-    let specifier = match found.how {
-        HeaderMatchType::Exact => HeaderMatchSpecifier::StringMatch(exact(value)),
-        HeaderMatchType::Prefix => HeaderMatchSpecifier::StringMatch(string(MatchPattern::Prefix(value.to_owned()))),
-        HeaderMatchType::RegularExpression => {
-            HeaderMatchSpecifier::StringMatch(string(MatchPattern::SafeRegex(expression(value))))
-        }
-        HeaderMatchType::Present | HeaderMatchType::Absent => HeaderMatchSpecifier::PresentMatch(true),
-    };
-    HeaderMatcher {
-        name: found.name.clone(),
-        invert_match: found.how == HeaderMatchType::Absent,
-        header_match_specifier: Some(specifier),
-        ..Default::default()
-    }
-}
-
 fn query_param(found: &QueryParamMatch) -> QueryParameterMatcher {
-    let matcher = match found.how {
-        QueryParamMatchType::Exact => exact(&found.value),
-        QueryParamMatchType::RegularExpression => string(MatchPattern::SafeRegex(expression(&found.value))),
+    let value = found.value.clone();
+    let pattern = match found.how {
+        QueryParamMatchType::Exact => MatchPattern::Exact(value),
+        QueryParamMatchType::RegularExpression => MatchPattern::SafeRegex(expression(value)),
     };
     QueryParameterMatcher {
         name: found.name.clone(),
-        query_parameter_match_specifier: Some(QueryParameterMatchSpecifier::StringMatch(matcher)),
-    }
-}
-
-fn exact(value: &str) -> StringMatcher {
-    string(MatchPattern::Exact(value.to_owned()))
-}
-
-fn string(pattern: MatchPattern) -> StringMatcher {
-    StringMatcher {
-        match_pattern: Some(pattern),
-        ..Default::default()
-    }
-}
-
-pub(super) fn expression(regex: &str) -> RegexMatcher {
-    RegexMatcher {
-        regex: regex.to_owned(),
-        ..Default::default()
+        query_parameter_match_specifier: Some(QueryParameterMatchSpecifier::StringMatch(string(pattern))),
     }
 }

@@ -30,7 +30,7 @@ pub fn tcp_rule(random: &mut Random, _: &Place) -> Value {
 fn http_match(random: &mut Random, only_prefixes: bool) -> Value {
     let path = match random.below(3) {
         1 if !only_prefixes => {
-            json!({ "type": "Exact", "value": random.one_of(&["/", "/api", "/api/", "/a%20b"]) })
+            json!({ "type": "Exact", "value": random.one_of(&["/", "/api", "/api/", "/a%20b", "/~a.b-c_d:e@f"]) })
         }
         2 if !only_prefixes => json!({ "type": "RegularExpression", "value": regex(random) }),
         _ => json!({ "type": "PathPrefix", "value": random.one_of(&["/", "/api", "/api/users", "/a.b-c_d~"]) }),
@@ -117,7 +117,7 @@ fn path_modifier(random: &mut Random, prefixes: bool) -> Value {
     if prefixes && random.chance(60) {
         json!({ "type": "ReplacePrefixMatch", "replacePrefixMatch": random.one_of(&["/", "/new", "/new/", "", "/\\1"]) })
     } else {
-        json!({ "type": "ReplaceFullPath", "replaceFullPath": random.one_of(&["/", "/new", "/\\1", "/%20"]) })
+        json!({ "type": "ReplaceFullPath", "replaceFullPath": random.one_of(&["/", "/new", "/new/", "/\\1", "/%20", "/%REQ(a)%"]) })
     }
 }
 
