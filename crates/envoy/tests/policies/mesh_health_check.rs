@@ -10,6 +10,9 @@ use crate::support::inputs::*;
 use crate::support::projected::cluster;
 use crate::support::proxies::{Backend, Client, backend};
 
+/// Healthy endpoints of the destination, as Envoy counts them.
+const HEALTHY: &str = "backend_main.membership_healthy";
+
 fn checks(conf: Value) -> DestinationPolicies {
     policies([(MeshHealthCheck, conf)])
 }
@@ -194,7 +197,7 @@ fn an_unhealthy_application_gets_no_requests_until_it_recovers() {
     );
     let healthy = |count: u64| {
         eventually("checks say so", || {
-            (client.envoy.counter("membership_healthy") == count).then_some(())
+            (client.envoy.counter(HEALTHY) == count).then_some(())
         });
     };
     healthy(2);
@@ -229,7 +232,7 @@ fn bytes_are_sent_and_expected() {
             (client.envoy.counter(&format!("health_check.{outcome}")) > 0).then_some(())
         });
         eventually("the result counts", || {
-            (client.envoy.counter("membership_healthy") == healthy).then_some(())
+            (client.envoy.counter(HEALTHY) == healthy).then_some(())
         });
         assert_eq!(client.ask_line().is_some(), healthy == 1);
     }
