@@ -10,8 +10,10 @@
 //! * `control_plane`, `tls`, `http_client`, `socket`: how connections are made, `SO_MARK` included.
 //! * `bootstrap`: `POST /bootstrap`; `envoy`: find, install, run, administrate.
 //! * `stream`: the agent's own gRPC stream, which feeds `dns` (records) and `health` (what to probe).
+//! * `access_log`: lines from Envoy to TCP backends.
 //! * `phase`, `readiness`: where the agent is in its life, and `GET /ready`.
 
+mod access_log;
 mod args;
 mod backoff;
 mod bootstrap;

@@ -1,5 +1,6 @@
 //! Everything up to a running Envoy, in order: settings, DNS and readiness listeners, bootstrap, Envoy, agent stream.
 
+use crate::access_log::LogSink;
 use crate::args::{ProxyType, RunArgs};
 use crate::bootstrap::{self, BootstrapRequest, MetricsResources, RetryPolicy};
 use crate::control_plane::ControlPlane;
@@ -14,6 +15,7 @@ use crate::stream::AgentStream;
 use crate::tls::Trust;
 use crate::token::Token;
 use anyhow::{Context, bail};
+use meshspan_model::kinds::mesh_access_log::sink_socket;
 use meshspan_xds::proto::agent::Hello;
 use std::fs::DirBuilder;
 use std::io::{Read, Write};
@@ -98,6 +100,10 @@ pub(crate) async fn start(
     request.readiness_port = args.readiness_port.into();
     request.resources.max_heap_size_bytes = args.max_memory_bytes;
     request.workdir = absolute(config_folder.path());
+    if let Some(socket) = sink_socket(&request.workdir) {
+        let sink = LogSink::bind(Path::new(&socket), mark);
+        background.spawn(sink.with_context(|| format!("{socket} cannot take access logs"))?.serve());
+    }
     request.metrics_resources = MetricsResources {
         cert_path: args.metrics_cert_path.clone().unwrap_or_default(),
         key_path: args.metrics_key_path.clone().unwrap_or_default(),
