@@ -14,6 +14,7 @@
 
 mod confs;
 mod control_plane;
+mod hunt;
 mod names;
 mod policies;
 mod random;
@@ -23,114 +24,17 @@ mod shrink;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshspan_model::document;
 
-/// Of so many failures the smallest sets are looked for.
-const SHOWN: usize = 6;
-/// Between lines about progress.
-const PROGRESS: Duration = Duration::from_secs(10);
-
 #[test]
 fn envoy_takes_what_follows_from_random_valid_sets() {
-    let sets = variable("FUZZ_SETS").unwrap_or(12);
-    let first = variable("FUZZ_SEED").unwrap_or(1);
-    let next = AtomicU64::new(0);
-    let failures: Mutex<BTreeMap<String, Failure>> = Mutex::default();
-    let started = Instant::now();
-    let last_said = Mutex::new(started);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= sets {
-                        break;
-                    }
-                    try_set(first.wrapping_add(number), &failures);
-                    let mut last_said = last_said.lock().unwrap();
-                    if last_said.elapsed() > PROGRESS {
-                        *last_said = Instant::now();
-                        let found = failures.lock().unwrap().len();
-                        println!(
-                            "{number} of {sets} sets in {} s, {found} failure(s)",
-                            started.elapsed().as_secs()
-                        );
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap();
-    println!("{sets} sets from seed {first} in {} s", started.elapsed().as_secs());
-    for failure in failures.values() {
+    let failures = hunt::hunt(variable("FUZZ_SEED").unwrap_or(1), variable("FUZZ_SETS").unwrap_or(12));
+    for failure in &failures {
         println!("{failure}");
     }
     assert!(failures.is_empty(), "{} kind(s) of failures, see above", failures.len());
-}
-
-struct Failure {
-    seed: u64,
-    times: usize,
-    set: Option<set::Set>,
-    proxy: String,
-    message: String,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seed, times, .. } = self;
-        writeln!(
-            f,
-            "\n=== seed {seed} and {} more; again: make fuzz FUZZ_SETS=1 FUZZ_SEED={seed}",
-            times - 1
-        )?;
-        for document in self.set.iter().flatten() {
-            writeln!(f, "---\n{document}")?;
-        }
-        writeln!(f, "=== {}: {}", self.proxy, self.message)
-    }
-}
-
-fn try_set(seed: u64, failures: &Mutex<BTreeMap<String, Failure>>) {
-    let (set, _) = set::generate(seed);
-    let Err(rejection) = set::verify(&set) else { return };
-    let gist = gist(&rejection.message);
-    let is_new = {
-        let mut failures = failures.lock().unwrap();
-        let shown = failures.len() < SHOWN;
-        let failure = failures.entry(gist.clone()).or_insert_with(|| Failure {
-            seed,
-            times: 0,
-            set: None,
-            proxy: rejection.proxy.clone(),
-            message: rejection.message.clone(),
-        });
-        failure.times += 1;
-        failure.times == 1 && shown
-    };
-    if is_new {
-        let (set, rejection) = shrink::shrink(set, rejection);
-        if let Some(failure) = failures.lock().unwrap().get_mut(&gist) {
-            failure.set = Some(set);
-            failure.proxy = rejection.proxy;
-            failure.message = rejection.message;
-        }
-    }
-}
-
-/// The start of a message, without numbers: what is equal is the same failure.
-fn gist(message: &str) -> String {
-    let of_envoy = message.split_once("initializing configuration '");
-    let text = of_envoy
-        .and_then(|(_, rest)| rest.split_once("': "))
-        .map_or(message, |(_, text)| text);
-    text.chars().filter(|c| !c.is_ascii_digit()).take(80).collect()
 }
 
 fn variable(name: &str) -> Option<u64> {
@@ -177,4 +81,26 @@ fn nearly_all_random_documents_are_valid() {
         );
     }
     assert!(too_many.is_empty(), "{too_many}");
+}
+
+/// Sets in which policies select nobody, or nothing that is there, would prove nothing.
+#[test]
+fn policies_of_each_kind_change_what_proxies_get() {
+    let mut without_effect: BTreeSet<_> = confs::KINDS.iter().map(|(kind, _)| kind.name()).collect();
+    for seed in 1..=30 {
+        if without_effect.is_empty() {
+            break;
+        }
+        let set = set::generate(seed);
+        let all = set::versions(&set);
+        without_effect.retain(|kind| {
+            let others = set
+                .iter()
+                .filter(|document| document["type"] != *kind)
+                .cloned()
+                .collect();
+            all == set::versions(&others)
+        });
+    }
+    assert!(without_effect.is_empty(), "{without_effect:?}");
 }

@@ -1,5 +1,6 @@
 //! A set of documents: how it is made, and whether Envoy takes what follows from it.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
@@ -20,6 +21,7 @@ use crate::{policies, resources};
 pub type Set = Vec<Value>;
 
 /// What is wrong.
+#[derive(Clone)]
 pub struct Rejection {
     /// The proxy, if it is one's.
     pub proxy: String,
@@ -27,8 +29,8 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// The set of a seed, and how many documents were left out of it because they are not valid.
-pub fn generate(seed: u64) -> (Set, usize) {
+/// The set of a seed, without documents that turned out not to be valid.
+pub fn generate(seed: u64) -> Set {
     let random = &mut Random::new(seed);
     let mut set = mesh(random);
     if random.chance(20) {
@@ -37,10 +39,8 @@ pub fn generate(seed: u64) -> (Set, usize) {
             .filter(|document| document["type"] != "ZoneIngress");
         set.extend(other.map(into_other_mesh));
     }
-    let all = set.len();
     set.retain(|document| document::read(document).is_ok());
-    let refused = all - set.len();
-    (set, refused)
+    set
 }
 
 fn mesh(random: &mut Random) -> Set {
@@ -60,13 +60,7 @@ fn into_other_mesh(mut document: Value) -> Value {
 /// # Errors
 /// The first proxy that does not.
 pub fn verify(set: &Set) -> Result<(), Rejection> {
-    let read: Result<Vec<Resource>, _> = set
-        .iter()
-        .map(|document| Ok(document::read(document)?.resource))
-        .collect();
-    let Ok(resources) = read.map_err(|_: meshspan_model::Violations| ()) else {
-        return Ok(());
-    };
+    let Some(resources) = read(set) else { return Ok(()) };
     let projected = catch_unwind(AssertUnwindSafe(|| {
         let control_plane = ControlPlane::of(resources)?;
         // Once more, since maps of messages encode in random order.
@@ -86,6 +80,24 @@ pub fn verify(set: &Set) -> Result<(), Rejection> {
         })?;
     }
     Ok(())
+}
+
+fn read(set: &Set) -> Option<Vec<Resource>> {
+    set.iter()
+        .map(|document| Some(document::read(document).ok()?.resource))
+        .collect()
+}
+
+/// Versions of what each proxy of a set gets.
+pub fn versions(set: &Set) -> BTreeSet<String> {
+    let proxies = ControlPlane::of(read(set).unwrap()).unwrap().proxies();
+    let of_proxy = |(proxy, resources): (String, Vec<Encoded>)| -> Vec<String> {
+        resources
+            .iter()
+            .map(|resource| format!("{proxy} {resource:?}"))
+            .collect()
+    };
+    proxies.into_iter().flat_map(of_proxy).collect()
 }
 
 fn verify_proxy(resources: &[Encoded], again: &[Encoded]) -> Result<(), String> {
