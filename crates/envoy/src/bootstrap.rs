@@ -230,7 +230,8 @@ fn ads_cluster(params: &BootstrapParams) -> Value {
 /// The agent, which passes access logs on over TCP. Loggers name this cluster, so it is always there.
 fn log_sink_cluster(params: &BootstrapParams) -> Value {
     let socket = sink_socket(&params.workdir);
-    let endpoints = socket.map(|path| json!({ "lb_endpoints": [{ "endpoint": { "address": { "pipe": { "path": path } } } }] }));
+    let endpoints =
+        socket.map(|path| json!({ "lb_endpoints": [{ "endpoint": { "address": { "pipe": { "path": path } } } }] }));
     json!({
         "name": SINK_CLUSTER,
         "type": "STATIC",

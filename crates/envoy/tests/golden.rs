@@ -26,7 +26,10 @@ fn check(name: &str, resources: Vec<Encoded>) {
     let all: Vec<_> = dump["configs"].as_array().unwrap().iter().collect();
     let pick = |list: &str, item: &str| -> Vec<Value> {
         let lists = all.iter().filter_map(|config| config[list].as_array());
-        let mut items: Vec<_> = lists.flatten().map(|entry| entry.pointer(item).unwrap().clone()).collect();
+        let mut items: Vec<_> = lists
+            .flatten()
+            .map(|entry| entry.pointer(item).unwrap().clone())
+            .collect();
         // Belongs to the bootstrap.
         items.retain(|item| item["name"] != "access_log_sink" && item["cluster_name"] != "access_log_sink");
         items.sort_by_key(|item| {

@@ -33,7 +33,12 @@ impl Effect for MeshAccessLog {
     fn outbound<'a>(conf: Option<&Conf>, to: &Towards<'a>, chain: &mut Chain<'a>) {
         let key = &to.destination.key;
         let service = names::destination(key);
-        add(conf, &outgoing(&key.service.mesh, to.policies.client.source.as_ref(), &service), Side::Shared, chain);
+        add(
+            conf,
+            &outgoing(&key.service.mesh, to.policies.client.source.as_ref(), &service),
+            Side::Shared,
+            chain,
+        );
     }
 
     fn outbound_clusters(conf: Option<&Conf>, _to: &Towards<'_>, clusters: &mut Vec<Cluster>) {

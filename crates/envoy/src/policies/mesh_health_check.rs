@@ -5,20 +5,18 @@
 
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::health_check::{
     GrpcHealthCheck, HealthChecker, HttpHealthCheck, Payload, TcpHealthCheck, payload::Payload as Bytes,
 };
-use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption, HealthCheck, TypedExtensionConfig};
+use envoy_types::pb::envoy::config::core::v3::{HealthCheck, TypedExtensionConfig};
 use envoy_types::pb::envoy::extensions::health_check::event_sinks::file::v3::HealthCheckEventFileSink;
 use envoy_types::pb::envoy::r#type::v3::{CodecClientType, Int64Range, Percent};
 use envoy_types::util::pack_any;
 use meshspan_model::duration::GoDuration;
 use meshspan_model::kinds::mesh_health_check::{Conf, Grpc, Http, Tcp, payload};
-use meshspan_model::policy::values::HeaderNameValue;
 use meshspan_world::view::Protocol;
 
-use super::{Effect, Towards};
+use super::{Effect, Towards, header_options};
 use crate::parts::ClusterParts;
 use crate::wkt::{flag, time, uint};
 
@@ -118,14 +116,10 @@ fn by_request(conf: &Http) -> HealthChecker {
         end: i64::from(*status) + 1,
     });
     let headers = conf.request_headers_to_add.clone().unwrap_or_default();
-    let set = headers.set.into_iter().flatten();
-    let set = set.map(|header| header_option(header, HeaderAppendAction::OverwriteIfExistsOrAdd));
-    let add = headers.add.into_iter().flatten();
-    let add = add.map(|header| header_option(header, HeaderAppendAction::AppendIfExistsOrAdd));
     HealthChecker::HttpHealthCheck(HttpHealthCheck {
         path: conf.path.clone().unwrap_or_else(|| PATH.to_owned()),
         expected_statuses: statuses.collect(),
-        request_headers_to_add: set.chain(add).collect(),
+        request_headers_to_add: header_options::added(headers.set.as_deref(), headers.add.as_deref()),
         // As all requests within the mesh.
         codec_client_type: CodecClientType::Http2.into(),
         ..Default::default()
@@ -138,17 +132,4 @@ fn by_call(conf: &Grpc) -> HealthChecker {
         authority: conf.authority.clone().unwrap_or_default(),
         ..Default::default()
     })
-}
-
-fn header_option(header: HeaderNameValue, action: HeaderAppendAction) -> HeaderValueOption {
-    HeaderValueOption {
-        header: Some(HeaderValue {
-            key: header.name,
-            // To Envoy a single one starts a variable.
-            value: header.value.replace('%', "%%"),
-            ..Default::default()
-        }),
-        append_action: action.into(),
-        ..Default::default()
-    }
 }

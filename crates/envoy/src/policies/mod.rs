@@ -6,6 +6,7 @@
 //! stands in one place.
 
 mod header_match;
+mod header_options;
 mod mesh_access_log;
 mod mesh_circuit_breaker;
 mod mesh_health_check;

@@ -104,7 +104,10 @@ fn both_proxies_write_a_line_about_a_connection() {
     assert!(outbound.contains(&path), "{outbound}");
     assert!(outbound.ends_with("ms, sent 11 bytes, received: 6 bytes"), "{outbound}");
     let inbound = first_line(&folder, "inbound");
-    assert!(inbound.contains(&format!("(unknown)->127.0.0.1:{}(backend)", app.port())), "{inbound}");
+    assert!(
+        inbound.contains(&format!("(unknown)->127.0.0.1:{}(backend)", app.port())),
+        "{inbound}"
+    );
 }
 
 #[test]
@@ -178,7 +181,10 @@ fn lines_for_tcp_reach_the_agent() {
     assert_eq!(client.ask_line().as_deref(), Some("app"));
     let (mut stream, _) = agent.accept().unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    read_until(&mut stream, &["logs.example:514", "to kri_mzsvc_default___backend_main"]);
+    read_until(
+        &mut stream,
+        &["logs.example:514", "to kri_mzsvc_default___backend_main"],
+    );
 }
 
 #[test]
@@ -241,7 +247,11 @@ fn envoy_takes_every_operator() {
     ];
     formats.extend(with_parameters.map(|operator| format!("%{operator}%")));
     let format = json!({ "type": "Plain", "plain": formats.join(" 100%% ") });
-    let object: Vec<_> = formats.iter().enumerate().map(|(n, one)| json!({ "key": n.to_string(), "value": one })).collect();
+    let object: Vec<_> = formats
+        .iter()
+        .enumerate()
+        .map(|(n, one)| json!({ "key": n.to_string(), "value": one }))
+        .collect();
     for format in [format.clone(), json!({ "type": "Json", "json": &object[..120] })] {
         let backends = [
             json!({ "type": "File", "file": { "path": "/dev/null", "format": format } }),
@@ -265,7 +275,10 @@ fn envoy_takes_every_operator() {
 
 #[test]
 fn interception_logs_what_leaves_the_mesh() {
-    let mut proxy = intercepted(sidecar("web-1", Vec::new()), meshspan_model::kinds::dataplane::IpFamilyMode::IPv4);
+    let mut proxy = intercepted(
+        sidecar("web-1", Vec::new()),
+        meshspan_model::kinds::dataplane::IpFamilyMode::IPv4,
+    );
     let backends = json!([
         { "type": "File", "file": { "path": "/dev/null" } },
         { "type": "OpenTelemetry", "openTelemetry": { "endpoint": "collector" } },
@@ -277,8 +290,14 @@ fn interception_logs_what_leaves_the_mesh() {
         let found = resources.iter().find(|one| &*one.name == name).unwrap();
         String::from_utf8_lossy(&found.body).contains(text)
     };
-    assert!(mentions("self_transparentproxy_passthrough_outbound_ipv4", "(pass_through)"));
-    assert!(!mentions("self_transparentproxy_passthrough_inbound_ipv4", "access_loggers"));
+    assert!(mentions(
+        "self_transparentproxy_passthrough_outbound_ipv4",
+        "(pass_through)"
+    ));
+    assert!(!mentions(
+        "self_transparentproxy_passthrough_inbound_ipv4",
+        "access_loggers"
+    ));
     assert!(mentions("meshaccesslog:opentelemetry:own:collector:4317", "collector"));
 }
 

@@ -39,9 +39,15 @@ fn listeners(app: u16, protocol: Protocol, conf: &Value) -> Vec<Encoded> {
 fn the_mode_is_that_of_the_policy() {
     let app = App::http("app");
     for (mode, plaintext) in [("Strict", false), ("Permissive", true)] {
-        let server = Backend::start(app.port(), Protocol::Http, |proxy| with_tls(proxy, &json!({ "mode": mode })));
+        let server = Backend::start(app.port(), Protocol::Http, |proxy| {
+            with_tls(proxy, &json!({ "mode": mode }))
+        });
         let address = SocketAddr::new(LOCALHOST, server.port());
-        assert_eq!(get(address, "/").is_ok_and(|response| response.status == 200), plaintext, "{mode}");
+        assert_eq!(
+            get(address, "/").is_ok_and(|response| response.status == 200),
+            plaintext,
+            "{mode}"
+        );
         let client = Client::start(&backend(Protocol::Http, vec![own_zone(vec![ready(server.port())])]));
         assert_eq!(client.ask_http().as_deref(), Ok("app"), "{mode}");
     }
@@ -60,7 +66,11 @@ fn both_sides_speak_the_versions_and_ciphers_of_the_policy() {
         (starts_at("TLS13"), starts_at("TLS13"), true),
         (only("TLS13"), only("TLS12"), false),
         (only("TLS12"), starts_at("TLS13"), false),
-        (json!({ "tlsCiphers": [aes, rsa] }), json!({ "tlsCiphers": [aes, rsa] }), true),
+        (
+            json!({ "tlsCiphers": [aes, rsa] }),
+            json!({ "tlsCiphers": [aes, rsa] }),
+            true,
+        ),
         (
             json!({ "tlsVersion": { "max": "TLS12" }, "tlsCiphers": [aes] }),
             json!({ "tlsVersion": { "max": "TLS12" }, "tlsCiphers": [chacha] }),

@@ -37,7 +37,13 @@ const PROTOCOLS: [Protocol; 2] = [Protocol::Http, Protocol::Tcp];
 
 /// Ports are chosen by the system, so that addresses have to tell listeners apart.
 fn address(case: usize, protocol: Protocol) -> IpAddr {
-    Ipv4Addr::new(127, 0, 1 + u8::from(protocol.is_http()), u8::try_from(case + 1).unwrap()).into()
+    Ipv4Addr::new(
+        127,
+        0,
+        1 + u8::from(protocol.is_http()),
+        u8::try_from(case + 1).unwrap(),
+    )
+    .into()
 }
 
 fn section(case: usize, protocol: Protocol) -> String {
@@ -60,7 +66,10 @@ impl Server {
             one
         };
         let mut proxy = sidecar("backend-1", inbounds(cases.len()).map(listen).collect());
-        proxy.inbound_policies = cases.iter().flat_map(|specs| [permissions(specs), permissions(specs)]).collect();
+        proxy.inbound_policies = cases
+            .iter()
+            .flat_map(|specs| [permissions(specs), permissions(specs)])
+            .collect();
         let resources = [meshspan_envoy::sidecar(&proxy, &OPTIONS), certificates("backend")].concat();
         Self {
             cases: cases.len(),
@@ -88,7 +97,9 @@ impl Caller {
             let one = over_tls(destination("backend", &section, protocol), &[BACKEND_ID]);
             let mut one = with_localities(one, vec![own_zone(vec![endpoint])]);
             one.tls.as_mut().unwrap().sni = SNI.to_owned();
-            proxy.outbounds.push(outbound_with(&one, &said, address(case, protocol), 0, true));
+            proxy
+                .outbounds
+                .push(outbound_with(&one, &said, address(case, protocol), 0, true));
         }
         let mut resources = meshspan_envoy::sidecar(&proxy, &OPTIONS);
         for outbound in &proxy.outbounds {
@@ -128,7 +139,9 @@ fn permissions(specs: &[Value]) -> Arc<InboundPolicies> {
 }
 
 fn from(items: &[(Value, &str)]) -> Value {
-    let items = items.iter().map(|(target, action)| json!({ "targetRef": target, "default": { "action": action } }));
+    let items = items
+        .iter()
+        .map(|(target, action)| json!({ "targetRef": target, "default": { "action": action } }));
     json!({ "from": items.collect::<Vec<_>>() })
 }
 
@@ -156,10 +169,17 @@ fn clients_are_told_apart_by_service_tag_and_identity() {
         ("nothing is said", vec![], [false, false, false]),
         ("all", vec![from(&[(mesh.clone(), "Allow")])], [true, true, true]),
         ("none", vec![from(&[(mesh.clone(), "Deny")])], [false, false, false]),
-        ("a service", vec![from(&[(service("web"), "Allow")])], [true, true, false]),
+        (
+            "a service",
+            vec![from(&[(service("web"), "Allow")])],
+            [true, true, false],
+        ),
         (
             "a tag",
-            vec![from(&[(json!({ "kind": "MeshSubset", "tags": { "version": "1" } }), "Allow")])],
+            vec![from(&[(
+                json!({ "kind": "MeshSubset", "tags": { "version": "1" } }),
+                "Allow",
+            )])],
             [true, false, true],
         ),
         (
@@ -239,7 +259,9 @@ fn a_shadow_denial_is_counted_and_harms_nobody() {
             (json!({ "kind": "Mesh" }), "Allow"),
             (json!({ "kind": "MeshService", "name": "web" }), "AllowWithShadowDeny"),
         ])],
-        vec![rule(json!({ "allow": everyone, "allowWithShadowDeny": exact("spiffe://default/web") }))],
+        vec![rule(
+            json!({ "allow": everyone, "allowWithShadowDeny": exact("spiffe://default/web") }),
+        )],
     ];
     let server = Server::start(&cases);
     let [web, admin] = [WEB, ADMIN].map(|tags| Caller::start(tags, &server));
@@ -250,7 +272,11 @@ fn a_shadow_denial_is_counted_and_harms_nobody() {
     for case in 0..cases.len() {
         assert!(web.gets_through(case));
     }
-    assert_eq!(server.denied_in_the_shadow(), 4, "a request and a connection for each form");
+    assert_eq!(
+        server.denied_in_the_shadow(),
+        4,
+        "a request and a connection for each form"
+    );
 }
 
 #[test]

@@ -177,7 +177,11 @@ fn static_upstream_tls(cluster: &mut Cluster) {
 }
 
 fn static_downstream_tls(listener: &mut Listener) {
-    for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain) {
+    for chain in listener
+        .filter_chains
+        .iter_mut()
+        .chain(&mut listener.default_filter_chain)
+    {
         edit_tls::<DownstreamTlsContext>(&mut chain.transport_socket, |context| &mut context.common_tls_context);
     }
 }

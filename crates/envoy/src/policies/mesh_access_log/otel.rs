@@ -87,10 +87,15 @@ fn filled(written: &OtelValue, facts: &Facts<'_>) -> Result<AnyValue, FormatErro
     let value = match written {
         OtelValue::StringValue(format) => return Ok(text(facts.fill_in(format)?)),
         OtelValue::ArrayValue { values } => any_value::Value::ArrayValue(ArrayValue {
-            values: values.iter().map(|value| filled(value, facts)).collect::<Result<_, _>>()?,
+            values: values
+                .iter()
+                .map(|value| filled(value, facts))
+                .collect::<Result<_, _>>()?,
         }),
         OtelValue::KvlistValue { values } => {
-            let fields = values.iter().map(|field| Ok(key_value(&field.key, filled(&field.value, facts)?)));
+            let fields = values
+                .iter()
+                .map(|field| Ok(key_value(&field.key, filled(&field.value, facts)?)));
             any_value::Value::KvlistValue(KeyValueList {
                 values: fields.collect::<Result<_, FormatError>>()?,
             })

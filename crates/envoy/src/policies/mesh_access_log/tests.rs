@@ -30,7 +30,9 @@ fn logs(backends: Value, protocol: Protocol, facts: &Facts<'_>) -> Vec<AccessLog
 }
 
 fn config<M: Message + Default>(log: &AccessLog) -> M {
-    let Some(ConfigType::TypedConfig(any)) = &log.config_type else { panic!("{log:?}") };
+    let Some(ConfigType::TypedConfig(any)) = &log.config_type else {
+        panic!("{log:?}")
+    };
     M::decode(any.value.as_slice()).unwrap()
 }
 
@@ -42,7 +44,9 @@ fn file(format: Value) -> Value {
 fn plain(format: &str, facts: &Facts<'_>) -> String {
     let logs = logs(file(json!({ "type": "Plain", "plain": format })), Protocol::Http, facts);
     let file: FileAccessLog = config(&logs[0]);
-    let Some(AccessLogFormat::LogFormat(format)) = file.access_log_format else { panic!() };
+    let Some(AccessLogFormat::LogFormat(format)) = file.access_log_format else {
+        panic!()
+    };
     match format.format {
         Some(Format::TextFormatSource(source)) => match source.specifier {
             Some(Specifier::InlineString(text)) => text,
@@ -63,7 +67,10 @@ fn nothing_is_logged_unless_a_backend_is_named() {
 fn placeholders_are_filled_in_and_operators_are_left() {
     for (format, expected) in [
         ("%KUMA_MESH% %DURATION% 5%%", "default %DURATION% 5%%\n"),
-        ("%KUMA_SOURCE_SERVICE%->%KUMA_DESTINATION_SERVICE%", "web 100%%->backend\n"),
+        (
+            "%KUMA_SOURCE_SERVICE%->%KUMA_DESTINATION_SERVICE%",
+            "web 100%%->backend\n",
+        ),
         ("%KUMA_SOURCE_ADDRESS%", "[fd00::1]:0\n"),
         ("%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%", "fd00::1\n"),
         ("%KUMA_TRAFFIC_DIRECTION%", "OUTBOUND\n"),
@@ -94,12 +101,18 @@ fn a_format_that_cannot_be_read_costs_its_backend_only() {
 
 #[test]
 fn json_has_all_fields_and_the_same_bytes_every_time() {
-    let fields: Vec<_> = (0..8).map(|n| json!({ "key": format!("k{n}"), "value": "%KUMA_MESH%" })).collect();
+    let fields: Vec<_> = (0..8)
+        .map(|n| json!({ "key": format!("k{n}"), "value": "%KUMA_MESH%" }))
+        .collect();
     let format = file(json!({ "type": "Json", "json": fields, "omitEmptyValues": true }));
     let first = logs(format.clone(), Protocol::Http, &FACTS);
-    let Some(AccessLogFormat::LogFormat(made)) = config::<FileAccessLog>(&first[0]).access_log_format else { panic!() };
+    let Some(AccessLogFormat::LogFormat(made)) = config::<FileAccessLog>(&first[0]).access_log_format else {
+        panic!()
+    };
     assert!(made.omit_empty_values);
-    let Some(Format::JsonFormat(object)) = made.format else { panic!() };
+    let Some(Format::JsonFormat(object)) = made.format else {
+        panic!()
+    };
     assert_eq!(object.fields.len(), 8);
     for _ in 0..20 {
         assert_eq!(logs(format.clone(), Protocol::Http, &FACTS), first);
@@ -113,7 +126,11 @@ fn standard_streams_are_not_opened_again() {
         ("/dev/stderr", "envoy.access_loggers.stderr"),
         ("/var/log/x", "envoy.access_loggers.file"),
     ] {
-        let logs = logs(json!([{ "type": "File", "file": { "path": path } }]), Protocol::Tcp, &FACTS);
+        let logs = logs(
+            json!([{ "type": "File", "file": { "path": path } }]),
+            Protocol::Tcp,
+            &FACTS,
+        );
         assert_eq!(logs[0].name, name);
     }
 }
@@ -147,8 +164,16 @@ fn bodies_and_attributes_are_filled_in_too() {
 #[test]
 fn a_collector_is_found_by_name_or_address() {
     for (endpoint, name, discovery) in [
-        ("collector", "meshaccesslog:opentelemetry:collector:4317", DiscoveryType::StrictDns),
-        ("10.0.0.1:99", "meshaccesslog:opentelemetry:10.0.0.1:99", DiscoveryType::Static),
+        (
+            "collector",
+            "meshaccesslog:opentelemetry:collector:4317",
+            DiscoveryType::StrictDns,
+        ),
+        (
+            "10.0.0.1:99",
+            "meshaccesslog:opentelemetry:10.0.0.1:99",
+            DiscoveryType::Static,
+        ),
         ("[::1]:99", "meshaccesslog:opentelemetry:::1:99", DiscoveryType::Static),
     ] {
         let conf = conf(json!([{ "type": "OpenTelemetry", "openTelemetry": { "endpoint": endpoint } }]));

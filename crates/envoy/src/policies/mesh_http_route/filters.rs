@@ -1,7 +1,6 @@
 //! What a route changes about its requests and responses.
 
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption, RuntimeFractionalPercent};
+use envoy_types::pb::envoy::config::core::v3::{HeaderValueOption, RuntimeFractionalPercent};
 use envoy_types::pb::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
@@ -15,11 +14,12 @@ use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use meshspan_model::kinds::mesh_http_route::filters::{
     Filter, PathRewrite, PathRewriteType, RequestMirror, RequestRedirect, UrlRewrite,
 };
-use meshspan_model::policy::values::{Decimal, HeaderModifier, HeaderNameValue};
+use meshspan_model::policy::values::{Decimal, HeaderModifier};
 use meshspan_world::view::RouteBackend;
 
 use crate::names;
 use crate::policies::header_match::expression;
+use crate::policies::header_options;
 
 /// Applies one filter. `mirrors` are the resolved backends of mirrors that are still to come.
 pub(super) fn apply<'a>(filter: &Filter, mirrors: &mut impl Iterator<Item = &'a RouteBackend>, route: &mut Route) {
@@ -48,23 +48,8 @@ pub(super) fn apply<'a>(filter: &Filter, mirrors: &mut impl Iterator<Item = &'a 
     }
 }
 
-fn added(modifier: &HeaderModifier) -> impl Iterator<Item = HeaderValueOption> + '_ {
-    let option = |action: HeaderAppendAction| {
-        move |header: &HeaderNameValue| HeaderValueOption {
-            header: Some(HeaderValue {
-                key: header.name.clone(),
-                // What is written is meant literally, and no reference to what Envoy knows.
-                value: header.value.replace('%', "%%"),
-                ..Default::default()
-            }),
-            append_action: action.into(),
-            ..Default::default()
-        }
-    };
-    let set = modifier.set.iter().flatten();
-    let add = modifier.add.iter().flatten();
-    set.map(option(HeaderAppendAction::OverwriteIfExistsOrAdd))
-        .chain(add.map(option(HeaderAppendAction::AppendIfExistsOrAdd)))
+fn added(modifier: &HeaderModifier) -> Vec<HeaderValueOption> {
+    header_options::added(modifier.set.as_deref(), modifier.add.as_deref())
 }
 
 fn removed(modifier: &HeaderModifier) -> impl Iterator<Item = String> + '_ {

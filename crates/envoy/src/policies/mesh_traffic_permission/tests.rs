@@ -46,11 +46,13 @@ fn holds(principal: &Principal, client: &Client) -> bool {
         Identifier::AndIds(set) => set.ids.iter().all(|one| holds(one, client)),
         Identifier::OrIds(set) => set.ids.iter().any(|one| holds(one, client)),
         Identifier::NotId(one) => !holds(one, client),
-        Identifier::Authenticated(wanted) => match wanted.principal_name.as_ref().unwrap().match_pattern.as_ref().unwrap() {
-            MatchPattern::Exact(value) => uris.any(|uri| uri == *value),
-            MatchPattern::Prefix(value) => uris.any(|uri| uri.starts_with(value)),
-            other => panic!("{other:?}"),
-        },
+        Identifier::Authenticated(wanted) => {
+            match wanted.principal_name.as_ref().unwrap().match_pattern.as_ref().unwrap() {
+                MatchPattern::Exact(value) => uris.any(|uri| uri == *value),
+                MatchPattern::Prefix(value) => uris.any(|uri| uri.starts_with(value)),
+                other => panic!("{other:?}"),
+            }
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -73,7 +75,8 @@ fn expected(rules: &InboundRules, client: &Client) -> (bool, bool) {
         return (false, false);
     };
     let conf: Conf = serde_json::from_value(effective.conf.clone()).unwrap();
-    let listed = |list: &Option<Vec<RuleMatch>>| list.iter().flatten().any(|one| ClientMatch::from(one).matches(client));
+    let listed =
+        |list: &Option<Vec<RuleMatch>>| list.iter().flatten().any(|one| ClientMatch::from(one).matches(client));
     let shadow = listed(&conf.allow_with_shadow_deny) || conf.action == Some(Action::AllowWithShadowDeny);
     let allowed = conf.action == Some(Action::Allow) || shadow || listed(&conf.allow);
     let denied = conf.action == Some(Action::Deny) || listed(&conf.deny);
@@ -95,7 +98,9 @@ fn service(name: &str) -> Value {
 fn who(specs: &[Value]) -> Vec<&'static str> {
     let decisions = Decisions::of(&rules(specs), "default");
     let all = ["web", "admin", "batch"];
-    all.into_iter().filter(|name| decide(&decisions, &client(name, "1", "")).0).collect()
+    all.into_iter()
+        .filter(|name| decide(&decisions, &client(name, "1", "")).0)
+        .collect()
 }
 
 #[test]
@@ -110,9 +115,15 @@ fn nobody_is_let_in_without_permission() {
 
 #[test]
 fn later_items_of_from_override_earlier_ones() {
-    let all_but_web = from(json!([item(json!({ "kind": "Mesh" }), "Allow"), item(service("web"), "Deny")]));
+    let all_but_web = from(json!([
+        item(json!({ "kind": "Mesh" }), "Allow"),
+        item(service("web"), "Deny")
+    ]));
     assert_eq!(who(&[all_but_web]), ["admin", "batch"]);
-    let all = from(json!([item(service("web"), "Deny"), item(json!({ "kind": "Mesh" }), "Allow")]));
+    let all = from(json!([
+        item(service("web"), "Deny"),
+        item(json!({ "kind": "Mesh" }), "Allow")
+    ]));
     assert_eq!(who(&[all]), ["web", "admin", "batch"]);
 }
 
