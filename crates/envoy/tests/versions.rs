@@ -159,6 +159,40 @@ fn sidecars_have_equal_versions_again_and_again() {
     }
 }
 
+/// Permissions for several server names, and fields of access logs, are maps for Envoy.
+#[test]
+fn policies_of_inbounds_have_equal_versions_again_and_again() {
+    let names = ["a", "b", "c", "d"];
+    let asked = names.map(|name| json!({ "sni": { "type": "Exact", "value": name } }));
+    let fields = names.map(|name| json!({ "key": name, "value": "%KUMA_MESH%" }));
+    let format = json!({ "type": "Json", "json": fields });
+    let backends = json!([
+        { "type": "File", "file": { "path": "/dev/null", "format": format } },
+        { "type": "Tcp", "tcp": { "address": "logs:514", "format": format } },
+        { "type": "OpenTelemetry", "openTelemetry": { "endpoint": "collector", "attributes": fields } },
+    ]);
+    let rules = |conf: serde_json::Value| json!({ "rules": [{ "default": conf }] });
+    let said = inbound_policies(&[
+        (
+            PolicyKind::MeshTrafficPermission,
+            rules(json!({ "allow": asked, "deny": asked, "allowWithShadowDeny": asked })),
+        ),
+        (PolicyKind::MeshTLS, rules(json!({ "mode": "Permissive", "tlsVersion": { "min": "TLS12" } }))),
+        (PolicyKind::MeshAccessLog, rules(json!({ "backends": backends }))),
+    ]);
+    let project = || {
+        let inbounds = [("a", 80, Protocol::Http), ("b", 90, Protocol::Tcp)];
+        let inbounds = inbounds.map(|(name, port, protocol)| inbound("web", name, port, 81, protocol));
+        let mut proxy = sidecar("web-1", inbounds.into());
+        proxy.inbound_policies = vec![said.clone(); 2];
+        meshspan_envoy::sidecar(&proxy, &OPTIONS)
+    };
+    let first = project();
+    for _ in 0..50 {
+        assert_eq!(project(), first);
+    }
+}
+
 #[test]
 fn different_content_has_different_versions() {
     let base = || over_tls(destination("backend", "http", Protocol::Http), &["spiffe://default/a"]);

@@ -40,7 +40,10 @@ pub(super) fn take(bytes: &[u8]) -> Result<Option<(Vec<Record>, usize)>, RecordE
         Err(Stop::Incomplete) => return Ok(None),
         Err(Stop::Failed(error)) => return Err(error),
     };
-    let entries = message.get(1).and_then(Value::as_array).ok_or(RecordError::Unexpected)?;
+    let entries = message
+        .get(1)
+        .and_then(Value::as_array)
+        .ok_or(RecordError::Unexpected)?;
     let records = entries.iter().filter_map(|entry| record(entry.get(1)?)).collect();
     Ok(Some((records, bytes.len() - reader.rest.len())))
 }
@@ -88,7 +91,10 @@ impl<'a> Reader<'a> {
 
     /// An unsigned number of `count` bytes, at most 8.
     fn number(&mut self, count: usize) -> Result<u64, Stop> {
-        Ok(self.bytes(count)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Ok(self
+            .bytes(count)?
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     fn length(&mut self, count: usize) -> Result<usize, Stop> {

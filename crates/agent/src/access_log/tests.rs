@@ -42,7 +42,10 @@ fn message(records: &[(&str, Value)]) -> Vec<u8> {
         .map(|(address, message)| serde_json::json!([1.0, { "address": address, "message": message }]))
         .collect();
     let mut out = Vec::new();
-    pack(&serde_json::json!(["access_log", entries, { "fluent_signal": 2.0 }]), &mut out);
+    pack(
+        &serde_json::json!(["access_log", entries, { "fluent_signal": 2.0 }]),
+        &mut out,
+    );
     out
 }
 
@@ -56,7 +59,12 @@ fn record(address: &str, line: &str) -> Record {
 #[test]
 fn records_are_lines_and_objects_with_their_fields_in_order() {
     let object = serde_json::json!([{ "z": "1" }, { "a": 2.5 }, { "q\"": null }]);
-    let bytes = message(&[("a:1", "GET /".into()), ("b:2", object), ("c:3", "two\nlines".into()), ("d:4", Value::Null)]);
+    let bytes = message(&[
+        ("a:1", "GET /".into()),
+        ("b:2", object),
+        ("c:3", "two\nlines".into()),
+        ("d:4", Value::Null),
+    ]);
     let (records, length) = take(&bytes).unwrap().unwrap();
     assert_eq!(length, bytes.len());
     assert_eq!(
@@ -104,7 +112,11 @@ async fn lines_arrive_where_they_belong_again_after_an_outage() {
     let address = backend.local_addr().unwrap();
     let text = address.to_string();
     let mut envoy = UnixStream::connect(&path).await.unwrap();
-    let first = message(&[(&text, "one".into()), ("127.0.0.1:1", "lost".into()), (&text, "two".into())]);
+    let first = message(&[
+        (&text, "one".into()),
+        ("127.0.0.1:1", "lost".into()),
+        (&text, "two".into()),
+    ]);
     // In two parts, as a stream may cut it.
     envoy.write_all(&first[..7]).await.unwrap();
     envoy.write_all(&first[7..]).await.unwrap();
@@ -123,7 +135,10 @@ async fn lines_arrive_where_they_belong_again_after_an_outage() {
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
     };
-    assert_eq!(BufReader::new(stream).lines().next_line().await.unwrap().unwrap(), "more");
+    assert_eq!(
+        BufReader::new(stream).lines().next_line().await.unwrap().unwrap(),
+        "more"
+    );
 }
 
 #[tokio::test]
@@ -141,5 +156,8 @@ async fn what_is_no_record_ends_its_connection_only() {
     let text = backend.local_addr().unwrap().to_string();
     envoy.write_all(&message(&[(&text, "still".into())])).await.unwrap();
     let (stream, _) = backend.accept().await.unwrap();
-    assert_eq!(BufReader::new(stream).lines().next_line().await.unwrap().unwrap(), "still");
+    assert_eq!(
+        BufReader::new(stream).lines().next_line().await.unwrap().unwrap(),
+        "still"
+    );
 }
