@@ -42,7 +42,7 @@ fn load_balancer(random: &mut Random) -> Value {
             let conf = random.maybe(&[
                 ("choiceCount", |random| random.one_of(&[2, 3, 100, u32::MAX])),
                 ("activeRequestBias", |random| {
-                    random.one_of(&["0", "1.3", "10", "0.0001"])
+                    random.one_of(&["0", "1.3", "10", "0.0001", "1e300"])
                 }),
             ]);
             json!({ "type": "LeastRequest", "leastRequest": conf })
@@ -97,7 +97,7 @@ fn local_zone(random: &mut Random) -> Value {
     );
     if random.chance(50) {
         for tag in tags.as_array_mut().unwrap() {
-            tag["weight"] = random.one_of(&[1, 9, 90, 1_000_000]);
+            tag["weight"] = random.one_of(&[1, 9, 90, 1_000_000, 1 << 30]);
         }
     }
     json!({ "affinityTags": tags })
@@ -119,7 +119,7 @@ fn cross_zone(random: &mut Random) -> Value {
         }),
         ("failoverThreshold", |random| {
             if random.chance(30) {
-                return json!({ "percentage": random.one_of(&["33.3", "0.01", "99.9"]) });
+                return json!({ "percentage": random.one_of(&["33.3", "0.01", "99.9", "0.0000001"]) });
             }
             json!({ "percentage": random.between(1, 100) })
         }),

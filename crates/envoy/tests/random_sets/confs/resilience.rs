@@ -153,7 +153,9 @@ pub fn circuit_breaker(random: &mut Random, _: &Place) -> Value {
                     random.maybe(&[
                         ("minimumHosts", positive),
                         ("requestVolume", positive),
-                        ("standardDeviationFactor", |random| random.one_of(&["1.9", "0.5", "3"])),
+                        ("standardDeviationFactor", |random| {
+                            random.one_of(&["1.9", "0.5", "3", "0", "0.0001", "4294967.295"])
+                        }),
                     ])
                 }),
                 ("failurePercentage", |random| {

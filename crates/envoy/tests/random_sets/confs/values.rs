@@ -37,7 +37,7 @@ pub fn count(random: &mut Random) -> Value {
 /// 0 to 100, a number or a string.
 pub fn percent(random: &mut Random) -> Value {
     if random.chance(30) {
-        return random.one_of(&["33.3", "0.5", "99.99", "0.0001"]);
+        return random.one_of(&["33.3", "0.5", "99.99", "0.0000001"]);
     }
     random.one_of(&[0, 1, 10, 50, 51, 99, 100])
 }
