@@ -37,6 +37,7 @@ pub use http_client::{HttpConnection, HttpVersion, http_get, http_request};
 pub use isolated::isolated;
 pub use isolation::{Isolation, isolate, outside_listener};
 pub use lab::Lab;
+pub use network::GATEWAY;
 pub use process::Proc;
 pub use redis_client::RedisConnection;
 pub use relay::relay;

@@ -232,10 +232,13 @@ impl Policies {
 
 /// True if an edit changes nothing but what is said of destinations: proxies keep their class and their inbounds.
 fn is_about_destinations_only(before: &Policy, after: &Policy) -> bool {
+    // Labels decide on scope and effect, and those of a route on which policies are about it.
+    let same_labels = before.resource.labels == after.resource.labels;
     // Access logs also name the proxy and count for passthrough, strategies may need tags of the proxy.
     let also_of_proxies = [PolicyKind::MeshAccessLog, PolicyKind::MeshLoadBalancingStrategy];
     let inbound = |policy: &Policy| !policy.rules.is_empty();
-    !inbound(before)
+    same_labels
+        && !inbound(before)
         && !inbound(after)
         && before.to.is_empty() == after.to.is_empty()
         && !also_of_proxies.contains(&after.id.kind)

@@ -345,11 +345,29 @@ fn any_policy() -> impl Strategy<Value = Resource> {
             let rule = json!({ "matches": [{ "path": { "type": "PathPrefix", "value": "/" } }], "default": { "backendRefs": backends } });
             policy(Kind::MeshHTTPRoute, name, json!({ "targetRef": top, "to": [{ "targetRef": target, "rules": [rule] }] }))
         }),
+        1 => (name.clone(), 1..3_u32).prop_map(|(name, seconds)| {
+            let target = json!({ "kind": "MeshHTTPRoute", "labels": { "team": "shop" } });
+            let default = json!({ "http": { "requestTimeout": format!("{seconds}s") } });
+            policy(Kind::MeshTimeout, name, json!({ "to": [{ "targetRef": target, "default": default }] }))
+        }),
         1 => (name, top, action).prop_map(|(name, top, action)| {
             let from = json!([{ "targetRef": { "kind": "Mesh" }, "default": { "action": action } }]);
             policy(Kind::MeshTrafficPermission, name, json!({ "targetRef": top, "from": from }))
         }),
     ]
+}
+
+/// One that may be in shadow, or carry a label by which others may refer to it.
+fn labelled_policy() -> impl Strategy<Value = Resource> {
+    let label = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(("kuma.io/effect", "shadow"))),
+        1 => Just(Some(("team", "shop"))),
+    ];
+    (any_policy(), label).prop_map(|(policy, label)| match label {
+        Some((key, value)) => policy.with_label(key, value),
+        None => policy,
+    })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -365,7 +383,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(mesh),
         1 => prop_oneof![Just("a.mesh"), Just("{{ .DisplayName }}.mzsvc.mesh.local")].prop_map(|template| generator("g1", "meshMultiZoneService", template)),
         1 => Just(generator("g2", "meshService", "{{ .DisplayName }}.svc.{{ .Zone }}.mesh.local")),
-        6 => any_policy(),
+        6 => labelled_policy(),
     ];
     (put, 0..4_u8).prop_map(|(resource, dice)| {
         if dice == 0 {

@@ -1,7 +1,12 @@
 //! MeshAccessLog.
 
-use anyhow::ensure;
-use meshspan_lab::{eventually, isolated};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Result, ensure};
+use meshspan_lab::{GATEWAY, eventually, isolated};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use super::calls::{policy_to, remove};
 use super::stages::TwoZones;
@@ -59,9 +64,67 @@ fn requests_and_connections_are_written_down() {
                     Ok(())
                 })
                 .await?;
+
+                chapter(&format!("{name}: to a collector that takes lines over TCP, through the agent"));
+                let collector = Collector::start().await?;
+                let backend = format!(
+                    "{{backends: [{{type: Tcp, tcp: {{address: '{}', format: {{type: Plain, plain: '{format}'}}}}}}]}}",
+                    collector.address
+                );
+                mesh.global
+                    .apply(&policy_to("MeshAccessLog", "log", name, &backend))
+                    .await?;
+                eventually("a line at the collector", LIMIT, || async {
+                    service.get("/collected").await?;
+                    let text = collector.text();
+                    ensure!(text.contains("GET /collected 200"), "{text:?}");
+                    Ok(())
+                })
+                .await?;
                 remove(mesh, "meshaccesslog", "log").await?;
             }
             Ok(())
         })
     });
+}
+
+/// Takes lines on the bridge of the lab.
+struct Collector {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<u8>>>,
+    _task: AbortOnDrop,
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Collector {
+    async fn start() -> Result<Self> {
+        let listener = TcpListener::bind((GATEWAY, 0)).await?;
+        let address = listener.local_addr()?;
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let sink = received.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                    sink.lock().unwrap().extend_from_slice(&buffer[..count]);
+                }
+            }
+        });
+        Ok(Self {
+            address,
+            received,
+            _task: AbortOnDrop(task),
+        })
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
+    }
 }
