@@ -102,7 +102,10 @@ pub(crate) async fn start(
     request.workdir = absolute(config_folder.path());
     if let Some(socket) = sink_socket(&request.workdir) {
         let sink = LogSink::bind(Path::new(&socket), mark);
-        background.spawn(sink.with_context(|| format!("{socket} cannot take access logs"))?.serve());
+        background.spawn(
+            sink.with_context(|| format!("{socket} cannot take access logs"))?
+                .serve(),
+        );
     }
     request.metrics_resources = MetricsResources {
         cert_path: args.metrics_cert_path.clone().unwrap_or_default(),

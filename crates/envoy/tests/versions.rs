@@ -177,7 +177,10 @@ fn policies_of_inbounds_have_equal_versions_again_and_again() {
             PolicyKind::MeshTrafficPermission,
             rules(json!({ "allow": asked, "deny": asked, "allowWithShadowDeny": asked })),
         ),
-        (PolicyKind::MeshTLS, rules(json!({ "mode": "Permissive", "tlsVersion": { "min": "TLS12" } }))),
+        (
+            PolicyKind::MeshTLS,
+            rules(json!({ "mode": "Permissive", "tlsVersion": { "min": "TLS12" } })),
+        ),
         (PolicyKind::MeshAccessLog, rules(json!({ "backends": backends }))),
     ]);
     let project = || {

@@ -65,7 +65,9 @@ fn requests_and_connections_are_written_down() {
                 })
                 .await?;
 
-                chapter(&format!("{name}: to a collector that takes lines over TCP, through the agent"));
+                chapter(&format!(
+                    "{name}: to a collector that takes lines over TCP, through the agent"
+                ));
                 let collector = Collector::start().await?;
                 let backend = format!(
                     "{{backends: [{{type: Tcp, tcp: {{address: '{}', format: {{type: Plain, plain: '{format}'}}}}}}]}}",

@@ -54,10 +54,7 @@ impl TwoZones {
             let document = one.replace("[{port: 8080, appProtocol: http}]", &ports);
             mesh.global.apply(&document).await?;
         }
-        let started = Self {
-            client,
-            workloads: workloads,
-        };
+        let started = Self { client, workloads };
         for name in ["near", "far", "everywhere"] {
             started.service(name).await?.answers("/", 200).await?;
         }
