@@ -19,6 +19,7 @@
 
 use std::future::Future;
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -65,7 +66,13 @@ where
     })
 }
 
+/// Held by the test of this program that has the machine for itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// One after the other: tests count lost requests, and the start of another lab keeps all processors and the kernel's
+/// network busy for a second at a time.
 fn run_again(test: &str) -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let program = std::env::current_exe().context("finding the test program")?;
     let output = isolated_command(program.into())
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
