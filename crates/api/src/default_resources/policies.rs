@@ -19,6 +19,7 @@ pub(crate) fn of_mesh(mesh: &str, spec: &Mesh, mode: &Mode) -> Vec<Resource> {
     let wanted = |kind: PolicyKind| !declined.iter().any(|name| name == "*" || name == kind.name());
     let all = [
         (PolicyKind::MeshTimeout, "mesh-timeout-all", timeout()),
+        (PolicyKind::MeshTimeout, "mesh-gateways-timeout-all", gateway_timeout()),
         (
             PolicyKind::MeshCircuitBreaker,
             "mesh-circuit-breaker-all",
@@ -55,6 +56,28 @@ fn timeout() -> Value {
                 "connectionTimeout": "2s",
                 "idleTimeout": "1h",
                 "http": {"requestTimeout": "15s", "streamIdleTimeout": "30m"},
+            },
+        }],
+    })
+}
+
+/// For delegated gateways, whose clients are strangers: less patience with what they begin and do not finish.
+fn gateway_timeout() -> Value {
+    json!({
+        "targetRef": {"kind": "Mesh", "proxyTypes": ["Gateway"]},
+        "from": [{
+            "targetRef": {"kind": "Mesh"},
+            "default": {
+                "idleTimeout": "5m",
+                "http": {"streamIdleTimeout": "5s", "requestHeadersTimeout": "500ms"},
+            },
+        }],
+        "to": [{
+            "targetRef": {"kind": "Mesh"},
+            "default": {
+                "connectionTimeout": "2s",
+                "idleTimeout": "1h",
+                "http": {"streamIdleTimeout": "5s"},
             },
         }],
     })
@@ -119,13 +142,18 @@ mod tests {
             names(&[]),
             [
                 "mesh-timeout-all-shop",
+                "mesh-gateways-timeout-all-shop",
                 "mesh-circuit-breaker-all-shop",
                 "mesh-retry-all-shop"
             ]
         );
         assert_eq!(
             names(&["MeshRetry", "MeshTrace"]),
-            ["mesh-timeout-all-shop", "mesh-circuit-breaker-all-shop"]
+            [
+                "mesh-timeout-all-shop",
+                "mesh-gateways-timeout-all-shop",
+                "mesh-circuit-breaker-all-shop"
+            ]
         );
         assert!(names(&["*"]).is_empty());
     }

@@ -40,6 +40,7 @@ async fn of_a_global() {
             "HostnameGenerator synced-mesh-external-service",
             "HostnameGenerator synced-mesh-multi-zone-service",
             "HostnameGenerator synced-universal-mesh-service",
+            "MeshTimeout default/mesh-gateways-timeout-all-default",
             "MeshTimeout default/mesh-timeout-all-default",
             "MeshCircuitBreaker default/mesh-circuit-breaker-all-default",
             "MeshRetry default/mesh-retry-all-default",
@@ -72,6 +73,7 @@ async fn of_a_zone() {
             "Zone east",
             "HostnameGenerator local-mesh-external-service",
             "HostnameGenerator local-universal-mesh-service",
+            "MeshTimeout default/mesh-gateways-timeout-all-default",
             "MeshTimeout default/mesh-timeout-all-default",
             "MeshCircuitBreaker default/mesh-circuit-breaker-all-default",
             "MeshRetry default/mesh-retry-all-default",
@@ -159,6 +161,7 @@ async fn first_policies_of_a_mesh_go_with_it_and_can_be_declined() {
     assert_eq!(
         names(),
         [
+            "mesh-gateways-timeout-all-shop",
             "mesh-timeout-all-shop",
             "mesh-circuit-breaker-all-shop",
             "mesh-retry-all-shop"

@@ -42,7 +42,7 @@ async fn a_mesh_has_its_secrets_from_the_first_moment() {
     let policies = created
         .iter()
         .filter(|change| PolicyKind::of(change.key.kind).is_some());
-    assert_eq!((created.len(), policies.count()), (7, 3), "one transaction");
+    assert_eq!((created.len(), policies.count()), (8, 4), "one transaction");
 
     let cert = api.stored(Kind::Secret, "shop", "shop.ca-builtin-cert-ca-1").unwrap();
     api.put("/meshes/shop", &mesh("shop", builtin("ca-1")))
