@@ -54,6 +54,8 @@ pub(super) struct Projector {
     stale: BTreeSet<ProxyId>,
     /// Sidecars that do not share their outbound half, by the destinations in it.
     limited: BTreeMap<DestinationKey, BTreeSet<ProxyId>>,
+    /// The same sidecars, by the destinations that only their routes lead to.
+    routed: BTreeMap<DestinationKey, BTreeSet<ProxyId>>,
     identities_changed: BTreeSet<ProxyId>,
 }
 
@@ -70,6 +72,7 @@ impl Projector {
             proxies: BTreeMap::new(),
             stale: BTreeSet::new(),
             limited: BTreeMap::new(),
+            routed: BTreeMap::new(),
             identities_changed: BTreeSet::new(),
         }
     }
@@ -155,7 +158,8 @@ impl Projector {
         let mut listeners_stale = false;
         for (key, destination) in destinations {
             listeners_stale |= self.apply_to_ingresses(&key, destination.as_ref());
-            let limited = self.limited.get(&key).into_iter().flatten();
+            let named = self.limited.get(&key).into_iter().flatten();
+            let limited = named.chain(self.routed.get(&key).into_iter().flatten());
             self.stale
                 .extend(limited.filter(|id| self.proxies.contains_key(*id)).cloned());
             let mesh = key.service.mesh.clone();
@@ -323,7 +327,15 @@ impl Projector {
             vec![meshspan_envoy::ingress_listener(&ingress)]
         } else {
             let Some(view) = self.views.get(id) else { return };
-            own_half(id, view, self.meshes.get(&id.0), proxy)
+            let pool = self.meshes.get(&id.0);
+            for users in self.routed.values_mut() {
+                users.remove(id);
+            }
+            for key in routed_to(view, pool) {
+                self.routed.entry(key).or_default().insert(id.clone());
+            }
+            self.routed.retain(|_, users| !users.is_empty());
+            own_half(id, view, pool, proxy)
         };
         proxy.replace_own(own);
     }
@@ -333,6 +345,14 @@ impl Projector {
 fn of_mesh<'a>(proxies: &'a BTreeMap<ProxyId, Proxy>, mesh: &'a str) -> impl Iterator<Item = (&'a ProxyId, &'a Proxy)> {
     let first = (mesh.to_owned(), String::new());
     proxies.range(first..).take_while(move |(id, _)| id.0 == mesh)
+}
+
+/// The destinations to which routes of a sidecar's own outbounds lead.
+fn routed_to(view: &SidecarView, pool: Option<&MeshPool>) -> BTreeSet<DestinationKey> {
+    let named = view.outbounds.iter().map(|outbound| &outbound.destination);
+    let seen = named.filter_map(|key| pool?.seen(&view.class, key));
+    seen.flat_map(|seen| seen.policies.route_destinations().cloned().collect::<Vec<_>>())
+        .collect()
 }
 
 fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &Proxy) -> Vec<Encoded> {
