@@ -14,9 +14,10 @@ use crate::documents::{self, Document};
 use crate::output;
 use crate::run::{Outcome, connect};
 
-/// Labels that control planes add by themselves: their absence in a file is no change.
-const COMPUTED_LABELS: [&str; 6] = [
+/// Labels that control planes add or keep by themselves: their absence in a file is no change.
+const COMPUTED_LABELS: [&str; 7] = [
     labels::MESH,
+    labels::NAMESPACE,
     labels::ORIGIN,
     labels::ZONE,
     labels::ENV,
@@ -136,7 +137,7 @@ fn is_unchanged(document: &Document, existing: &Value) -> bool {
     };
     // Of a policy nothing is dropped: it is stored as it was written.
     let keeps_everything = PolicyKind::of(document.resource.kind).is_some();
-    if !keeps_everything && (!document.warnings.is_empty() || !parsed.warnings.is_empty()) {
+    if !keeps_everything && (!document.is_understood || !parsed.warnings.is_empty()) {
         return false;
     }
     let (mut wanted, mut stored) = (document.resource.spec.clone(), parsed.resource.spec);

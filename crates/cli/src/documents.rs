@@ -34,6 +34,8 @@ pub struct Document {
     pub body: Value,
     /// Unknown fields and the like.
     pub warnings: Vec<String>,
+    /// False if the payload says more than `resource` does.
+    pub is_understood: bool,
 }
 
 impl fmt::Display for Document {
@@ -202,12 +204,16 @@ fn check(origin: String, value: &Value) -> Result<Document, String> {
     })?;
     let mut resource = parsed.resource;
     strip_system_namespace(value, &mut resource);
+    let is_understood = parsed.warnings.is_empty();
+    let mut warnings = parsed.warnings;
+    warnings.extend(namespace_warning(value, &resource));
     let body = universal(value, &resource);
     Ok(Document {
         origin,
         resource,
         body,
-        warnings: parsed.warnings,
+        warnings,
+        is_understood,
     })
 }
 
@@ -240,10 +246,30 @@ fn strip_system_namespace(value: &Value, resource: &mut Resource) {
         .and_then(|name| name.strip_suffix('.'))
     {
         resource.name = name.to_owned();
+        resource.labels.remove(labels::NAMESPACE);
         if resource.labels.get(labels::DISPLAY_NAME) == Some(&resource.name) {
             resource.labels.remove(labels::DISPLAY_NAME);
         }
     }
+}
+
+/// What becomes of `metadata.namespace`, where that may surprise.
+fn namespace_warning(value: &Value, resource: &Resource) -> Option<String> {
+    let namespace = value.pointer("/metadata/namespace").and_then(Value::as_str)?;
+    if namespace.is_empty() || SYSTEM_NAMESPACES.contains(&namespace) {
+        return None;
+    }
+    Some(match resource.namespace() {
+        "" => format!(
+            "metadata.namespace: a {} belongs to no namespace; \"{namespace}\" is ignored",
+            resource.kind
+        ),
+        _ => format!(
+            "metadata.namespace: there are no namespaces outside of Kubernetes; it becomes label {} and the end of the name, \"{}\"",
+            labels::NAMESPACE,
+            resource.name
+        ),
+    })
 }
 
 /// The Universal form with the payload as written; no status, no times: both belong to the server.

@@ -195,6 +195,9 @@ fn read_kubernetes(object: &Map<String, Value>) -> Result<Parsed, Violations> {
             labels
                 .entry(labels::DISPLAY_NAME.to_owned())
                 .or_insert_with(|| name.clone());
+            labels
+                .entry(labels::NAMESPACE.to_owned())
+                .or_insert_with(|| namespace.to_owned());
             format!("{name}.{namespace}")
         }
         _ => name,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::kind::Kind;
 use crate::name;
+use crate::policy::PolicyKind;
 use crate::violation::Violations;
 
 /// The name a user gave, where the core name is hashed.
@@ -24,8 +25,10 @@ pub const MANAGED_BY: &str = "kuma.io/managed-by";
 pub const MANAGED_BY_GENERATOR: &str = "meshservice-generator";
 /// When the last Dataplane of a generated MeshService went away, RFC 3339.
 pub const DELETION_GRACE_PERIOD_STARTED_AT: &str = "kuma.io/deletion-grace-period-started-at";
-/// `shadow`: computed for inspection only.
+/// Whether a policy is in effect; [`EFFECT_SHADOW`] or absent.
 pub const EFFECT: &str = "kuma.io/effect";
+/// Value of [`EFFECT`]: computed for inspection only.
+pub const EFFECT_SHADOW: &str = "shadow";
 /// `true` or `false` on MeshServices of Kubernetes Services.
 pub const HEADLESS: &str = "k8s.kuma.io/is-headless-service";
 /// Role of a policy.
@@ -95,60 +98,136 @@ pub fn compute(kind: Kind, mesh: &str, resource_name: &str, role: Role<'_>, labe
     }
 }
 
-/// Checks the labels that a user supplied.
-pub fn validate(
-    kind: Kind,
-    mesh: &str,
-    role: Role<'_>,
-    labels: &BTreeMap<String, String>,
-    violations: &mut Violations,
-) {
+/// A resource that is written, as far as its reserved labels have to agree with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its mesh, or "".
+    pub mesh: &'a str,
+    /// Its core name.
+    pub name: &'a str,
+    /// The control plane that it is written on.
+    pub role: Role<'a>,
+    /// Its labels as they are stored. What is stored may always be written again.
+    pub stored: Option<&'a BTreeMap<String, String>>,
+    /// Whether [`ORIGIN`] must be that of the control plane.
+    pub check_origin: bool,
+}
+
+/// Checks the labels that a user supplied: their form, and that those which control planes compute say what would be
+/// computed.
+pub fn validate(subject: &Subject<'_>, labels: &BTreeMap<String, String>, violations: &mut Violations) {
     for (key, value) in labels {
+        if subject.stored.is_some_and(|stored| stored.get(key) == Some(value)) {
+            continue;
+        }
         let path = format!("labels[\"{key}\"]");
-        if let Err(reason) = name::check_label_key(key) {
-            violations.add(&path, reason);
-        }
-        if let Err(reason) = name::check_label_value(value) {
-            violations.add(&path, reason);
-        }
-    }
-    let origin = labels.get(ORIGIN).map(String::as_str);
-    let origin_path = format!("labels[\"{ORIGIN}\"]");
-    match origin {
-        None | Some(ORIGIN_GLOBAL | ORIGIN_ZONE) => {}
-        Some(other) => violations.add(
-            &origin_path,
-            format!("unknown origin \"{other}\", must be \"global\" or \"zone\""),
-        ),
-    }
-    match role {
-        Role::Global => {
-            if origin == Some(ORIGIN_ZONE) && !kind.info().is_insight {
-                violations.add(
-                    origin_path,
-                    "a resource whose origin is a zone can only be changed in that zone",
-                );
-            }
-        }
-        Role::Zone { name, .. } => {
-            if origin == Some(ORIGIN_GLOBAL) {
-                return;
-            }
-            if let Some(zone) = labels.get(ZONE).filter(|zone| zone.as_str() != name) {
-                violations.add(
-                    format!("labels[\"{ZONE}\"]"),
-                    format!("is \"{zone}\", must be this zone, \"{name}\", or absent"),
-                );
-            }
-            if let Some(label) = labels
-                .get(MESH)
-                .filter(|label| kind.is_mesh_scoped() && label.as_str() != mesh)
-            {
-                violations.add(
-                    format!("labels[\"{MESH}\"]"),
-                    format!("is \"{label}\", must be the mesh of the resource, \"{mesh}\", or absent"),
-                );
+        match check_reserved(subject, labels, key, value) {
+            Some(Ok(())) => {}
+            Some(Err(reason)) => violations.add(path, reason),
+            None => {
+                if let Err(reason) = name::check_label_key(key) {
+                    violations.add(&path, reason);
+                }
+                if let Err(reason) = name::check_label_value(value) {
+                    violations.add(&path, reason);
+                }
             }
         }
     }
 }
+
+/// Checks one label; `None` if its value is the user's own.
+fn check_reserved(
+    subject: &Subject<'_>,
+    labels: &BTreeMap<String, String>,
+    key: &str,
+    value: &str,
+) -> Option<Result<(), String>> {
+    let Subject { kind, mesh, name, .. } = *subject;
+    Some(match key {
+        DISPLAY_NAME => {
+            let namespace = labels.get(NAMESPACE).map_or("", String::as_str);
+            if is_display_name(value, name, namespace) {
+                Ok(())
+            } else {
+                Err(differs(value, Some(("the name of the resource", name))))
+            }
+        }
+        MESH if kind.is_mesh_scoped() => expect(value, Some(("the mesh of the resource", mesh))),
+        MESH | MANAGED_BY | DELETION_GRACE_PERIOD_STARTED_AT => expect(value, None),
+        // The role of a policy depends on its spec and is compared where that is known.
+        POLICY_ROLE if PolicyKind::of(kind).is_some() => return None,
+        POLICY_ROLE => expect(value, None),
+        ORIGIN => check_origin(subject, value),
+        ZONE => match subject.role {
+            Role::Zone { name, .. } => expect(value, Some(("this zone", name))),
+            Role::Global => expect(value, None),
+        },
+        ENV => expect(value, Some(("this environment", "universal"))),
+        EFFECT => check_effect(kind, value),
+        _ => return None,
+    })
+}
+
+/// True if a resource of this core name is known as `display_name`: by its name, or by the part before its namespace.
+pub fn is_display_name(display_name: &str, name: &str, namespace: &str) -> bool {
+    match name.strip_prefix(display_name) {
+        Some("") => true,
+        Some(rest) => !namespace.is_empty() && rest.strip_prefix('.') == Some(namespace),
+        None => false,
+    }
+}
+
+/// Checks a value of [`EFFECT`].
+///
+/// # Errors
+/// It is unknown, and the resource would be in effect although its user may mean otherwise.
+pub fn check_effect(kind: Kind, value: &str) -> Result<(), String> {
+    if PolicyKind::of(kind).is_none() {
+        return Err(format!(
+            "must be absent: only policies can be in shadow, a {kind} is always in effect"
+        ));
+    }
+    match value {
+        EFFECT_SHADOW => Ok(()),
+        other => Err(format!(
+            "unknown effect \"{other}\", must be \"{EFFECT_SHADOW}\", or absent for a policy in effect"
+        )),
+    }
+}
+
+fn check_origin(subject: &Subject<'_>, value: &str) -> Result<(), String> {
+    if ![ORIGIN_GLOBAL, ORIGIN_ZONE].contains(&value) {
+        return Err(format!("unknown origin \"{value}\", must be \"global\" or \"zone\""));
+    }
+    match subject.role {
+        _ if !subject.check_origin || value == subject.role.origin() => Ok(()),
+        Role::Global => Err("a resource whose origin is a zone can only be changed in that zone".to_owned()),
+        Role::Zone { .. } => Err(format!(
+            "is \"{value}\", must be \"{ORIGIN_ZONE}\" on what is made in a zone"
+        )),
+    }
+}
+
+/// Compares with what is computed: what it is, and its value; `None` if nothing is.
+fn expect(value: &str, computed: Option<(&str, &str)>) -> Result<(), String> {
+    match computed {
+        Some((_, computed)) if value == computed => Ok(()),
+        computed => Err(differs(value, computed)),
+    }
+}
+
+fn differs(value: &str, computed: Option<(&str, &str)>) -> String {
+    match computed {
+        Some((what, computed)) => {
+            format!("is \"{value}\", must be {what}, \"{computed}\", or absent: control planes compute this label")
+        }
+        None => format!("is \"{value}\", must be absent: only control planes set this label"),
+    }
+}
+
+#[cfg(test)]
+#[path = "labels_tests.rs"]
+mod tests;

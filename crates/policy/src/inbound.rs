@@ -35,11 +35,13 @@ pub struct InboundRule {
 }
 
 impl InboundRules {
-    /// The rules of policies that matched an inbound, by kind.
+    /// The rules of policies that matched an inbound, by kind. Of some kinds the newer form replaces the older one.
     pub fn of(policies: &[Arc<Policy>]) -> BTreeMap<PolicyKind, InboundRules> {
         let mut by_kind: BTreeMap<PolicyKind, Vec<&InboundItem>> = BTreeMap::new();
         for policy in policies {
-            by_kind.entry(policy.id.kind).or_default().extend(&policy.rules);
+            let is_silenced = policies.iter().any(|other| other.silences(policy));
+            let items = policy.rules.iter().filter(|_| !is_silenced);
+            by_kind.entry(policy.id.kind).or_default().extend(items);
         }
         by_kind
             .into_iter()

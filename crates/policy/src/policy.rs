@@ -177,7 +177,7 @@ impl Policy {
         let meaning = translate::translate(&id, &resource, role, &checked.document);
         Ok(Self {
             role,
-            shadow: resource.label(labels::EFFECT) == "shadow",
+            shadow: resource.label(labels::EFFECT) == labels::EFFECT_SHADOW,
             proxies: meaning.proxies,
             to: meaning.to,
             rules: meaning.rules,
@@ -199,6 +199,18 @@ impl Policy {
             self.resource.namespace(),
             self.resource.display_name()
         )
+    }
+
+    /// True if `from` of the other policy does not count on inbounds that both are about.
+    pub fn silences(&self, other: &Policy) -> bool {
+        self.id.kind == other.id.kind
+            && self.id.kind.info().rules_replace_from
+            && self.has_inbound(Part::Rules)
+            && other.has_inbound(Part::From)
+    }
+
+    fn has_inbound(&self, part: Part) -> bool {
+        self.rules.iter().any(|item| item.contribution.origin.part == part)
     }
 
     /// True if it has all these labels; its name counts as one where the label is missing.

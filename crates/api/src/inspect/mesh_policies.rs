@@ -35,10 +35,23 @@ impl<'a> MeshPolicies<'a> {
         Self::with(PolicyKind::ALL, mesh, snapshot, mode)
     }
 
-    /// Reads what one policy can be about. Of policies that is routes only, so that writing many takes no longer the
-    /// more there are.
-    pub(crate) fn around_one(mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {
-        Self::with(&[PolicyKind::MeshHTTPRoute], mesh, snapshot, mode)
+    /// Reads what one policy of a kind can be about. Of policies that is routes, and its own kind where one silences
+    /// another: writing many takes no longer the more there are.
+    pub(crate) fn around_one(kind: PolicyKind, mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {
+        let routes = [PolicyKind::MeshHTTPRoute];
+        match kind.info().rules_replace_from {
+            true => Self::with(&[PolicyKind::MeshHTTPRoute, kind], mesh, snapshot, mode),
+            false => Self::with(&routes, mesh, snapshot, mode),
+        }
+    }
+
+    /// All proxies that can be read.
+    pub(super) fn proxies(&self) -> impl Iterator<Item = Proxy> + '_ {
+        let stored = self.snapshot.list(Kind::Dataplane, Some(self.mesh));
+        stored.filter_map(|stored| {
+            let dataplane: Dataplane = stored.resource.parse().ok()?;
+            Some(self.proxy(&stored.resource, &dataplane))
+        })
     }
 
     fn with(kinds: &[PolicyKind], mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {

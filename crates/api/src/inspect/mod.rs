@@ -27,6 +27,7 @@ mod older;
 mod outbound;
 mod policies;
 mod rules;
+mod silenced;
 mod touched;
 
 pub use config::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, XdsResources};

@@ -27,6 +27,7 @@ use serde_json::{Map, Value, json};
 use super::describe::{decided_by, item, items, meta};
 use super::inspected::Inspected;
 use super::outbound::Outbound;
+use super::silenced::is_silenced;
 use crate::error::{ApiError, COULD_NOT_RETRIEVE};
 use crate::path::Target;
 use crate::query::Query;
@@ -105,7 +106,8 @@ impl Inspected<'_> {
             let about = |missing| format!("{} {}: {missing}", policy.id.kind, policy.resource.display_name());
             missing.into_iter().map(about)
         });
-        let warnings: Vec<String> = warnings.collect();
+        let silenced = self.silenced().map(|(kind, silenced)| format!("{kind} {silenced}"));
+        let warnings: Vec<String> = warnings.chain(silenced).collect();
         let mut overview = Map::new();
         overview.insert("policies".into(), policies.into());
         if matched.is_empty() {
@@ -135,7 +137,7 @@ impl Inspected<'_> {
             parts.push("proxy".to_owned());
         }
         for (inbound, policies) in self.dataplane.networking.inbound.iter().zip(&matched.inbounds) {
-            if is_among(policies) {
+            if is_among(policies) && !is_silenced(policy, policies) {
                 parts.push(format!("inbound {}", inbound.section()));
             }
         }

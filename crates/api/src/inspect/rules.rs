@@ -53,6 +53,10 @@ impl Inspected<'_> {
                     .map(|missing| format!("{}: {missing}", policy.resource.display_name()))
             })
             .collect();
+        warnings.extend(
+            self.silenced()
+                .filter_map(|(of, silenced)| (of == kind).then_some(silenced)),
+        );
         warnings.extend(self.cut_off(kind));
         let mut rules = Map::new();
         rules.insert("type".into(), kind.name().into());

@@ -95,7 +95,7 @@ pub(super) fn find(
             });
         }
     };
-    let mesh = MeshPolicies::around_one(&target.mesh, snapshot, &state.settings.mode);
+    let mesh = MeshPolicies::around_one(kind, &target.mesh, snapshot, &state.settings.mode);
     let shadow = if policy.shadow { Shadow::WithShadow } else { shadow };
     let touched: Vec<_> = mesh.touched_by(&policy, shadow).cloned().collect();
     let mut warnings = Vec::new();
@@ -106,6 +106,7 @@ pub(super) fn find(
         warnings.extend(checked.warnings);
     }
     warnings.extend(mesh.missing(&policy));
+    warnings.extend(mesh.silenced(&policy));
     Ok(Found {
         message: touched.is_empty().then(|| mesh.untouched()),
         touched,

@@ -1,8 +1,9 @@
 //! Header checks of a PUT: type, name, mesh and labels (`spec/http-api.md` §4.1, §4.2, in their newer form).
 
 use meshspan_model::kind::Shape;
-use meshspan_model::labels;
+use meshspan_model::labels::{self, Subject};
 use meshspan_model::{Kind, Resource, Violations, name};
+use meshspan_store::Snapshot;
 
 use crate::path::Target;
 use crate::settings::{Mode, Settings};
@@ -38,13 +39,15 @@ pub(super) fn check(
         (Err(reason), None) => violations.add("name", reason),
         (Err(reason), Some(_)) => warnings.push(format!("name: {reason}; new resources with such a name are refused")),
     }
-    labels::validate(
+    let subject = Subject {
         kind,
-        &resource.mesh,
-        settings.mode.role(),
-        &resource.labels,
-        &mut violations,
-    );
+        mesh: &resource.mesh,
+        name: &resource.name,
+        role: settings.mode.role(),
+        stored: existing.map(|existing| &existing.labels),
+        check_origin: !settings.disable_origin_label_validation,
+    };
+    labels::validate(&subject, &resource.labels, &mut violations);
     if requires_origin(kind, settings) && resource.label(labels::ORIGIN) != labels::ORIGIN_ZONE {
         violations.add(
             format!("labels[\"{}\"]", labels::ORIGIN),
@@ -121,10 +124,34 @@ fn own_part(resource: &Resource) -> &str {
     }
 }
 
+/// Refuses a second resource with the identity of another: they would share name and address. Only a namespace, which is
+/// given by hand, makes that possible.
+///
+/// # Errors
+/// The other resource.
+pub(super) fn check_identity(resource: &Resource, snapshot: &Snapshot) -> Result<(), Violations> {
+    if resource.namespace().is_empty() {
+        return Ok(());
+    }
+    let identity = resource.identity();
+    let mut all = snapshot.list(resource.kind, Some(&resource.mesh));
+    let other = all.find(|stored| stored.resource.name != resource.name && stored.resource.identity() == identity);
+    match other {
+        None => Ok(()),
+        Some(other) => Err(Violations::one(
+            format!("labels[\"{}\"]", labels::NAMESPACE),
+            format!(
+                "makes this the same as \"{}\", which is known as \"{}\" in namespace \"{}\" too; change one of them",
+                other.resource.name, identity.name, identity.namespace
+            ),
+        )),
+    }
+}
+
 /// Completes the labels: what identifies a resource survives an update that does not mention it, the rest is computed.
 pub(super) fn complete_labels(resource: &mut Resource, existing: Option<&Resource>, settings: &Settings) {
     if let Some(existing) = existing {
-        for key in [labels::DISPLAY_NAME, labels::ZONE] {
+        for key in [labels::DISPLAY_NAME, labels::ZONE, labels::NAMESPACE] {
             if let Some(value) = existing.labels.get(key) {
                 resource.labels.entry(key.to_owned()).or_insert_with(|| value.clone());
             }

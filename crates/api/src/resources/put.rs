@@ -86,6 +86,7 @@ async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) ->
     let mut warnings = document.warnings.clone();
     warnings.extend(meta::check(&resource, existing, target, settings).map_err(invalid)?);
     meta::complete_labels(&mut resource, existing, settings);
+    meta::check_identity(&resource, &snapshot).map_err(invalid)?;
     let context = Context {
         settings,
         snapshot: &snapshot,

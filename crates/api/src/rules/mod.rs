@@ -39,7 +39,7 @@ pub(crate) fn before_put(
         },
         Kind::MeshService => mesh_service::before_put(resource, existing),
         kind => match PolicyKind::of(kind) {
-            Some(kind) => policy::before_put(context, kind, resource),
+            Some(kind) => policy::before_put(context, kind, resource, existing),
             None => Ok(()),
         },
     }

@@ -12,11 +12,30 @@ use crate::inspect::MeshPolicies;
 /// Sets the role, which users never do (`spec/policies.md` §1.4).
 ///
 /// # Errors
-/// The policy mixes roles, or does what its role must not.
-pub(super) fn before_put(context: &Context<'_>, kind: PolicyKind, resource: &mut Resource) -> Result<(), Violations> {
+/// The policy mixes roles, says another role than it has, or does what its role must not.
+pub(super) fn before_put(
+    context: &Context<'_>,
+    kind: PolicyKind,
+    resource: &mut Resource,
+    existing: Option<&Resource>,
+) -> Result<(), Violations> {
     let document = check(kind, &resource.spec, Role::System)?.document;
     let role = Role::of(&document, resource.namespace(), &context.settings.system_namespace)?;
     check(kind, &resource.spec, role)?;
+    // A document that was read before its namespace was changed has the role of then.
+    let (given, stored) = (
+        resource.label(labels::POLICY_ROLE),
+        existing.map(|stored| stored.label(labels::POLICY_ROLE)),
+    );
+    if !given.is_empty() && given != role.name() && stored != Some(given) {
+        return Err(Violations::one(
+            format!("labels[\"{}\"]", labels::POLICY_ROLE),
+            format!(
+                "is \"{given}\", must be \"{}\", the role that the policy has by its namespace and its spec, or absent",
+                role.name()
+            ),
+        ));
+    }
     set_role(resource, role);
     Ok(())
 }
@@ -34,11 +53,12 @@ pub(super) fn warnings(context: &Context<'_>, kind: PolicyKind, resource: &Resou
     let Ok(policy) = Policy::load(kind, Arc::new(resource.clone())) else {
         return Vec::new();
     };
-    let mesh = MeshPolicies::around_one(&resource.mesh, context.snapshot, &context.settings.mode);
+    let mesh = MeshPolicies::around_one(kind, &resource.mesh, context.snapshot, &context.settings.mode);
     let mut warnings = Vec::new();
     if mesh.touched_by(&policy, Mode::WithShadow).next().is_none() {
         warnings.push(mesh.untouched());
     }
     warnings.extend(mesh.missing(&policy));
+    warnings.extend(mesh.silenced(&policy));
     warnings
 }

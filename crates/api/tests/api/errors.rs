@@ -126,7 +126,7 @@ async fn names() {
     // What was made from a Kubernetes document has its namespace in the name.
     let mut document = document(Kind::MeshService).unwrap();
     document["name"] = "web.ns".into();
-    document["labels"] = json!({"kuma.io/display-name": "web"});
+    document["labels"] = json!({"kuma.io/display-name": "web", "k8s.kuma.io/namespace": "ns"});
     api.put("/meshes/default/meshservices/web.ns", &document)
         .await
         .expect(201);

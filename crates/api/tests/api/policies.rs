@@ -42,6 +42,9 @@ async fn the_role_is_computed() {
         let path = format!("{}/a", list_path(kind));
         let mut document = document(kind).unwrap();
         document["labels"] = json!({"kuma.io/policy-role": "producer"});
+        let refused = api.put(&path, &document).await.expect(400);
+        assert_eq!(refused.fields(), ["labels[\"kuma.io/policy-role\"]"], "{kind}");
+        document["labels"] = json!({"kuma.io/policy-role": "system"});
         api.put(&path, &document).await.expect(201);
         let stored = api.get(&path).await.expect(200).json();
         assert_eq!(stored["labels"]["kuma.io/policy-role"], "system", "{kind}");
@@ -168,4 +171,46 @@ async fn a_reference_to_nothing_is_said_and_works_later() {
             "spec.to[0].targetRef: no MeshMultiZoneService with labels kuma.io/display-name=a has a port \"9\" at present"
         ]
     );
+}
+
+#[tokio::test]
+async fn rules_say_which_older_permissions_they_replace() {
+    let api = with_proxy().await;
+    let path = |name: &str| format!("/meshes/default/meshtrafficpermissions/{name}");
+    let document = |name: &str, spec: Value| json!({"type": "MeshTrafficPermission", "mesh": "default", "name": name, "spec": spec});
+    let from = json!({"from": [{"targetRef": {"kind": "Mesh"}, "default": {"action": "Allow"}}]});
+    let rules =
+        json!({"rules": [{"default": {"allow": [{"spiffeID": {"type": "Exact", "value": "spiffe://default/a"}}]}}]});
+    let warned = |answer: Value, text: &str| {
+        let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
+        warnings.iter().any(|warning| warning.as_str().unwrap().contains(text))
+    };
+    let answer = api.put(&path("old"), &document("old", from.clone())).await.expect(201);
+    assert!(!warned(answer.json(), "replaces"), "{}", answer.text);
+    let replaces = "replaces spec.from of MeshTrafficPermission \"old\" on inbounds of web-1";
+    let answer = api.put(&path("new"), &document("new", rules)).await.expect(201);
+    assert!(warned(answer.json(), replaces), "{}", answer.text);
+    let answer = api.put(&path("old"), &document("old", from)).await.expect(200);
+    let replaced = "spec.from has no effect on inbounds of web-1: spec.rules of MeshTrafficPermission \"new\"";
+    assert!(warned(answer.json(), replaced), "{}", answer.text);
+
+    let touched = api.get(&format!("{}/_resources/dataplanes", path("old"))).await;
+    assert!(warned(touched.json(), replaced), "{}", touched.text);
+    let proxy = api.get("/meshes/default/dataplanes/web-1/_policies").await;
+    assert!(
+        warned(proxy.json(), "MeshTrafficPermission old: spec.from has no effect"),
+        "{}",
+        proxy.text
+    );
+    let rules = api.get("/meshes/default/dataplanes/web-1/_rules").await.json();
+    let permissions = rules["rules"].as_array().unwrap().iter();
+    let permissions: Vec<_> = permissions
+        .filter(|kind| kind["type"] == "MeshTrafficPermission")
+        .collect();
+    assert!(
+        warned(permissions[0].clone(), "old: spec.from has no effect"),
+        "{rules}"
+    );
+    let conf = &permissions[0]["inboundRules"][0]["rules"][0]["conf"];
+    assert_eq!(conf[0].get("action"), None, "{rules}");
 }

@@ -113,7 +113,7 @@ async fn kubernetes_form_keeps_other_namespaces_and_loses_the_system_namespace()
         "PUT /meshes/default/meshmultizoneservices/redis.redis-system"
     );
     assert_eq!(puts[1].body["labels"]["kuma.io/display-name"], "redis");
-    assert_eq!(puts[1].body["labels"].get("k8s.kuma.io/namespace"), None);
+    assert_eq!(puts[1].body["labels"]["k8s.kuma.io/namespace"], "redis-system");
 }
 
 #[tokio::test]

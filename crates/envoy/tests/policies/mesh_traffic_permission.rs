@@ -213,7 +213,7 @@ fn clients_are_told_apart_by_service_tag_and_identity() {
         (
             "all but an identity, in two policies",
             vec![
-                rule(json!({ "allow": prefix("spiffe://") })),
+                rule(json!({ "allow": prefix("spiffe://default") })),
                 rule(json!({ "deny": exact("spiffe://default/web") })),
             ],
             [false, false, true],
@@ -238,7 +238,9 @@ fn clients_are_told_apart_by_service_tag_and_identity() {
         ),
         (
             "all but one who asks for the right name",
-            vec![rule(json!({ "allow": prefix("spiffe://"), "deny": web_asking(SNI) }))],
+            vec![rule(
+                json!({ "allow": prefix("spiffe://default"), "deny": web_asking(SNI) }),
+            )],
             [false, false, true],
         ),
     ];
@@ -253,7 +255,7 @@ fn clients_are_told_apart_by_service_tag_and_identity() {
 
 #[test]
 fn a_shadow_denial_is_counted_and_harms_nobody() {
-    let everyone = json!([{ "spiffeID": { "type": "Prefix", "value": "spiffe://default/" } }]);
+    let everyone = json!([{ "spiffeID": { "type": "Prefix", "value": "spiffe://default" } }]);
     let cases = [
         vec![from(&[
             (json!({ "kind": "Mesh" }), "Allow"),

@@ -63,7 +63,10 @@ fn kubernetes_form_hand_made_services_named_ports_and_another_range() {
                 })
             };
             let api = mesh.zone("west")?.control_plane.api();
-            for (name, namespace) in [("redis-cache", "redis-system"), ("redis-cache-2", "elsewhere")] {
+            for (name, namespace) in [
+                ("redis-cache.redis-system", "redis-system"),
+                ("redis-cache.elsewhere", "elsewhere"),
+            ] {
                 api.put(
                     &format!("/meshes/default/meshservices/{name}"),
                     &by_hand(name, namespace),

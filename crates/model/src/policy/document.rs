@@ -4,6 +4,7 @@ use crate::Violations;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::spiffe_id;
 use super::target_kind::TargetKind;
 use super::target_ref::TargetRef;
 
@@ -135,18 +136,16 @@ impl RuleMatch {
                 );
             }
         };
-        if let Some(spiffe_id) = &self.spiffe_id {
-            bounded("spiffeID", &spiffe_id.value);
-        }
         if let Some(sni) = &self.sni {
             bounded("sni", &sni.value);
         }
-        if self
-            .spiffe_id
-            .as_ref()
-            .is_some_and(|spiffe_id| !spiffe_id.value.starts_with("spiffe://"))
-        {
-            violations.add(format!("{path}.spiffeID.value"), "must start with spiffe://");
+        if let Some(spiffe_id) = &self.spiffe_id {
+            bounded("spiffeID", &spiffe_id.value);
+            if spiffe_id.value.len() <= MAX_CLIENT_NAME
+                && let Err(reason) = spiffe_id::check(&spiffe_id.value)
+            {
+                violations.add(format!("{path}.spiffeID.value"), reason);
+            }
         }
         if self.sni.as_ref().is_some_and(|sni| sni.value.is_empty()) {
             violations.add(format!("{path}.sni.value"), "must be defined");

@@ -80,6 +80,8 @@ pub struct PolicyInfo {
     pub from_for_proxies_only: bool,
     /// Whether there are inbound `rules`.
     pub rules: bool,
+    /// Whether on an inbound that policies with `rules` are about, `from` of other policies does not count.
+    pub rules_replace_from: bool,
     /// Whether an inbound rule may select clients by `matches`.
     pub rule_matches: bool,
     /// Whether `rules` and `to` in one policy exclude each other.
@@ -111,6 +113,7 @@ impl PolicyInfo {
         from: &[],
         from_for_proxies_only: false,
         rules: false,
+        rules_replace_from: false,
         rule_matches: false,
         rules_exclude_to: false,
         default: false,
@@ -285,7 +288,7 @@ matrix! {
     /// Who may call whom.
     MeshTrafficPermission {
         top: &[Mesh, MeshSubset, Dataplane, MeshService, MeshServiceSubset],
-        from: CLIENTS, rules: true,
+        from: CLIENTS, rules: true, rules_replace_from: true,
         required: &[Part::From, Part::Rules],
         appended: &["deny", "allow", "allowWithShadowDeny"],
     }

@@ -11,6 +11,7 @@ mod document;
 pub mod matrix;
 mod role;
 mod spec;
+mod spiffe_id;
 mod target_kind;
 mod target_ref;
 pub mod values;

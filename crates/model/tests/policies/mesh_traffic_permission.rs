@@ -26,7 +26,7 @@ fn both_forms_are_taken() {
         assert!(rules(json!({list: web})).is_empty(), "{list}");
     }
     let both = json!([{
-        "spiffeID": {"type": "Prefix", "value": "spiffe://default/"},
+        "spiffeID": {"type": "Prefix", "value": "spiffe://default"},
         "sni": {"type": "Exact", "value": "backend"},
     }]);
     assert!(rules(json!({"allow": both})).is_empty());
@@ -81,7 +81,7 @@ fn each_client_is_checked() {
             {"spiffeID": {"type": "Prefix", "value": format!("spiffe://{}", "x".repeat(2040))}},
         ]})),
         [
-            "spec.rules[0].default.deny[0].spiffeID.value: must start with spiffe://",
+            "spec.rules[0].default.deny[0].spiffeID.value: is \"web\", must start with spiffe://",
             "spec.rules[0].default.deny[1].sni.value: must be defined",
             "spec.rules[0].default.deny[2].spiffeID.value: has 2049 bytes, must have no more than 2048",
             "spec.rules[0].default.allow[0]: must have spiffeID or sni",

@@ -108,7 +108,7 @@ fn items_of_from_keep_their_order_however_narrow_they_are() {
 fn rules_are_sorted_by_how_narrowly_they_match() {
     let matched = |found: Value, limit: &str| json!({ "matches": [found], "default": { "limit": limit } });
     let exact = json!({ "spiffeID": { "type": "Exact", "value": "spiffe://m/a" } });
-    let prefix = json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://m/" } });
+    let prefix = json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://m" } });
     let sni = json!({ "sni": { "type": "Exact", "value": "s" } });
     let written = json!({ "rules": [
         matched(exact, "exact"), matched(prefix, "prefix"), matched(sni, "sni"), { "default": { "limit": "all" } },
@@ -170,7 +170,7 @@ fn matches_of_one_rule_are_alternatives_with_one_origin() {
 #[test]
 fn an_item_counts_once_for_a_client_that_it_selects_twice() {
     let spiffe_id = |how: &str, value: &str| json!({ "spiffeID": { "type": how, "value": value } });
-    let matches = [spiffe_id("Exact", "spiffe://m/a"), spiffe_id("Prefix", "spiffe://m/")];
+    let matches = [spiffe_id("Exact", "spiffe://m/a"), spiffe_id("Prefix", "spiffe://m")];
     let written = json!({ "rules": [{ "matches": matches, "default": { "appendX": [1] } }] });
     let rules = rules(
         vec![policy(PolicyKind::MeshFaultInjection, "f", &[], written)],
@@ -253,4 +253,33 @@ fn proxies_as_a_whole_get_one_merged_conf() {
     let found = &all.whole[&PolicyKind::MeshTrace];
     assert_eq!(found.conf, json!({ "sampling": { "overall": 2, "random": 1 } }));
     assert_eq!(names(found.origins()), ["mesh default[0]", "web default[0]"]);
+}
+
+#[test]
+fn rules_of_permissions_replace_from_where_both_match() {
+    let kind = PolicyKind::MeshTrafficPermission;
+    let allow_all = || {
+        permission(
+            "a",
+            json!([{ "targetRef": { "kind": "Mesh" }, "default": { "action": "Allow" } }]),
+        )
+    };
+    let web = json!([{ "spiffeID": { "type": "Exact", "value": "spiffe://m/web" } }]);
+    let allow_web = |labels: &[(&str, &str)], top: Value| {
+        policy(
+            kind,
+            "b",
+            labels,
+            json!({ "targetRef": top, "rules": [{ "default": { "allow": web } }] }),
+        )
+    };
+    let mesh = json!({ "kind": "Mesh" });
+    let both = rules(vec![allow_all(), allow_web(&[], mesh.clone())], kind);
+    assert_eq!(both.for_all().unwrap().conf, json!({ "allow": web }));
+    let shadow = allow_web(&[("kuma.io/effect", "shadow")], mesh);
+    let elsewhere = allow_web(&[], json!({ "kind": "Dataplane", "name": "other" }));
+    for without_effect in [shadow, elsewhere] {
+        let rules = rules(vec![allow_all(), without_effect], kind);
+        assert_eq!(rules.for_all().unwrap().conf, json!({ "action": "Allow" }));
+    }
 }

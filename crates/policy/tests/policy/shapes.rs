@@ -137,7 +137,7 @@ fn limits_and_faults_are_for_gateways_or_sidecars() {
 #[test]
 fn rules_select_clients_where_the_kind_can() {
     let spec = |found: Value| json!({ "rules": [{ "matches": [found], "default": {} }] });
-    let valid = spec(json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default/" } }));
+    let valid = spec(json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default" } }));
     assert_eq!(violations(PolicyKind::MeshFaultInjection, &valid), Vec::<String>::new());
     assert_eq!(
         violations(PolicyKind::MeshTimeout, &valid),
@@ -153,7 +153,7 @@ fn rules_select_clients_where_the_kind_can() {
             &spec(json!({ "spiffeID": { "type": "Exact", "value": "web" }, "sni": { "type": "Exact", "value": "" } }))
         ),
         [
-            "spec.rules[0].matches[0].spiffeID.value: must start with spiffe://",
+            "spec.rules[0].matches[0].spiffeID.value: is \"web\", must start with spiffe://",
             "spec.rules[0].matches[0].sni.value: must be defined",
         ]
     );

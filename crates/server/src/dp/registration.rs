@@ -7,7 +7,7 @@ use std::time::Duration;
 use meshspan_api::rules;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::labels::{self, Role};
-use meshspan_model::{Kind, Resource, ResourceKey, Spec, document};
+use meshspan_model::{Kind, Resource, ResourceKey, Spec, Violations, document};
 use meshspan_store::{StoreError, Write};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tonic::Status;
@@ -154,6 +154,17 @@ pub(super) fn complete(
         federated: plane.settings.is_federated(),
     };
     let (kind, mesh, name) = (resource.kind, resource.mesh.clone(), resource.name.clone());
+    let subject = labels::Subject {
+        kind,
+        mesh: &mesh,
+        name: &name,
+        role,
+        stored: existing.map(|existing| &existing.labels),
+        check_origin: true,
+    };
+    let mut violations = Violations::new();
+    labels::validate(&subject, &resource.labels, &mut violations);
+    violations.into_result().map_err(|violations| violations.to_string())?;
     labels::compute(kind, &mesh, &name, role, &mut resource.labels);
     match kind {
         Kind::Dataplane => rules::dataplane::prepare(resource, existing, plane.zone(), snapshot)

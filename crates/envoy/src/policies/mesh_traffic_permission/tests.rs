@@ -130,7 +130,7 @@ fn later_items_of_from_override_earlier_ones() {
 #[test]
 fn a_refusal_wins_over_every_permission_of_the_new_form() {
     let exact = |name: &str| json!({ "spiffeID": { "type": "Exact", "value": format!("spiffe://default/{name}") } });
-    let everyone = json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default/" } });
+    let everyone = json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default" } });
     let one = json!({ "rules": [{ "default": { "allow": [everyone], "deny": [exact("web")] } }] });
     assert_eq!(who(std::slice::from_ref(&one)), ["admin", "batch"]);
     let allow_web = json!({ "rules": [{ "default": { "allow": [exact("web")] } }] });
@@ -138,14 +138,25 @@ fn a_refusal_wins_over_every_permission_of_the_new_form() {
 }
 
 #[test]
+fn the_new_form_replaces_the_old_one() {
+    let everyone = from(json!([item(json!({ "kind": "Mesh" }), "Allow")]));
+    let web = json!({ "spiffeID": { "type": "Exact", "value": "spiffe://default/web" } });
+    let only_web = json!({ "rules": [{ "default": { "allow": [web] } }] });
+    let all_but_web = json!({ "rules": [{ "default": { "deny": [web] } }] });
+    assert_eq!(who(std::slice::from_ref(&everyone)), ["web", "admin", "batch"]);
+    assert_eq!(who(&[everyone.clone(), only_web]), ["web"]);
+    assert_eq!(who(&[everyone, all_but_web]), [""; 0], "nobody is let in by rules");
+}
+
+#[test]
 fn what_is_said_of_everyone_is_not_repeated() {
-    let everyone = json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default/" } });
-    let rules = rules(&[
-        json!({ "rules": [{ "default": { "allow": [everyone] } }] }),
-        from(json!([item(service("web"), "AllowWithShadowDeny")])),
+    let items = json!([
+        item(json!({ "kind": "Mesh" }), "Allow"),
+        item(service("web"), "AllowWithShadowDeny")
     ]);
+    let rules = rules(&[from(items)]);
     let decisions = Decisions::of(&rules, "default");
-    assert_eq!(decisions.allowed.get(&None).map(Vec::len), Some(2), "{decisions:?}");
+    assert_eq!(decisions.allowed.get(&None).map(Vec::len), Some(1), "{decisions:?}");
     assert_eq!(decide(&decisions, &client("web", "1", "")), (true, true));
     assert_eq!(decide(&decisions, &client("admin", "1", "")), (true, false));
 }
@@ -160,7 +171,7 @@ fn rules_that_cannot_be_told_apart_let_nobody_in() {
 fn matches() -> impl Strategy<Value = Value> {
     let spiffe = prop_oneof![
         "spiffe://default/[ab]".prop_map(|value| json!({ "type": "Exact", "value": value })),
-        "spiffe://(default/[ab]?)?".prop_map(|value| json!({ "type": "Prefix", "value": value })),
+        "spiffe://default(/[ab])?".prop_map(|value| json!({ "type": "Prefix", "value": value })),
     ];
     let sni = "[xy]".prop_map(|value| json!({ "type": "Exact", "value": value }));
     prop_oneof![

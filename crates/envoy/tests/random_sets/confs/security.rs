@@ -43,8 +43,8 @@ fn clients(random: &mut Random) -> Value {
     random.list(1, 3, |random| {
         let service = random.pick(names::SERVICES);
         match random.below(4) {
-            0 => json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default/" } }),
-            1 => json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://" } }),
+            0 => json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default" } }),
+            1 => json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default/a" } }),
             2 => json!({
                 "spiffeID": { "type": "Exact", "value": format!("spiffe://default/{service}") },
                 "sni": { "type": "Exact", "value": "web.default.mesh" },

@@ -58,7 +58,7 @@ fn only_those_who_may_get_in() {
             strange.answers("/", 403).await?;
 
             chapter("denial comes before permission");
-            let denied = "rules: [{default: {allow: [{spiffeID: {type: Prefix, value: \"spiffe://default/\"}}], deny: [{spiffeID: {type: Exact, value: \"spiffe://default/stranger\"}}]}}]";
+            let denied = "rules: [{default: {allow: [{spiffeID: {type: Prefix, value: \"spiffe://default\"}}], deny: [{spiffeID: {type: Exact, value: \"spiffe://default/stranger\"}}]}}]";
             mesh.global.apply(&permission(denied)).await?;
             everyone(&zones, 200).await?;
             strange.answers("/", 403).await?;
@@ -71,7 +71,7 @@ fn only_those_who_may_get_in() {
 }
 
 async fn allow_all(mesh: &Deployment) -> Result<()> {
-    let all = permission("rules: [{default: {allow: [{spiffeID: {type: Prefix, value: \"spiffe://default/\"}}]}}]");
+    let all = permission("rules: [{default: {allow: [{spiffeID: {type: Prefix, value: \"spiffe://default\"}}]}}]");
     mesh.global.apply(&all).await.map(|_| ())
 }
 
