@@ -41,6 +41,11 @@ impl VipRange {
         self.0.contains(&other.0) || other.0.contains(&self.0)
     }
 
+    /// True if an address is in the range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+
     fn at(&self, offset: u128) -> IpAddr {
         match self.0.network() {
             IpAddr::V4(base) => IpAddr::V4(Ipv4Addr::from_bits(
