@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::ads::{FIRST_MESSAGE_TIMEOUT, token};
 use crate::proto::agent::agent_message::Message;
 use crate::proto::agent::agent_service_server::{AgentService as AgentServiceTrait, AgentServiceServer};
-use crate::proto::agent::{AgentMessage, ControlPlaneMessage, HealthReport, Hello};
+use crate::proto::agent::{AgentMessage, ControlPlaneMessage, DenialReport, HealthReport, Hello};
 
 /// The largest message an agent may send, in bytes: the health of thousands of inbounds.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
