@@ -149,10 +149,13 @@ async fn a_server_without_tls_and_one_with_another_ca_are_named() {
         Some(Trust::Anything),
         SocketMark::default(),
     );
-    let Err(error) = control_plane.unwrap().connect(Protocol::Http1).await else {
-        panic!("connected")
-    };
-    let text = error.to_string();
+    let text = control_plane
+        .unwrap()
+        .connect(Protocol::Http1)
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(text.contains("speaks no TLS; https was expected"), "{text}");
 
     let certificate = TestCertificate::issued("localhost");
