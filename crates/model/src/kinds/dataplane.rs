@@ -335,6 +335,19 @@ impl Inbound {
 impl Spec for Dataplane {
     const KIND: Kind = Kind::Dataplane;
 
+    fn warn(&self, root: &str, warnings: &mut Vec<String>) {
+        for (index, inbound) in self.networking.inbound.iter().enumerate() {
+            let service = inbound.service();
+            if !service.is_empty() && crate::name::check_label(service).is_err() {
+                warnings.push(format!(
+                    "{root}networking.inbound[{index}].tags[\"{TAG_SERVICE}\"]: \"{service}\" cannot be the name of a MeshService, \
+                     so none is made for it: use lower case letters, digits and '-', at most 63, or write a MeshService whose \
+                     spec.selector.dataplaneTags has this value"
+                ));
+            }
+        }
+    }
+
     fn validate(&self, root: &str, violations: &mut Violations) {
         let networking = &self.networking;
         let root = format!("{root}networking");
@@ -431,6 +444,23 @@ impl Dataplane {
     /// The address of an inbound's listener.
     pub fn inbound_address<'a>(&'a self, inbound: &'a Inbound) -> &'a str {
         if inbound.address.is_empty() {
+            &self.networking.address
+        } else {
+            &inbound.address
+        }
+    }
+
+    /// Where peers dial an inbound, as IP or DNS name: the advertised address before all others (`spec/measured.md`), and
+    /// `networking.address` for one that listens on all addresses.
+    pub fn peer_address<'a>(&'a self, inbound: &'a Inbound) -> &'a str {
+        let is_of_all = |address: &str| {
+            address
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| ip.to_canonical().is_unspecified())
+        };
+        if !self.networking.advertised_address.is_empty() {
+            &self.networking.advertised_address
+        } else if inbound.address.is_empty() || is_of_all(&inbound.address) {
             &self.networking.address
         } else {
             &inbound.address

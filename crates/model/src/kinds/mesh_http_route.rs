@@ -4,6 +4,7 @@
 
 pub mod filters;
 pub mod matches;
+mod paths;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,17 @@ impl PolicyConf for Conf {
     fn check(&self, place: &Place<'_>, violations: &mut Violations) {
         for (index, rule) in self.rules.iter().flatten().enumerate() {
             rule.check(place.top, &place.field(&format!("rules[{index}]")), violations);
+        }
+    }
+
+    fn warn(&self, place: &Place<'_>, warnings: &mut Vec<String>) {
+        for (index, rule) in self.rules.iter().flatten().enumerate() {
+            for (number, found) in rule.matches.iter().flatten().enumerate() {
+                if let Some(why) = found.path.as_ref().and_then(paths::unmatchable) {
+                    let field = place.field(&format!("rules[{index}].matches[{number}].path.value"));
+                    warnings.push(format!("{field}: {why}"));
+                }
+            }
         }
     }
 }

@@ -20,6 +20,9 @@ pub trait Conf: Serialize + DeserializeOwned + Clone + Debug + Default + Partial
 
     /// Adds every violation in the conf at `place`. Its shape is checked already, and so is everything around it.
     fn check(&self, place: &Place<'_>, violations: &mut Violations);
+
+    /// Adds what the user should know about a valid conf at `place`.
+    fn warn(&self, _place: &Place<'_>, _warnings: &mut Vec<String>) {}
 }
 
 /// Where a conf stands.

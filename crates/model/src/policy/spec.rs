@@ -86,7 +86,10 @@ fn check_document<C: Conf>(spec: &Value, role: Role) -> Result<Vec<String>, Viol
         C::KIND.info(),
         &document,
         &mut |conf, place| match parse::<C>(conf, place, &mut warnings) {
-            Ok(conf) => conf.check(place, &mut violations),
+            Ok(conf) => {
+                conf.check(place, &mut violations);
+                conf.warn(place, &mut warnings);
+            }
             Err(found) => violations.extend(found),
         },
     );
