@@ -101,7 +101,7 @@ async fn drain(
     );
     let wait = async {
         if let Some(admin) = admin {
-            for outcome in [admin.fail_health_checks().await, admin.drain_listeners().await] {
+            for outcome in [admin.fail_health_checks().await, admin.drain_inbound_listeners().await] {
                 if let Err(error) = outcome {
                     tracing::warn!("draining: {error}");
                 }

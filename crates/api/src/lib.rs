@@ -41,9 +41,7 @@ mod state;
 mod system;
 pub mod tokens;
 
-pub use inspect::{
-    ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblems, ProxyProblemsFuture, XdsResources,
-};
+pub use inspect::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, XdsResources};
 pub use link::ConnectionScheme;
 pub use router::router;
 pub use settings::{Environment, Mode, Settings};

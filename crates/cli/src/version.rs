@@ -34,11 +34,7 @@ pub async fn version(
         }
     };
     let text = |key: &str| index.get(key).and_then(Value::as_str).unwrap_or("unknown");
-    let compatible = format!("{} {}", text("product"), text("version"));
-    match index.get("meshspan").and_then(Value::as_str) {
-        Some(own) => writeln!(console.out, "Server: Meshspan {own}, compatible with {compatible}")?,
-        None => writeln!(console.out, "Server: {compatible}")?,
-    }
+    writeln!(console.out, "Server: {} {}", text("product"), text("version"))?;
     if args.detailed {
         writeln!(console.out, "  Address: {}", client.url())?;
         for (title, key) in [

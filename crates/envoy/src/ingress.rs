@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use meshspan_world::view::{Destination, Ingress};
 
-use crate::destination::{eds_cluster, load_assignment};
+use crate::destination::{eds_cluster, list_the_last_alone, load_assignment};
 use crate::encode::Encoded;
 use crate::network::{address, direct_response, network_filter, retry_connects, tcp_proxy, tls_inspector};
 use crate::wkt::{flag, time};
@@ -53,7 +53,9 @@ pub fn ingress_endpoints(destination: &Destination) -> Encoded {
         .localities
         .iter()
         .filter(|locality| !locality.through_ingress);
-    Encoded::endpoints(&load_assignment(names::destination(&destination.key), local))
+    let mut assignment = load_assignment(names::destination(&destination.key), local);
+    list_the_last_alone(&mut assignment);
+    Encoded::endpoints(&assignment)
 }
 
 /// The listener: one chain for each destination with TLS. A server name that several destinations claim leads to the first of

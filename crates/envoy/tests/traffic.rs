@@ -14,7 +14,7 @@ use support::app::{App, closed_port};
 use support::client::get;
 use support::envoy::eventually;
 use support::inputs::*;
-use support::proxies::{Backend, Client, backend, ingress_envoy, ingress_port};
+use support::proxies::{BACKEND_ID, Backend, Client, backend, ingress_envoy, ingress_port};
 
 #[test]
 fn http_arrives_with_the_identity_of_the_client() {
@@ -156,6 +156,15 @@ fn no_request_fails_when_the_local_application_does() {
         1,
         "the first retry leaves the zone"
     );
+    for _ in 0..20 {
+        assert_eq!(client.ask_http().as_deref(), Ok("west"));
+    }
+    assert_eq!(
+        client.envoy.counter("outlier_detection.ejections_enforced_total"),
+        0,
+        "an answer is an answer"
+    );
+    drop(east_app);
     // Many at once, so that retries must not wait for each other.
     std::thread::scope(|scope| {
         for _ in 0..16 {
@@ -174,12 +183,61 @@ fn an_error_of_the_application_is_an_answer() {
     let app = App::http("east");
     let server = Backend::start(app.port(), Protocol::Http, |_| {});
     let client = Client::start(&backend(Protocol::Http, vec![own_zone(vec![ready(server.port())])]));
-    app.set_status(500);
-    for _ in 0..20 {
-        assert_eq!(client.ask_http(), Err(500));
+    for status in [500, 502, 503, 504] {
+        app.set_status(status);
+        for _ in 0..10 {
+            let response = get(client.address, "/").unwrap();
+            assert_eq!(response.status, status);
+            assert!(response.body.starts_with("east\n"), "{response:?}");
+        }
+        app.set_status(200);
+        assert_eq!(client.ask_http().as_deref(), Ok("east"));
     }
-    app.set_status(200);
+}
+
+#[test]
+fn requests_that_fail_leave_the_service_to_others() {
+    let app = App::http("east");
+    let server = Backend::start(app.port(), Protocol::Http, |_| {});
+    let client = Client::start(&backend(Protocol::Http, vec![own_zone(vec![ready(server.port())])]));
+    for path in ["/unavailable", "/reset"] {
+        for _ in 0..10 {
+            let response = get(client.address, path).unwrap();
+            assert_eq!(response.status, 503);
+            assert!(!response.body.contains("no healthy upstream"), "{response:?}");
+            assert_eq!(client.ask_http().as_deref(), Ok("east"));
+        }
+    }
+    assert_eq!(client.envoy.counter("outlier_detection.ejections_enforced_total"), 0);
+}
+
+#[test]
+fn the_last_endpoint_is_tried_again_at_once() {
+    let port = closed_port();
+    let server = Backend::start(port, Protocol::Http, |_| {});
+    // That others are known but not ready makes no difference.
+    let endpoints = vec![ready(server.port()), unready(closed_port()), unready(closed_port())];
+    let client = Client::start(&backend(Protocol::Http, vec![own_zone(endpoints)]));
+    for _ in 0..10 {
+        let response = get(client.address, "/").unwrap();
+        assert!(
+            response.status == 503 && !response.body.contains("no healthy upstream"),
+            "{response:?}"
+        );
+        assert!(!response.head.contains("x-meshspan"), "{response:?}");
+    }
+    let _app = App::http_at(port, "east");
     assert_eq!(client.ask_http().as_deref(), Ok("east"));
+
+    let gone = own_zone(vec![ready(closed_port()), unready(closed_port())]);
+    let of_requests = Client::start(&backend(Protocol::Http, vec![gone.clone()]));
+    let of_bytes = Client::start(&backend(Protocol::Tcp, vec![gone]));
+    for _ in 0..10 {
+        assert_eq!((of_requests.ask_http(), of_bytes.ask_line()), (Err(503), None));
+    }
+    for client in [of_requests, of_bytes] {
+        assert_eq!(client.envoy.counter("outlier_detection.ejections_enforced_total"), 0);
+    }
 }
 
 #[test]
@@ -192,6 +250,51 @@ fn no_connection_fails_when_local_endpoints_are_dead() {
     let client = Client::start(&backend(Protocol::Tcp, vec![dead, remote]));
     for _ in 0..20 {
         assert_eq!(client.ask_line().as_deref(), Some("west"));
+    }
+}
+
+/// An outbound by tags, whose services have a name for each zone.
+#[test]
+fn an_outbound_with_fallbacks_leaves_a_destination_of_which_nothing_is_left() {
+    for protocol in [Protocol::Http, Protocol::Tcp] {
+        let (east_app, west_app) = match protocol {
+            Protocol::Http => (App::http("east"), App::http("west")),
+            _ => (App::line("east"), App::line("west")),
+        };
+        let east = Backend::start(east_app.port(), protocol, |_| {});
+        let west = Backend::start(west_app.port(), protocol, |_| {});
+        let gate = ingress_envoy("west", &[&west], protocol);
+        let behind = backend(
+            protocol,
+            vec![other_zone("west", vec![ready(ingress_port(&gate, "west"))])],
+        );
+        let own = |endpoint| {
+            let service = over_tls(destination("backend-east", "main", protocol), &[BACKEND_ID]);
+            with_localities(service, vec![own_zone(vec![endpoint])])
+        };
+        let client = Client::start_with_fallback(&own(ready(east.port())), &behind);
+        let ask = || match protocol {
+            Protocol::Http => client.ask_http().ok(),
+            _ => client.ask_line(),
+        };
+        for _ in 0..10 {
+            assert_eq!(ask().as_deref(), Some("east"));
+        }
+        let lost = destination_endpoints(&own(unready(east.port())), &default_policies());
+        client.envoy.set_endpoints(&lost);
+        eventually("traffic leaves", || {
+            (ask().expect("no request fails") == "west").then_some(())
+        });
+        let back = destination_endpoints(&own(ready(east.port())), &default_policies());
+        client.envoy.set_endpoints(&back);
+        eventually("traffic comes home", || {
+            (ask().expect("no request fails") == "east").then_some(())
+        });
+        // Dead before anybody says so.
+        drop(east);
+        for _ in 0..10 {
+            assert_eq!(ask().as_deref(), Some("west"), "{protocol:?}");
+        }
     }
 }
 

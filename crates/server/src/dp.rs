@@ -5,7 +5,6 @@ mod agent;
 mod auth;
 mod bootstrap;
 mod health;
-mod inbound_insights;
 mod insights;
 mod registration;
 

@@ -281,6 +281,7 @@ fn data_plane(
         zone: zone.clone(),
         federated: settings.is_federated(),
         mesh_service_vips: VipRange::parse(&settings.ipam.mesh_service.cidr)?,
+        mesh_external_service_vips: VipRange::parse(&settings.ipam.mesh_external_service.cidr)?,
         mesh_multi_zone_service_vips: VipRange::parse(&settings.ipam.mesh_multi_zone_service.cidr)?,
         deletion_grace_period: settings.mesh_service.deletion_grace_period.0.try_into()?,
     });

@@ -13,9 +13,7 @@ use meshspan_model::kinds::mesh_service::{
 use meshspan_model::labels::TAG_SERVICE;
 
 use crate::mesh_state::{DataplaneEntry, MeshState, ServiceEntry};
-use crate::service_conditions;
 use crate::view::Endpoint;
-use crate::vips::VipRange;
 
 /// What the world knows of a service beyond its resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,11 +75,7 @@ pub(crate) fn local_endpoints(mesh: &MeshState, service: &ServiceEntry, port: &P
             if inbound.state == InboundState::Ignored {
                 continue;
             }
-            let address = match inbound.address.as_str() {
-                "" => entry.spec.dial_address(),
-                address => address,
-            };
-            let Ok(address) = address.parse::<IpAddr>() else {
+            let Ok(address) = entry.spec.peer_address(inbound).parse::<IpAddr>() else {
                 continue;
             };
             let ready = reachable && inbound.is_ready();
@@ -161,7 +155,7 @@ pub(crate) fn derive_remote(service: &ServiceEntry, vip: Option<IpAddr>) -> Deri
 }
 
 /// The status to store; `hostnames` come from [`crate::hostnames::Hostnames::of`].
-pub(crate) fn status(service: &ServiceEntry, mesh: &MeshState, range: VipRange) -> MeshServiceStatus {
+pub(crate) fn status(service: &ServiceEntry, mesh: &MeshState) -> MeshServiceStatus {
     let derived = &service.derived;
     let (addresses, hostname_generators) = mesh.hostnames.of(&(Kind::MeshService, service.resource.name.clone()));
     let tls = if !service.local {
@@ -181,7 +175,6 @@ pub(crate) fn status(service: &ServiceEntry, mesh: &MeshState, range: VipRange) 
         tls,
         hostname_generators,
         dataplane_proxies: derived.proxies,
-        conditions: service_conditions::of(mesh, service, range),
     }
 }
 

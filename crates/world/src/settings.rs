@@ -11,8 +11,21 @@ pub struct Settings {
     pub federated: bool,
     /// Range of MeshService VIPs (`ipam.meshService.cidr`).
     pub mesh_service_vips: VipRange,
+    /// Range of MeshExternalService VIPs (`ipam.meshExternalService.cidr`).
+    pub mesh_external_service_vips: VipRange,
     /// Range of MeshMultiZoneService VIPs (`ipam.meshMultiZoneService.cidr`).
     pub mesh_multi_zone_service_vips: VipRange,
     /// How long a generated MeshService without Dataplanes stays (`meshService.deletionGracePeriod`).
     pub deletion_grace_period: time::Duration,
+}
+
+impl Settings {
+    /// The ranges in which every virtual IP lies.
+    pub(crate) fn vip_ranges(&self) -> Vec<VipRange> {
+        vec![
+            self.mesh_service_vips,
+            self.mesh_external_service_vips,
+            self.mesh_multi_zone_service_vips,
+        ]
+    }
 }

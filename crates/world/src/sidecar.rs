@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use meshspan_model::Kind;
-use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::dataplane::{Dataplane, Outbound};
 use meshspan_model::kinds::mesh::TlsMode;
+use meshspan_model::kinds::mesh_service::{MeshService, SERVICE_TAG};
+use meshspan_model::labels::{TAG_PROTOCOL, TAG_SERVICE, TAG_ZONE};
 
 use crate::destination::identity_of;
 use crate::hostnames::ServiceName;
 use crate::mesh_state::{DataplaneEntry, MeshState};
 use crate::policies::OfProxy;
+use crate::settings::Settings;
 use crate::view::{DestinationKey, InboundTls, OutboundRef, Sidecar, SidecarView, Source};
 
 /// True if a Dataplane does not simply reach every destination by VIP.
@@ -36,7 +39,13 @@ pub(crate) fn source(entry: &DataplaneEntry) -> Source {
 }
 
 /// The view of a sidecar; `None` while the Mesh is unknown.
-pub(crate) fn view(mesh: &MeshState, entry: &DataplaneEntry, policies: OfProxy, own_zone: &str) -> Option<SidecarView> {
+pub(crate) fn view(
+    mesh: &MeshState,
+    entry: &DataplaneEntry,
+    policies: OfProxy,
+    settings: &Settings,
+) -> Option<SidecarView> {
+    let own_zone = settings.zone.as_str();
     let spec = mesh.mesh.as_ref()?;
     let inbound_tls = match spec.enabled_backend().map(|backend| backend.mode) {
         None => InboundTls::Off,
@@ -53,6 +62,7 @@ pub(crate) fn view(mesh: &MeshState, entry: &DataplaneEntry, policies: OfProxy, 
         passthrough_confs: policies.passthrough,
         source: source(entry),
         passthrough: spec.passthrough(),
+        vip_ranges: settings.vip_ranges(),
         outbounds: Vec::new(),
     };
     let limited = is_limited(&entry.spec);
@@ -96,6 +106,7 @@ fn outbounds(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> Vec<Ou
                             port,
                             bind: false,
                             destination: key,
+                            fallbacks: Vec::new(),
                         },
                     );
                 }
@@ -105,7 +116,10 @@ fn outbounds(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> Vec<Ou
     }
     let mut result = Vec::new();
     for outbound in &networking.outbound {
-        let Some(backend) = &outbound.backend_ref else { continue };
+        let Some(backend) = &outbound.backend_ref else {
+            result.extend(by_tags(mesh, own_zone, outbound));
+            continue;
+        };
         let wanted = Wanted {
             kind: &backend.kind,
             name: &backend.name,
@@ -124,10 +138,63 @@ fn outbounds(mesh: &MeshState, entry: &DataplaneEntry, own_zone: &str) -> Vec<Ou
                 port: outbound.port,
                 bind: true,
                 destination,
+                fallbacks: Vec::new(),
             });
         }
     }
     result
+}
+
+/// An outbound by tags, which knows no zones and no ports of services: it leads to the MeshServices of these tags, that of the
+/// own zone first, and there to the port of the same number, else to the first.
+fn by_tags(mesh: &MeshState, own_zone: &str, outbound: &Outbound) -> Option<OutboundRef> {
+    let mut wanted = outbound.tags.clone();
+    wanted.remove(TAG_PROTOCOL);
+    let zone = wanted.remove(TAG_ZONE);
+    let mut found: Vec<_> = mesh
+        .services
+        .iter()
+        .filter(|(_, service)| zone.as_ref().is_none_or(|zone| *zone == service.zone))
+        .filter_map(|(name, service)| {
+            let narrowness = has_tags(&service.spec, &wanted)?;
+            let order = (
+                service.zone != own_zone,
+                &service.zone,
+                narrowness,
+                service.resource.creation_time,
+            );
+            Some((order, name))
+        })
+        .collect();
+    found.sort();
+    found.dedup_by_key(|((_, zone, ..), _)| *zone);
+    let port_of = |name: &String| {
+        let ports = ports_of(mesh, &(Kind::MeshService, name.clone()));
+        let same = ports.iter().find(|(_, port)| *port == outbound.port);
+        same.or(ports.first()).map(|(key, _)| key.clone())
+    };
+    let mut destinations = found.into_iter().filter_map(|(_, name)| port_of(name));
+    Some(OutboundRef {
+        address: Some(outbound.listen_address().parse().ok()?),
+        port: outbound.port,
+        bind: true,
+        destination: destinations.next()?,
+        fallbacks: destinations.collect(),
+    })
+}
+
+/// Whether all instances of a service have these tags; with how many tags it selects them, since more tags mean fewer
+/// instances. One that selects otherwise has the tag by which its instances are identified.
+fn has_tags(service: &MeshService, wanted: &BTreeMap<String, String>) -> Option<usize> {
+    if let Some(selected) = &service.selector.dataplane_tags {
+        let has_all = wanted.iter().all(|(key, value)| selected.get(key) == Some(value));
+        return has_all.then_some(selected.len());
+    }
+    let is_identity = |(key, value): (&String, &String)| {
+        let mut identities = service.identities.iter();
+        key == TAG_SERVICE && identities.any(|id| id.identity_type == SERVICE_TAG && id.value == *value)
+    };
+    wanted.iter().all(is_identity).then_some(usize::MAX)
 }
 
 /// A reference to a service; by labels if there are any, else by name.

@@ -13,6 +13,8 @@ use meshspan_model::policy::PolicyKind;
 use meshspan_policy::{Confs, Fingerprint, InboundRules};
 use serde_json::Value;
 
+use crate::vips::VipRange;
+
 /// Addresses by hostname, names in lower case.
 pub type DnsTable = BTreeMap<Arc<str>, Vec<IpAddr>>;
 
@@ -216,6 +218,8 @@ pub struct Outbound {
     pub destination: Arc<Destination>,
     /// What policies say about it.
     pub policies: Arc<DestinationPolicies>,
+    /// Where it goes when nothing of the destination is left, in this order.
+    pub fallbacks: Vec<DestinationKey>,
 }
 
 /// What is particular to one sidecar: all but the destinations that it shares with its mesh.
@@ -239,6 +243,8 @@ pub struct Sidecar {
     pub source: Source,
     /// Whether traffic to unknown destinations passes.
     pub passthrough: bool,
+    /// Where virtual IPs lie. What goes there and has no destination never passes: nobody is there.
+    pub vip_ranges: Vec<VipRange>,
     /// Explicit outbounds; empty with transparent proxying.
     pub outbounds: Vec<Outbound>,
 }
@@ -264,6 +270,13 @@ pub struct SidecarView {
     pub outbounds: Vec<OutboundRef>,
 }
 
+impl SidecarView {
+    /// The destinations of [`SidecarView::outbounds`].
+    pub fn named(&self) -> impl Iterator<Item = &DestinationKey> {
+        self.outbounds.iter().flat_map(OutboundRef::destinations)
+    }
+}
+
 /// One destination of a proxy that does not reach them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboundRef {
@@ -275,6 +288,15 @@ pub struct OutboundRef {
     pub bind: bool,
     /// Where the traffic goes.
     pub destination: DestinationKey,
+    /// Where it goes when nothing of the destination is left, in this order.
+    pub fallbacks: Vec<DestinationKey>,
+}
+
+impl OutboundRef {
+    /// Everywhere it may go.
+    pub fn destinations(&self) -> impl Iterator<Item = &DestinationKey> {
+        [&self.destination].into_iter().chain(&self.fallbacks)
+    }
 }
 
 /// A zone ingress and what lies behind it: destinations of all meshes, with the endpoints of this zone only.

@@ -41,9 +41,14 @@ impl VipRange {
         self.0.contains(&other.0) || other.0.contains(&self.0)
     }
 
-    /// True if an address is in the range.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(&address)
+    /// Its first address.
+    pub fn first(&self) -> IpAddr {
+        self.0.network()
+    }
+
+    /// How many bits its addresses have in common.
+    pub fn prefix_len(&self) -> u8 {
+        self.0.prefix_len()
     }
 
     fn at(&self, offset: u128) -> IpAddr {

@@ -21,6 +21,7 @@ impl Zone {
             zone: "east".into(),
             federated: false,
             mesh_service_vips: VipRange::parse("241.0.0.0/31").unwrap(),
+            mesh_external_service_vips: VipRange::parse("242.0.0.0/8").unwrap(),
             mesh_multi_zone_service_vips: VipRange::parse("243.0.0.0/31").unwrap(),
             deletion_grace_period: Duration::hours(1),
         });

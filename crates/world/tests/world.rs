@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use meshspan_model::{Kind, Resource, ResourceKey, labels};
 use meshspan_world::Write;
-use meshspan_world::view::Destination;
+use meshspan_world::view::{Destination, OutboundRef};
 use proptest::prelude::*;
 use serde_json::json;
 use support::*;
@@ -35,9 +35,7 @@ fn shape(destination: &Destination) -> Shape {
 
 #[test]
 fn a_service_of_two_zones_gets_one_name_and_one_address() {
-    let mut sim = two_zones();
-    sim.put(allow_all());
-    sim.settle();
+    let sim = two_zones();
     let status = sim
         .get(Kind::MeshMultiZoneService, "default", "redis")
         .status
@@ -137,7 +135,6 @@ fn a_readiness_flip_touches_nothing_but_its_destinations() {
 #[test]
 fn conditions_name_what_is_wrong() {
     let mut sim = two_zones();
-    sim.put(allow_all());
     sim.delete(Kind::ZoneIngress, "", "ingress-west-1");
     sim.settle();
     let reasons = |sim: &Sim| -> Vec<String> {
@@ -273,6 +270,59 @@ fn explicit_outbounds_resolve_and_follow() {
     sim.put(multi_zone("later", 1));
     sim.settle();
     assert_eq!(ports(&sim), [10, 11]);
+}
+
+#[test]
+fn outbounds_by_tags_lead_to_the_services_of_the_tag_own_zone_first() {
+    let mut sim = two_zones();
+    sim.put(doc("{type: Dataplane, mesh: default, name: client, networking: {address: 10.1.0.5, inbound: [{port: 1, tags: {kuma.io/service: client}}], outbound: [{port: 6379, tags: {kuma.io/service: redis}}, {port: 11, tags: {kuma.io/service: redis, kuma.io/zone: west}}, {port: 12, tags: {kuma.io/service: redis, version: v2}}, {port: 13, tags: {kuma.io/service: later}}]}}"));
+    sim.settle();
+    let outbounds = |sim: &Sim| -> Vec<(u32, Vec<String>)> {
+        let outbounds = &sim.view.sidecars[&("default".into(), "client".into())].outbounds;
+        let zones = |outbound: &OutboundRef| outbound.destinations().map(|key| key.service.zone.clone()).collect();
+        outbounds.iter().map(|one| (one.port, zones(one))).collect()
+    };
+    let both = (6379, vec!["east".to_owned(), "west".to_owned()]);
+    let west = (11, vec!["west".to_owned()]);
+    assert_eq!(
+        outbounds(&sim),
+        [both.clone(), west.clone()],
+        "nobody is known to be v2"
+    );
+    sim.put(remote_service("west", "later", "Available"));
+    sim.settle();
+    assert_eq!(outbounds(&sim), [both, west, (13, vec!["west".to_owned()])]);
+}
+
+#[test]
+fn peers_dial_the_advertised_address_or_that_of_the_proxy_never_all_addresses() {
+    let mut sim = two_zones();
+    for (networking, inbound, dialled) in [
+        ("address: 10.1.0.1", "address: 10.1.0.9", "10.1.0.9"),
+        ("address: 10.1.0.1", "address: 0.0.0.0", "10.1.0.1"),
+        ("address: 10.1.0.1", "address: '::'", "10.1.0.1"),
+        ("address: 10.1.0.1", "address: '::ffff:0.0.0.0'", "10.1.0.1"),
+        (
+            "address: 10.1.0.1, advertisedAddress: 172.16.0.1",
+            "address: 10.1.0.9",
+            "172.16.0.1",
+        ),
+        (
+            "address: 10.1.0.1, advertisedAddress: 172.16.0.1",
+            "address: 0.0.0.0",
+            "172.16.0.1",
+        ),
+    ] {
+        sim.put(doc(&format!("{{type: Dataplane, mesh: default, name: redis-1, networking: {{{networking}, inbound: [{{port: 6379, {inbound}, tags: {{kuma.io/service: redis}}}}]}}}}")));
+        sim.settle();
+        let destination = sim.destination(Kind::MeshService, "redis", "6379");
+        let (_, _, endpoints) = &shape(destination)[0];
+        assert_eq!(
+            *endpoints,
+            [(dialled.to_owned(), true)],
+            "{networking}, inbound {inbound}"
+        );
+    }
 }
 
 #[test]

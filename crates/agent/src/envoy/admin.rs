@@ -52,16 +52,10 @@ impl AdminAddress {
         self.post("/healthcheck/fail").await
     }
 
-    /// `POST /drain_listeners?graceful`: connections are asked to finish, new ones are still taken during the drain time.
-    pub(crate) async fn drain_listeners(&self) -> Result<(), String> {
-        self.post("/drain_listeners?graceful").await
-    }
-
-    /// `GET /stats`: the counters of requests and connections that RBAC filters denied, a line each.
-    pub(crate) async fn denials(&self) -> Result<String, String> {
-        let path = "/stats?usedonly&filter=self_inbound_dp_.*rbac%5C.denied$";
-        let (_, body) = self.request(Method::GET, path).await?;
-        Ok(String::from_utf8_lossy(&body).into_owned())
+    /// `POST /drain_listeners`, of what comes in: connections are asked to finish, new ones are still taken until Envoy is
+    /// stopped. The application itself may go on calling others.
+    pub(crate) async fn drain_inbound_listeners(&self) -> Result<(), String> {
+        self.post("/drain_listeners?inboundonly&graceful&skip_exit").await
     }
 
     async fn post(&self, path: &'static str) -> Result<(), String> {

@@ -170,7 +170,10 @@ async fn from_start_to_drained_stop() {
     stop.send(()).await.unwrap();
     until_ready_is(host, 503, "TERMINATING").await;
     assert_eq!(admin.posts.recv().await.unwrap(), "/healthcheck/fail");
-    assert_eq!(admin.posts.recv().await.unwrap(), "/drain_listeners?graceful");
+    assert_eq!(
+        admin.posts.recv().await.unwrap(),
+        "/drain_listeners?inboundonly&graceful&skip_exit"
+    );
     assert!(!agent.is_finished(), "an hour has not passed");
     let agent_message::Message::Health(report) = stream.next().await else {
         panic!("no health report")

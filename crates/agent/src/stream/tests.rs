@@ -34,7 +34,6 @@ fn start(url: &str, trust: Option<Trust>) -> Running {
         dns: Some(dns.clone()),
         plans,
         reports: reports_seen,
-        denials: watch::channel(None).1,
         phase: phase_seen,
     };
     let mut tasks = JoinSet::new();
@@ -155,7 +154,6 @@ async fn refusals_are_told_apart() {
         dns: None,
         plans,
         reports,
-        denials: watch::channel(None).1,
         phase,
     };
     let Err(error) = stream.run_once(&mut None).await;
@@ -182,7 +180,6 @@ async fn an_unreachable_control_plane_is_named() {
         dns: None,
         plans,
         reports,
-        denials: watch::channel(None).1,
         phase,
     };
     let Err(error) = stream.run_once(&mut None).await;

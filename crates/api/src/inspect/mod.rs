@@ -30,8 +30,7 @@ mod rules;
 mod silenced;
 mod touched;
 
-pub(crate) use config::failure;
-pub use config::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblems, ProxyProblemsFuture, XdsResources};
+pub use config::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, XdsResources};
 pub(crate) use mesh_policies::MeshPolicies;
 
 /// All paths of this module.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblemsFuture, Settings, XdsResources};
+use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, Settings, XdsResources};
 use meshspan_model::{Kind, Resource};
 use serde_json::{Value, json};
 
@@ -26,12 +26,6 @@ impl ProxyConfigs for Engine {
                 _ => Ok(None),
             }
         })
-    }
-
-    fn problems(&self) -> ProxyProblemsFuture {
-        let proxy = ("default".to_owned(), "web-1".to_owned());
-        let problem = "networking.inbound[1] is not served".to_owned();
-        Box::pin(async move { Ok(BTreeMap::from([(proxy, vec![problem])])) })
     }
 }
 
@@ -118,20 +112,4 @@ async fn questions_without_an_answer() {
         .await
         .expect(201);
     api.get(PATH).await.expect(503);
-}
-
-#[tokio::test]
-async fn overviews_say_what_is_not_served() {
-    let api = with_engine().await;
-    let problems = |overview: &Value| overview["problems"].clone();
-    let list = api.get("/meshes/default/dataplanes/_overview").await.expect(200).json();
-    let items = list["items"].as_array().unwrap();
-    let with: Vec<_> = items.iter().filter(|item| problems(item) != Value::Null).collect();
-    assert_eq!(with.len(), 1, "{list}");
-    let one = api
-        .get("/meshes/default/dataplanes/web-1/_overview")
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(problems(&one), json!(["networking.inbound[1] is not served"]));
 }

@@ -4,7 +4,6 @@
 mod access;
 mod concurrency;
 mod defaults;
-mod effects;
 mod errors;
 mod harness;
 mod insights;

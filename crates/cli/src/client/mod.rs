@@ -140,23 +140,26 @@ impl Client {
     pub async fn put(&self, path: &str, document: &Value) -> Result<Written, ClientError> {
         let answer = self.send(Method::PUT, path, Some(document)).await?;
         self.expect_success(&answer)?;
+        // The body is empty up to 2.9, `{}` or warnings later.
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let warnings = body.get("warnings").and_then(Value::as_array).into_iter().flatten();
         Ok(Written {
             created: answer.status == StatusCode::CREATED,
-            warnings: warnings(&answer),
+            warnings: warnings.filter_map(Value::as_str).map(str::to_owned).collect(),
         })
     }
 
-    /// Deletes a resource; what the control plane warns of, or `None` if there is no such resource.
+    /// Deletes a resource; false if there is none.
     ///
     /// # Errors
     /// No connection, or a refusal.
-    pub async fn delete(&self, path: &str) -> Result<Option<Vec<String>>, ClientError> {
+    pub async fn delete(&self, path: &str) -> Result<bool, ClientError> {
         let answer = self.send(Method::DELETE, path, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
-            return Ok(None);
+            return Ok(false);
         }
         self.expect_success(&answer)?;
-        Ok(Some(warnings(&answer)))
+        Ok(true)
     }
 
     /// Posts a document and returns the text of the answer, as the token endpoints give it.
@@ -245,10 +248,7 @@ impl Client {
         }
         ClientError::Unreachable {
             url: self.url.clone(),
-            reason: match tls::explain(innermost) {
-                Some(explained) => format!("{explained} ({innermost})"),
-                None => innermost.to_string(),
-            },
+            reason: innermost.to_string(),
             certificate: error.source().is_some_and(tls::is_certificate_problem),
         }
     }
@@ -272,10 +272,4 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, ClientError> {
         headers.insert(AUTHORIZATION, value);
     }
     Ok(headers)
-}
-/// The warnings in the answer to a write; its body is empty up to 2.9, `{}` or warnings later.
-fn warnings(answer: &Answer) -> Vec<String> {
-    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let warnings = body.get("warnings").and_then(Value::as_array).into_iter().flatten();
-    warnings.filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -96,7 +96,7 @@ pub(super) async fn inspect(format: Format, client: &Client, console: &mut Conso
     }
     let document: Value = json!({ "total": items.len(), "items": items });
     if !write_document(console.out, format, &document)? {
-        console.table(&table, format, "no mesh")?;
+        table.write(console.out, "")?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! `meshspan inspect`: how things are, put together from several resources.
 
 mod dataplanes;
-mod lost_zones;
 mod mesh_services;
 mod meshes;
 mod multi_zone_services;
@@ -24,7 +23,6 @@ pub use dataplanes::DataplanesArgs;
 pub use policy::{PolicyArgs, PolicyCommand};
 pub use proxy::ProxyQuestion;
 pub use zone_ingresses::ZoneIngressesArgs;
-pub use zones::ZonesArgs;
 
 use crate::client::{Client, collection};
 use crate::console::Console;
@@ -56,18 +54,17 @@ pub enum InspectCommand {
   meshspan inspect dataplanes -A --tag kuma.io/service=redis"
     )]
     Dataplanes(DataplanesArgs),
-    /// Zones: connection to the global control plane, updates, versions; with a name, everything about it
+    /// Zones: connection to the global control plane, updates, versions
     #[command(
         alias = "zone",
         after_help = "Example:
-  meshspan inspect zones
-  meshspan inspect zone east"
+  meshspan inspect zones"
     )]
-    Zones(ZonesArgs),
-    /// Zone ingresses: connection, updates, versions, public address; with a name, everything about it
+    Zones(OutputArgs),
+    /// Zone ingresses: connection, updates, versions, public address
     #[command(aliases = ["zone-ingress", "zoneingresses", "zoneingress"], after_help = "Examples:
   meshspan inspect zone-ingresses
-  meshspan inspect zone-ingress ingress-1")]
+  meshspan inspect zone-ingress ingress-1 --type stats")]
     ZoneIngresses(ZoneIngressesArgs),
     /// Meshes: mTLS and how many proxies and services work
     #[command(
@@ -153,7 +150,7 @@ pub struct NamedServicesArgs {
 pub async fn inspect(args: &InspectArgs, client: &Client, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     match &args.command {
         InspectCommand::Dataplanes(args) => dataplanes::inspect(args, client, console).await?,
-        InspectCommand::Zones(args) => zones::inspect(args, client, console).await?,
+        InspectCommand::Zones(args) => zones::inspect(args.output, client, console).await?,
         InspectCommand::ZoneIngresses(args) => zone_ingresses::inspect(args, client, console).await?,
         InspectCommand::Meshes(args) => meshes::inspect(args.output, client, console).await?,
         InspectCommand::Services(args) => services::inspect(args, client, console).await?,

@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::bail;
 use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_multi_zone_service::{
-    MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus, ZoneView,
+    MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus,
 };
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use super::{NamedServicesArgs, services_asked_for, text, typed};
 use crate::client::{Client, ClientError, collection, item};
 use crate::console::Console;
 use crate::get::display_name;
-use crate::output::{Format, list_document, write_document};
+use crate::output::{list_document, write_document};
 use crate::table::Table;
 
 /// A MeshMultiZoneService with what other resources say about it.
@@ -39,7 +39,7 @@ struct Match {
     namespace: String,
     zone: String,
     /// Empty if the MeshService itself is not (or no longer) there.
-    state: String,
+    state: &'static str,
     proxies: String,
     tls: &'static str,
 }
@@ -58,7 +58,7 @@ pub(super) async fn inspect(
     let members = members.iter().map(Service::read).collect::<anyhow::Result<Vec<_>>>()?;
     let services = read_all(&documents, &members, client).await?;
     if args.name.is_none() {
-        return write_table(&services, mesh.is_none(), args.services.output.output, console);
+        return write_table(&services, mesh.is_none(), console.out);
     }
     for (index, service) in services.iter().enumerate() {
         if index > 0 {
@@ -133,16 +133,9 @@ impl Match {
             name: service.name.clone(),
             namespace: service.namespace.clone(),
             zone: service.zone.clone(),
-            state: service.shown_state(),
+            state: service.state(),
             proxies: proxies(&service.status.dataplane_proxies),
             tls: service.tls(),
-        }
-    }
-
-    fn shown_state(&self) -> &str {
-        match self.state.as_str() {
-            "" => "gone",
-            state => state,
         }
     }
 
@@ -151,7 +144,7 @@ impl Match {
             name: wanted.name.clone(),
             namespace: wanted.namespace.clone(),
             zone: wanted.zone.clone(),
-            state: String::new(),
+            state: "",
             proxies: String::new(),
             tls: "",
         }
@@ -200,7 +193,11 @@ impl MultiZoneService {
         }
         let texts = self.matched.iter().map(|service| {
             let zone = if service.zone.is_empty() { "-" } else { &service.zone };
-            let state = service.shown_state();
+            let state = if service.state.is_empty() {
+                "gone"
+            } else {
+                service.state
+            };
             let count = if service.proxies.is_empty() {
                 String::new()
             } else {
@@ -228,12 +225,7 @@ impl MultiZoneService {
 }
 
 /// One line a service, then what is wrong and what to do about it.
-pub(super) fn write_table(
-    services: &[MultiZoneService],
-    with_mesh: bool,
-    format: Format,
-    console: &mut Console<'_>,
-) -> anyhow::Result<()> {
+pub(super) fn write_table(services: &[MultiZoneService], with_mesh: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let columns = ["NAME", "VIP", "HOSTNAMES", "PORTS", "SERVICES", "CONDITIONS"];
     let mut table = if with_mesh {
         Table::new(["MESH"])
@@ -263,13 +255,8 @@ pub(super) fn write_table(
             &service.status.hostname_generators,
         ));
     }
-    let table = table.optional(["PORTS", "VIP"]);
-    console.table(
-        &table,
-        format,
-        "no MeshMultiZoneService: `meshspan apply` one on the global control plane",
-    )?;
-    write_notes(console.out, &remarks)?;
+    table.write(out, "")?;
+    write_notes(out, &remarks)?;
     Ok(())
 }
 
@@ -288,7 +275,11 @@ fn write_full(service: &MultiZoneService, out: &mut dyn Write) -> anyhow::Result
     write_fields(out, &fields)?;
     let mut table = Table::new(["ZONE", "NAME", "NAMESPACE", "STATE", "PROXIES", "TLS"]);
     for matched in &service.matched {
-        let state = matched.shown_state();
+        let state = if matched.state.is_empty() {
+            "gone"
+        } else {
+            matched.state
+        };
         table.add(vec![
             matched.zone.clone(),
             matched.name.clone(),
@@ -299,32 +290,7 @@ fn write_full(service: &MultiZoneService, out: &mut dyn Write) -> anyhow::Result
         ]);
     }
     write_section(out, "Services", &table)?;
-    if !service.status.zones.is_empty() {
-        write_section(out, "As zones see it", &zones_table(&service.status.zones))?;
-    }
     let conditions = conditions_table(&service.status.conditions, &service.status.hostname_generators);
     write_section(out, "Conditions", &conditions)?;
     Ok(())
-}
-
-/// One row a zone: what clients get there, and in one word what is wrong.
-fn zones_table(zones: &[ZoneView]) -> Table {
-    let mut table = Table::new(["ZONE", "VIP", "HOSTNAMES", "CONDITIONS"]);
-    for view in zones {
-        let bad: Vec<&str> = problems(&view.conditions)
-            .map(|condition| condition.reason.as_str())
-            .collect();
-        let conditions = if bad.is_empty() {
-            "OK".to_owned()
-        } else {
-            bad.join(", ")
-        };
-        table.add(vec![
-            view.zone.clone(),
-            vips(&view.vips),
-            hostnames(&view.addresses),
-            conditions,
-        ]);
-    }
-    table
 }

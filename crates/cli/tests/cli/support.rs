@@ -164,7 +164,6 @@ pub async fn run_line(line: &[&str], input: &str) -> Ran {
         out: &mut out,
         err: &mut err,
         now: NOW,
-        width: None,
     };
     let outcome = run_with(command, &mut console)
         .await

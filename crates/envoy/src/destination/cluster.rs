@@ -32,10 +32,7 @@ pub fn destination_cluster(destination: &Destination, policies: &DestinationPoli
     let mesh = &destination.key.service.mesh;
     let mut parts = ClusterParts {
         cluster: eds_cluster(names::destination(&destination.key)),
-        http: destination
-            .protocol
-            .is_http()
-            .then(|| http::upstream_options(http::http2_to_peer(), max_requests)),
+        http: destination.protocol.is_http().then(|| http::to_peer(max_requests)),
         tls: destination.tls.as_ref().map(|peer| tls::upstream(mesh, peer)),
     };
     policies::cluster(&Towards { destination, policies }, &mut parts);

@@ -20,11 +20,13 @@ const OVERPROVISIONING_FACTOR: u32 = 200;
 /// The endpoints of a destination in sidecars.
 ///
 /// Every zone is one locality of weight 1, so that zones of a priority share equally however many endpoints they have.
-/// Unready endpoints stay in the list as unhealthy: only then does Envoy know how much of a zone is left.
+/// Unready endpoints stay in the list as unhealthy, unless one ready endpoint is left: only then does Envoy know how much of
+/// a zone is left.
 pub fn destination_endpoints(destination: &Destination, policies: &DestinationPolicies) -> Encoded {
     let name = names::destination(&destination.key);
     let mut assignment = load_assignment(name, destination.localities.iter());
     policies::endpoints(&Towards { destination, policies }, &mut assignment);
+    list_the_last_alone(&mut assignment);
     Encoded::endpoints(&assignment)
 }
 
@@ -52,6 +54,19 @@ pub(crate) fn load_assignment<'a>(
             ..Default::default()
         }),
         ..Default::default()
+    }
+}
+
+/// Leaves unready endpoints out where one ready endpoint is left. It gets all traffic in any case, but outlier detection, which
+/// never ejects the last endpoint, counts unready ones among the others and would eject this one.
+pub(crate) fn list_the_last_alone(assignment: &mut ClusterLoadAssignment) {
+    let is_ready = |endpoint: &LbEndpoint| endpoint.health_status() == HealthStatus::Healthy;
+    let all = assignment.endpoints.iter().flat_map(|group| &group.lb_endpoints);
+    if all.filter(|endpoint| is_ready(endpoint)).count() == 1 {
+        for group in &mut assignment.endpoints {
+            group.lb_endpoints.retain(is_ready);
+        }
+        assignment.endpoints.retain(|group| !group.lb_endpoints.is_empty());
     }
 }
 

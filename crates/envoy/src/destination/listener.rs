@@ -1,14 +1,21 @@
 //! Where the application's traffic to a destination arrives.
 
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, CustomClusterType, LbPolicy};
 use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
+use envoy_types::pb::envoy::config::listener::v3::listener::DrainType;
 use envoy_types::pb::envoy::config::listener::v3::{FilterChain, Listener};
+use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig as AggregateConfig;
+use envoy_types::util::pack_any;
 use meshspan_world::view::{Destination, DestinationPolicies, Outbound};
 
 use crate::encode::Encoded;
 use crate::network::address;
 use crate::parts::{Chain, TcpChain};
 use crate::policies::{self, Towards};
-use crate::wkt::flag;
+use crate::wkt::{flag, time};
 use crate::{http, names, network};
 
 /// The listener of one outbound: at the VIP, reached through interception and shared by proxies, or bound at the address of
@@ -17,11 +24,15 @@ use crate::{http, names, network};
 /// A destination without endpoints answers 503 or resets the connection, at once.
 pub fn outbound_listener(outbound: &Outbound) -> Encoded {
     let (destination, policies) = (&*outbound.destination, &*outbound.policies);
-    let cluster = names::destination(&destination.key);
     let name = if outbound.bind {
         names::explicit_outbound(outbound.address, outbound.port)
     } else {
-        cluster.clone()
+        names::destination(&destination.key)
+    };
+    let cluster = if outbound.fallbacks.is_empty() {
+        names::destination(&destination.key)
+    } else {
+        name.clone()
     };
     // A MeshTCPRoute takes the bytes of requests too, unless a MeshHTTPRoute says more.
     let as_bytes = policies.tcp_backends.is_some() && policies.http_rules.is_none();
@@ -29,6 +40,7 @@ pub fn outbound_listener(outbound: &Outbound) -> Encoded {
         Chain::Http(Box::new(http::outbound_chain(
             &name,
             &cluster,
+            &destination.key.service.name,
             destination.protocol,
             &policies.confs,
         )))
@@ -42,6 +54,8 @@ pub fn outbound_listener(outbound: &Outbound) -> Encoded {
     Encoded::listener(&Listener {
         address: address(outbound.address, outbound.port),
         traffic_direction: TrafficDirection::Outbound.into(),
+        // An Envoy that fails health checks, as it does while it drains, ends connections of listeners of any other type.
+        drain_type: DrainType::ModifyOnly.into(),
         bind_to_port: flag(outbound.bind),
         enable_reuse_port: flag(true),
         filter_chains: vec![FilterChain {
@@ -51,6 +65,31 @@ pub fn outbound_listener(outbound: &Outbound) -> Encoded {
         name,
         ..Default::default()
     })
+}
+
+/// The cluster of an outbound that has several destinations, one behind the other: as priorities of one cluster, so that
+/// retries leave a zone here too.
+pub(crate) fn fallback_cluster(outbound: &Outbound) -> Option<Encoded> {
+    if outbound.fallbacks.is_empty() {
+        return None;
+    }
+    let all = [&outbound.destination.key].into_iter().chain(&outbound.fallbacks);
+    let config = AggregateConfig {
+        clusters: all.map(names::destination).collect(),
+    };
+    let name = names::explicit_outbound(outbound.address, outbound.port);
+    Some(Encoded::cluster(&Cluster {
+        alt_stat_name: names::stat_prefix(&name),
+        name,
+        cluster_discovery_type: Some(ClusterDiscoveryType::ClusterType(CustomClusterType {
+            name: "envoy.clusters.aggregate".to_owned(),
+            typed_config: Some(pack_any(config)),
+        })),
+        lb_policy: LbPolicy::ClusterProvided.into(),
+        // Connections are made by the clusters within; Envoy wants a time here too.
+        connect_timeout: time(Duration::from_secs(5)),
+        ..Default::default()
+    }))
 }
 
 /// Clusters that the listener of a destination needs, other than those of destinations. Several destinations may need the

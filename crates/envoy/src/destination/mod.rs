@@ -12,4 +12,5 @@ pub use endpoints::{destination_endpoints, same_endpoints};
 pub use listener::{outbound_clusters, outbound_listener};
 
 pub(crate) use cluster::eds_cluster;
-pub(crate) use endpoints::{lb_endpoint, load_assignment};
+pub(crate) use endpoints::{lb_endpoint, list_the_last_alone, load_assignment};
+pub(crate) use listener::fallback_cluster;

@@ -9,6 +9,7 @@ use meshspan_model::kinds::mesh_circuit_breaker::{Conf, ConnectionLimits, Outlie
 use meshspan_policy::InboundRules;
 
 use super::{Effect, Incoming, Towards, for_all};
+use crate::http::count_unreachable_only;
 use crate::parts::ClusterParts;
 use crate::wkt::uint;
 
@@ -31,6 +32,9 @@ impl Effect for MeshCircuitBreaker {
             None => Some(outlier::default_for(carries_requests)),
             Some(detection) => outlier::configured(detection, carries_requests),
         };
+        if let (None, Some(options)) = (detection, &mut parts.http) {
+            count_unreachable_only(options);
+        }
         panic_below(detection, parts);
     }
 

@@ -115,7 +115,7 @@ impl Attempts<'_> {
     /// Completes a policy that says after what; `None` if nothing is tried again.
     fn of(self, policy: RetryPolicy) -> Option<RetryPolicy> {
         let retries = self.num_retries.unwrap_or(RETRIES);
-        if retries == 0 || policy.retry_on.is_empty() {
+        if retries == 0 {
             return None;
         }
         Some(RetryPolicy {

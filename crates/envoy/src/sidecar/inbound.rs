@@ -46,7 +46,7 @@ pub(super) fn listener(sidecar: &Sidecar, port: &Port) -> Encoded {
             has_identity,
         };
         let nothing = Confs::new();
-        let mut chain = app_chain(&name, protocol, &nothing);
+        let mut chain = app_chain(&name, &sidecar.source.service, protocol, &nothing);
         policies::inbound(&from, &mut chain);
         FilterChain {
             filters: chain.build(),
@@ -139,8 +139,8 @@ fn app_cluster(dataplane: &Dataplane, port: &Port, options: &ProxyOptions) -> Cl
     }
     let http = match port.protocol {
         Protocol::Tcp => None,
-        Protocol::Http => Some(http::upstream_options(http::http1(), None)),
-        Protocol::Http2 | Protocol::Grpc => Some(http::upstream_options(http::http2(), None)),
+        Protocol::Http => Some(http::to_application(http::http1())),
+        Protocol::Http2 | Protocol::Grpc => Some(http::to_application(http::http2())),
     };
     ClusterParts {
         cluster,
@@ -153,9 +153,9 @@ fn is_intercepted(dataplane: &Dataplane) -> bool {
     dataplane.networking.transparent_proxying.is_some()
 }
 
-fn app_chain<'a>(name: &str, protocol: Protocol, confs: &'a Confs) -> Chain<'a> {
+fn app_chain<'a>(name: &str, host: &str, protocol: Protocol, confs: &'a Confs) -> Chain<'a> {
     if protocol.is_http() {
-        Chain::Http(Box::new(http::inbound_chain(name, name, protocol, confs)))
+        Chain::Http(Box::new(http::inbound_chain(name, name, host, protocol, confs)))
     } else {
         Chain::Tcp(Box::new(TcpChain {
             filters: Vec::new(),

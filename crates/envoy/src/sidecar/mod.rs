@@ -9,7 +9,7 @@ mod ports;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_world::view::Sidecar;
 
-use crate::destination::outbound_listener;
+use crate::destination::{fallback_cluster, outbound_listener};
 use crate::encode::Encoded;
 use ports::ports;
 
@@ -44,6 +44,9 @@ pub fn sidecar(sidecar: &Sidecar, options: &ProxyOptions) -> Vec<Encoded> {
     }
     for outbound in &sidecar.outbounds {
         add(&mut resources, outbound_listener(outbound));
+        if let Some(cluster) = fallback_cluster(outbound) {
+            add(&mut resources, cluster);
+        }
     }
     resources
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::accesslog::v3::AccessLog;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
-use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
+use envoy_types::pb::envoy::config::core::v3::{CidrRange, TrafficDirection};
 use envoy_types::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use meshspan_model::kinds::dataplane::{IpFamilyMode, TransparentProxying};
+use meshspan_world::VipRange;
 use meshspan_world::view::Sidecar;
 
 use super::ProxyOptions;
@@ -35,10 +36,15 @@ pub(super) fn resources(settings: &TransparentProxying, sidecar: &Sidecar, optio
             continue;
         }
         if settings.redirect_port_outbound != 0 {
+            let vips = sidecar
+                .vip_ranges
+                .iter()
+                .filter(|range| range.first().is_ipv6() == ipv6);
             resources.push(listener(
                 Direction::Outbound,
                 ipv6,
                 settings.redirect_port_outbound,
+                vips.copied().collect(),
                 logs.clone(),
             ));
             if sidecar.passthrough {
@@ -51,6 +57,7 @@ pub(super) fn resources(settings: &TransparentProxying, sidecar: &Sidecar, optio
                 ipv6,
                 settings.redirect_port_inbound,
                 Vec::new(),
+                Vec::new(),
             ));
             resources.push(cluster(Direction::Inbound, ipv6, options));
         }
@@ -58,7 +65,8 @@ pub(super) fn resources(settings: &TransparentProxying, sidecar: &Sidecar, optio
     resources
 }
 
-fn listener(direction: Direction, ipv6: bool, port: u32, access_log: Vec<AccessLog>) -> Encoded {
+/// Connections to `closed` end at once.
+fn listener(direction: Direction, ipv6: bool, port: u32, closed: Vec<VipRange>, access_log: Vec<AccessLog>) -> Encoded {
     let name = names::passthrough(direction, ipv6);
     let any: IpAddr = if ipv6 {
         Ipv6Addr::UNSPECIFIED.into()
@@ -70,27 +78,41 @@ fn listener(direction: Direction, ipv6: bool, port: u32, access_log: Vec<AccessL
         Direction::Inbound => (TrafficDirection::Inbound, INBOUND_IDLE_TIMEOUT),
     };
     // Who dials the port itself, without redirection, would be connected to it again and again.
-    let itself = FilterChain {
-        filter_chain_match: Some(FilterChainMatch {
-            destination_port: uint(port),
-            ..Default::default()
-        }),
+    let itself = FilterChainMatch {
+        destination_port: uint(port),
+        ..Default::default()
+    };
+    // A VIP whose listener is not there yet, or not any more, must not look like a host that does not answer.
+    let nobody = (!closed.is_empty()).then(|| FilterChainMatch {
+        prefix_ranges: closed.iter().map(cidr).collect(),
+        ..Default::default()
+    });
+    let refused = [Some(itself), nobody].into_iter().flatten().map(|found| FilterChain {
+        filter_chain_match: Some(found),
         filters: vec![tcp_proxy_filter(&name, NO_CLUSTER, idle_timeout, Vec::new())],
         ..Default::default()
-    };
-    let others = FilterChain {
+    });
+    let mut filter_chains: Vec<_> = refused.collect();
+    filter_chains.push(FilterChain {
         filters: vec![tcp_proxy_filter(&name, &name, idle_timeout, access_log)],
         ..Default::default()
-    };
+    });
     Encoded::listener(&Listener {
         name,
         address: address(any, port),
         traffic_direction: traffic_direction.into(),
         enable_reuse_port: flag(true),
         use_original_dst: flag(true),
-        filter_chains: vec![itself, others],
+        filter_chains,
         ..Default::default()
     })
+}
+
+fn cidr(range: &VipRange) -> CidrRange {
+    CidrRange {
+        address_prefix: range.first().to_string(),
+        prefix_len: uint(range.prefix_len().into()),
+    }
 }
 
 fn cluster(direction: Direction, ipv6: bool, options: &ProxyOptions) -> Encoded {
@@ -111,4 +133,31 @@ fn cluster(direction: Direction, ipv6: bool, options: &ProxyOptions) -> Encoded 
         upstream_bind_config: bind,
         ..Default::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn what_goes_to_a_vip_without_a_listener_is_closed_before_anything_passes() {
+        let chains = |closed: &[&str]| {
+            let ranges = closed.iter().map(|range| VipRange::parse(range).unwrap());
+            let made = listener(Direction::Outbound, false, 15001, ranges.collect(), Vec::new());
+            made.to_json().unwrap()["filterChains"].as_array().unwrap().clone()
+        };
+        let cluster = |chain: &serde_json::Value| chain["filters"][0]["typedConfig"]["cluster"].clone();
+        let with = chains(&["241.0.0.0/8", "243.0.0.0/8"]);
+        assert_eq!(
+            with[1]["filterChainMatch"],
+            serde_json::json!({ "prefixRanges": [
+                { "addressPrefix": "241.0.0.0", "prefixLen": 8 },
+                { "addressPrefix": "243.0.0.0", "prefixLen": 8 },
+            ] })
+        );
+        assert_eq!(cluster(&with[1]), NO_CLUSTER);
+        assert_eq!(cluster(&with[2]), "self_transparentproxy_passthrough_outbound_ipv4");
+        assert_eq!(chains(&[]).len(), 2, "the port itself, and everything else");
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::app::App;
 use crate::support::envoy::eventually;
 use crate::support::inputs::*;
-use crate::support::projected::{cluster, inbound_with};
+use crate::support::projected::{cluster, http_options, inbound_with};
 use crate::support::proxies::{Backend, Client, backend};
 
 fn breaker(conf: Value) -> DestinationPolicies {
@@ -21,7 +21,7 @@ fn projected(protocol: Protocol, policies: &DestinationPolicies) -> Value {
 }
 
 #[test]
-fn without_a_policy_limits_are_wide_and_gateway_failures_eject() {
+fn without_a_policy_limits_are_wide_and_the_unreachable_are_ejected_but_for_the_last() {
     let (requests, bytes) = (
         projected(Protocol::Grpc, &DestinationPolicies::default()),
         projected(Protocol::Tcp, &DestinationPolicies::default()),
@@ -33,12 +33,21 @@ fn without_a_policy_limits_are_wide_and_gateway_failures_eject() {
                 "maxConnections": 1024, "maxPendingRequests": 1024, "maxRequests": 1024, "maxRetries": 1024,
             }] })
         );
-        assert_eq!(cluster["outlierDetection"]["maxEjectionPercent"], 100);
+        assert_eq!(cluster["outlierDetection"]["maxEjectionPercent"], 99);
         assert_eq!(cluster["outlierDetection"]["enforcingConsecutive5xx"], 0);
+        assert_eq!(cluster["outlierDetection"]["splitExternalLocalOriginErrors"], true);
         assert_eq!(cluster["commonLbConfig"]["healthyPanicThreshold"], json!({}));
     }
-    assert_eq!(requests["outlierDetection"]["consecutiveGatewayFailure"], 5);
-    assert_eq!(bytes["outlierDetection"]["consecutiveGatewayFailure"], 1);
+    assert_eq!(requests["outlierDetection"]["consecutiveLocalOriginFailure"], 5);
+    assert_eq!(bytes["outlierDetection"]["consecutiveLocalOriginFailure"], 1);
+    // Of answers those alone count that say that the application is unreachable.
+    let counted = &http_options(&requests)["outlierDetection"]["errorMatcher"];
+    assert_eq!(
+        counted["httpResponseHeadersMatch"]["headers"],
+        json!([{ "name": "x-meshspan-application-unreachable", "presentMatch": true }])
+    );
+    let by_policy = projected(Protocol::Http, &breaker(json!({ "outlierDetection": {} })));
+    assert_eq!(http_options(&by_policy)["outlierDetection"], Value::Null);
 }
 
 #[test]
@@ -144,7 +153,7 @@ fn detectors_that_are_not_listed_are_off() {
         // Times are as without a policy.
         assert_eq!(detection["interval"], "0.250s");
         assert_eq!(detection["baseEjectionTime"], "2s");
-        assert_eq!(detection["maxEjectionPercent"], 100);
+        assert_eq!(detection["maxEjectionPercent"], 99);
     }
     let off = projected(
         Protocol::Http,
@@ -211,8 +220,11 @@ fn only_listed_failures_eject() {
     let app = App::http("east");
     let server = Backend::start(app.port(), Protocol::Http, |_| {});
     let to = backend(Protocol::Http, vec![own_zone(vec![ready(server.port())])]);
-    let detect =
-        |detectors: Value| breaker(json!({ "outlierDetection": { "baseEjectionTime": "1h", "detectors": detectors } }));
+    let detect = |detectors: Value| {
+        breaker(
+            json!({ "outlierDetection": { "baseEjectionTime": "1h", "maxEjectionPercent": 100, "detectors": detectors } }),
+        )
+    };
     app.set_status(500);
     let client = Client::start_with(&to, &detect(json!({ "totalFailures": { "consecutive": 2 } })));
     assert_eq!([client.ask_http(), client.ask_http()], [Err(500), Err(500)]);

@@ -83,14 +83,39 @@ fn no_retries_are_none() {
     let none = json!({ "http": { "numRetries": 0, "retryOn": ["5xx"] }, "grpc": { "numRetries": 0 } });
     assert_eq!(policy(Protocol::Http, none.clone()), Value::Null);
     assert_eq!(policy(Protocol::Grpc, none), Value::Null);
+}
+
+#[test]
+fn an_empty_list_of_conditions_is_none() {
+    for (protocol, part) in [(Protocol::Http, "http"), (Protocol::Grpc, "grpc")] {
+        assert_eq!(
+            policy(protocol, json!({ part: { "numRetries": 2, "retryOn": [] } })),
+            policy(protocol, json!({ part: { "numRetries": 2 } }))
+        );
+    }
+}
+
+#[test]
+fn statuses_add_to_the_usual_conditions() {
+    let found = policy(Protocol::Http, json!({ "http": { "retryOn": ["500"] } }));
     assert_eq!(
-        policy(Protocol::Http, json!({ "http": { "retryOn": [] } })),
-        Value::Null
+        found["retryOn"],
+        "gateway-error,connect-failure,refused-stream,retriable-status-codes"
     );
-    assert_eq!(
-        policy(Protocol::Grpc, json!({ "grpc": { "retryOn": [] } })),
-        Value::Null
+}
+
+#[test]
+fn calls_that_meet_a_dead_endpoint_are_unavailable() {
+    let app = App::http("east");
+    let server = Backend::start(app.port(), Protocol::Http, |_| {});
+    let hosts = vec![ready(closed_port()), ready(closed_port()), ready(server.port())];
+    let client = Client::start_with(
+        &backend(Protocol::Grpc, vec![own_zone(hosts)]),
+        &retries(json!({ "grpc": { "numRetries": 5, "retryOn": ["Unavailable", "DeadlineExceeded"] } })),
     );
+    for _ in 0..20 {
+        assert_eq!(client.ask_http().as_deref(), Ok("east"));
+    }
 }
 
 #[test]
@@ -155,7 +180,7 @@ fn every_condition_is_said_in_the_words_of_envoy() {
     let found = policy(Protocol::Grpc, json!({ "grpc": { "retryOn": all } }));
     assert_eq!(
         found["retryOn"],
-        "cancelled,deadline-exceeded,internal,resource-exhausted,unavailable"
+        "cancelled,deadline-exceeded,internal,resource-exhausted,unavailable,connect-failure,refused-stream,reset"
     );
 }
 

@@ -40,6 +40,7 @@ impl ControlPlane {
             zone: ZONE.to_owned(),
             federated: true,
             mesh_service_vips: VipRange::parse("241.0.0.0/8").unwrap(),
+            mesh_external_service_vips: VipRange::parse("242.0.0.0/8").unwrap(),
             mesh_multi_zone_service_vips: VipRange::parse("243.0.0.0/8").unwrap(),
             deletion_grace_period: Duration::hours(1),
         };
@@ -150,6 +151,7 @@ impl ControlPlane {
                         bind: false,
                         destination: destination.clone(),
                         policies: about(key),
+                        fallbacks: Vec::new(),
                     }));
                 }
             }
@@ -161,7 +163,7 @@ impl ControlPlane {
             let Some(address) = outbound.address.or(destination.vip) else {
                 continue;
             };
-            reached.insert(outbound.destination.clone());
+            reached.extend(outbound.destinations().cloned());
             reached.extend(about(&outbound.destination).route_destinations().cloned());
             sidecar.outbounds.push(Outbound {
                 address,
@@ -169,6 +171,7 @@ impl ControlPlane {
                 bind: outbound.bind,
                 destination: destination.clone(),
                 policies: about(&outbound.destination),
+                fallbacks: outbound.fallbacks.clone(),
             });
         }
         for key in &reached {

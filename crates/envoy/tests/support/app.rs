@@ -32,20 +32,31 @@ impl Gate {
 }
 
 impl App {
-    /// An HTTP/1.1 server that answers with its name, followed by the request's head.
+    /// An HTTP/1.1 server that answers with its name, followed by the request's head. `/unavailable` is answered with 503 and
+    /// `/reset` not at all; `x-answer-headers: 7` in a request asks for so many headers in the answer.
     pub fn http(name: &str) -> Self {
-        Self::start(name, http)
+        Self::start(name, 0, http)
+    }
+
+    /// The same at this port.
+    pub fn http_at(port: u16, name: &str) -> Self {
+        Self::start(name, port, http)
+    }
+
+    /// A server that takes every upgrade and then answers `<name>: <line>` to one line.
+    pub fn upgrading(name: &str) -> Self {
+        Self::start(name, 0, upgrade)
     }
 
     /// A TCP server that reads one line, answers `<name>: <line>` and closes.
     pub fn line(name: &str) -> Self {
-        Self::start(name, line)
+        Self::start(name, 0, line)
     }
 
-    fn start(name: &str, serve: fn(TcpStream, &str, u16) -> std::io::Result<()>) -> Self {
+    fn start(name: &str, port: u16, serve: fn(TcpStream, &str, u16) -> std::io::Result<()>) -> Self {
         let gate = Arc::<Gate>::default();
         let its_gate = Arc::clone(&gate);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let address = listener.local_addr().unwrap();
         let (status, stop) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicBool::new(false)));
         let name = name.to_owned();
@@ -109,13 +120,35 @@ fn http(stream: TcpStream, name: &str, status: u16) -> std::io::Result<()> {
     let mut writer = stream;
     let mut head = String::new();
     while reader.read_line(&mut head)? > 2 {}
+    let path = head.split(' ').nth(1).unwrap_or_default();
+    if path == "/reset" {
+        return Ok(());
+    }
+    let status = if path == "/unavailable" { 503 } else { status };
+    let asked = head.lines().find_map(|line| line.strip_prefix("x-answer-headers: "));
+    let count = asked.map_or(0, |count| count.parse().unwrap());
+    let headers: String = (0..count).map(|index| format!("x-{index}: y\r\n")).collect();
     let body = format!("{name}\n{head}");
     // One answer a connection, so that a changed status shows at once.
     write!(
         writer,
-        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+fn upgrade(stream: TcpStream, name: &str, _: u16) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    let mut head = String::new();
+    while reader.read_line(&mut head)? > 2 {}
+    write!(
+        writer,
+        "HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    )?;
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    write!(writer, "{name}: {line}")
 }
 
 fn line(stream: TcpStream, name: &str, _: u16) -> std::io::Result<()> {

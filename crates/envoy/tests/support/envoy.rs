@@ -107,6 +107,10 @@ impl Envoy {
             .sum()
     }
 
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub fn admin(&self, path: &str) -> client::Response {
         client::get(self.admin, path).unwrap()
     }

@@ -11,6 +11,7 @@ use meshspan_model::labels::{TAG_PROTOCOL, TAG_SERVICE};
 use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ServiceIdentity};
 use meshspan_policy::{Confs, InboundRules, Policy};
+use meshspan_world::VipRange;
 use meshspan_world::sni::sni;
 use meshspan_world::view::{
     Destination, DestinationKey, DestinationPolicies, Endpoint, InboundPolicies, InboundTls, Ingress, Locality,
@@ -152,6 +153,7 @@ pub fn outbound_with(
         bind,
         destination: Arc::new(destination.clone()),
         policies: Arc::new(policies.clone()),
+        fallbacks: Vec::new(),
     }
 }
 
@@ -205,6 +207,10 @@ pub fn sidecar(name: &str, inbounds: Vec<Inbound>) -> Sidecar {
         },
         dataplane: Arc::new(dataplane),
         passthrough: true,
+        vip_ranges: vec![
+            VipRange::parse("243.0.0.0/8").unwrap(),
+            VipRange::parse("fd00:fd00::/64").unwrap(),
+        ],
         outbounds: Vec::new(),
     }
 }

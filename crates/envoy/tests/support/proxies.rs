@@ -7,7 +7,7 @@ use meshspan_envoy::{
     Encoded, destination_cluster, destination_endpoints, names, outbound_clusters, outbound_listener, secrets,
 };
 use meshspan_identity::{Ca, WorkloadRequest};
-use meshspan_world::view::{Destination, DestinationPolicies, Locality, Protocol, Sidecar};
+use meshspan_world::view::{Destination, DestinationPolicies, Locality, Outbound, Protocol, Sidecar};
 use time::{Duration, OffsetDateTime};
 
 use super::client::{exchange, get};
@@ -94,14 +94,28 @@ impl Client {
         Self::start_with_others(&[("kuma.io/service", "web")], destination, policies, others)
     }
 
+    /// Behind the destination stands another.
+    pub fn start_with_fallback(destination: &Destination, fallback: &Destination) -> Self {
+        let outbound = Outbound {
+            fallbacks: vec![fallback.key.clone()],
+            ..outbound(destination, LOCALHOST, 0, true)
+        };
+        Self::start_outbound(&[("kuma.io/service", "web")], outbound, std::slice::from_ref(fallback))
+    }
+
     fn start_with_others(
         tags: &[(&str, &str)],
         destination: &Destination,
         policies: &DestinationPolicies,
         others: &[Destination],
     ) -> Self {
+        Self::start_outbound(tags, outbound_with(destination, policies, LOCALHOST, 0, true), others)
+    }
+
+    fn start_outbound(tags: &[(&str, &str)], outbound: Outbound, others: &[Destination]) -> Self {
+        let (destination, policies) = (&*outbound.destination.clone(), &*outbound.policies.clone());
         let mut proxy = sidecar("web-1", Vec::new());
-        proxy.outbounds = vec![outbound_with(destination, policies, LOCALHOST, 0, true)];
+        proxy.outbounds = vec![outbound];
         let mut resources = meshspan_envoy::sidecar(&proxy, &OPTIONS);
         resources.extend([
             destination_cluster(destination, policies),

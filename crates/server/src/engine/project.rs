@@ -57,8 +57,6 @@ pub(super) struct Projector {
     /// The same sidecars, by the destinations that only their routes lead to.
     routed: BTreeMap<DestinationKey, BTreeSet<ProxyId>>,
     identities_changed: BTreeSet<ProxyId>,
-    /// Why inbounds are not served, by sidecar; of those where there is something to say.
-    problems: BTreeMap<ProxyId, Vec<String>>,
 }
 
 impl Projector {
@@ -76,7 +74,6 @@ impl Projector {
             limited: BTreeMap::new(),
             routed: BTreeMap::new(),
             identities_changed: BTreeSet::new(),
-            problems: BTreeMap::new(),
         }
     }
 
@@ -124,11 +121,6 @@ impl Projector {
         };
         let options = self.proxies.get(id).map_or(unknown, |proxy| proxy.options);
         inspect::resources(inspected, &options)
-    }
-
-    /// Why inbounds are not served, by sidecar.
-    pub(super) fn problems(&self) -> &BTreeMap<ProxyId, Vec<String>> {
-        &self.problems
     }
 
     /// Connected sidecars of a mesh.
@@ -209,28 +201,20 @@ impl Projector {
     }
 
     fn apply_sidecar(&mut self, id: ProxyId, view: Option<Arc<SidecarView>>) {
-        let problems = view
-            .as_ref()
-            .map(|view| meshspan_envoy::sidecar_problems(&view.sidecar.dataplane));
-        match problems.filter(|problems| !problems.is_empty()) {
-            Some(problems) => self.problems.insert(id.clone(), problems),
-            None => self.problems.remove(&id),
-        };
         let before = match &view {
             Some(view) => self.views.insert(id.clone(), view.clone()),
             None => self.views.remove(&id),
         };
-        for outbound in before.iter().flat_map(|before| &before.outbounds) {
-            if let Some(users) = self.limited.get_mut(&outbound.destination) {
+        for key in before.iter().flat_map(|before| before.named()) {
+            if let Some(users) = self.limited.get_mut(key) {
                 users.remove(&id);
                 if users.is_empty() {
-                    self.limited.remove(&outbound.destination);
+                    self.limited.remove(key);
                 }
             }
         }
-        for outbound in view.iter().flat_map(|view| &view.outbounds) {
-            let users = self.limited.entry(outbound.destination.clone()).or_default();
-            users.insert(id.clone());
+        for key in view.iter().flat_map(|view| view.named()) {
+            self.limited.entry(key.clone()).or_default().insert(id.clone());
         }
         if let Some(proxy) = self.proxies.get_mut(&id) {
             // Which shared half it has, and whether it has one at all, is not among the names that change.
@@ -364,8 +348,7 @@ fn of_mesh<'a>(proxies: &'a BTreeMap<ProxyId, Proxy>, mesh: &'a str) -> impl Ite
 
 /// The destinations to which routes of a sidecar's own outbounds lead.
 fn routed_to(view: &SidecarView, pool: Option<&MeshPool>) -> BTreeSet<DestinationKey> {
-    let named = view.outbounds.iter().map(|outbound| &outbound.destination);
-    let seen = named.filter_map(|key| pool?.seen(&view.class, key));
+    let seen = view.named().filter_map(|key| pool?.seen(&view.class, key));
     seen.flat_map(|seen| seen.policies.route_destinations().cloned().collect::<Vec<_>>())
         .collect()
 }
@@ -381,6 +364,9 @@ fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &P
         for routed in found.policies.route_destinations().filter_map(seen) {
             resources.extend(routed.made.without_listener().cloned());
         }
+        for behind in outbound.fallbacks.iter().filter_map(seen) {
+            resources.extend(behind.made.without_listener().cloned());
+        }
         match outbound.address {
             None => resources.extend(found.made.all().cloned()),
             Some(address) => {
@@ -391,6 +377,7 @@ fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &P
                     bind: outbound.bind,
                     destination: found.destination.clone(),
                     policies: found.policies.clone(),
+                    fallbacks: outbound.fallbacks.clone(),
                 });
             }
         }

@@ -27,7 +27,7 @@ impl World {
         let (policies, about) =
             mesh.policies
                 .inspect(&entry.proxy, sidecar::source(entry), mode, &mesh.destination_keys);
-        let view = sidecar::view(mesh, entry, policies, &self.settings.zone)?;
+        let view = sidecar::view(mesh, entry, policies, &self.settings)?;
         let all = mesh.destinations.values().flatten();
         let destinations = all.filter_map(|(key, destination)| {
             let policies = about.get(key)?.clone();

@@ -21,6 +21,7 @@ pub fn settings() -> Settings {
         zone: "east".into(),
         federated: true,
         mesh_service_vips: VipRange::parse("241.0.0.0/8").unwrap(),
+        mesh_external_service_vips: VipRange::parse("242.0.0.0/8").unwrap(),
         mesh_multi_zone_service_vips: VipRange::parse("243.0.0.0/8").unwrap(),
         deletion_grace_period: Duration::hours(1),
     }
@@ -229,16 +230,6 @@ pub fn two_zones() -> Sim {
     sim.put(multi_zone("redis", 6379));
     sim.settle();
     sim
-}
-
-/// Lets every identity of the mesh reach everything.
-pub fn allow_all() -> Resource {
-    let everybody = serde_json::json!([{ "spiffeID": { "type": "Prefix", "value": "spiffe://default" } }]);
-    policy(
-        Kind::MeshTrafficPermission,
-        "allow-all",
-        serde_json::json!({ "rules": [ { "default": { "allow": everybody } } ] }),
-    )
 }
 
 /// A policy of this kind, made on the global control plane.

@@ -167,7 +167,7 @@ fn collector(host: &str, port: u16, side: Side) -> Cluster {
         name,
         ..Default::default()
     };
-    let http = Some(http::upstream_options(http::http2(), None));
+    let http = Some(http::to_application(http::http2()));
     ClusterParts {
         cluster,
         http,

@@ -1,8 +1,9 @@
 //! When an endpoint that fails is left alone for a while (`spec/dataplane.md` §11).
 //!
-//! What counts is a gateway failure: 502, 503, 504, a failed connection or a timeout, the same as what is retried. A plain
-//! 500 is an answer of the application, which another zone would give as well; counting it would let one bad URL take a
-//! whole service out.
+//! By default what counts is that an endpoint cannot be reached: failed connections, connections that die under their requests,
+//! requests without any answer in time, and a proxy's word that it cannot reach its application. An answer of the
+//! application, of whatever status, is an answer, which another instance would give as well; counting it would let one bad
+//! URL take a whole service out for all of its clients.
 
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ const REQUEST_EJECTION: Duration = Duration::from_secs(2);
 const CONNECTION_EJECTION: Duration = Duration::from_millis(500);
 /// Each further ejection lasts longer, up to this.
 const MAX_EJECTION: Duration = Duration::from_secs(30);
+
+/// Of the endpoints of all zones together, in percent. Envoy's default of 10 ejects nothing in a cluster of fewer than ten; 100
+/// would leave nobody where the last endpoint is merely slow to come back.
+const ALL_BUT_ONE: u32 = 99;
 
 /// What applies where nothing is said.
 pub(super) fn default_for(carries_requests: bool) -> OutlierDetection {
@@ -63,9 +68,11 @@ pub(super) fn configured(detection: &conf::OutlierDetection, carries_requests: b
         split_external_local_origin_errors: detection.split_external_and_local_errors.unwrap_or(false),
         consecutive_5xx: consecutive(&detectors.total_failures),
         enforcing_consecutive_5xx: if_listed(&detectors.total_failures),
-        consecutive_gateway_failure: consecutive(&detectors.gateway_failures).or(default.consecutive_gateway_failure),
+        consecutive_gateway_failure: consecutive(&detectors.gateway_failures)
+            .or(default.consecutive_local_origin_failure),
         enforcing_consecutive_gateway_failure: if_listed(&detectors.gateway_failures),
-        consecutive_local_origin_failure: consecutive(&detectors.local_origin_failures),
+        consecutive_local_origin_failure: consecutive(&detectors.local_origin_failures)
+            .or(default.consecutive_local_origin_failure),
         enforcing_consecutive_local_origin_failure: if_listed(&detectors.local_origin_failures),
         success_rate_minimum_hosts: rate.minimum_hosts.and_then(uint),
         success_rate_request_volume: rate.request_volume.and_then(uint),
@@ -94,7 +101,12 @@ fn thousandths(factor: Decimal) -> Option<UInt32Value> {
 
 /// Requests fail for many reasons, and a failed one is retried elsewhere in any case: five in a row.
 fn of_requests() -> OutlierDetection {
-    after_failures(5, REQUEST_EJECTION)
+    OutlierDetection {
+        // What counts as one is in the options of the cluster, see `http::count_unreachable_only`.
+        consecutive_gateway_failure: uint(5),
+        enforcing_consecutive_gateway_failure: uint(100),
+        ..after_failures(5, REQUEST_EJECTION)
+    }
 }
 
 /// All that is known of bytes is whether the connection came about, and a connection has five attempts only, which may all
@@ -108,17 +120,20 @@ pub(crate) fn of_connections() -> OutlierDetection {
     after_failures(1, CONNECTION_EJECTION)
 }
 
+/// After this many failures in a row to reach an endpoint, and nothing else.
 fn after_failures(count: u32, ejection: Duration) -> OutlierDetection {
     OutlierDetection {
-        consecutive_gateway_failure: uint(count),
-        enforcing_consecutive_gateway_failure: uint(100),
+        split_external_local_origin_errors: true,
+        consecutive_local_origin_failure: uint(count),
+        enforcing_consecutive_local_origin_failure: uint(100),
+        enforcing_local_origin_success_rate: uint(0),
+        enforcing_consecutive_gateway_failure: uint(0),
         enforcing_consecutive_5xx: uint(0),
         enforcing_success_rate: uint(0),
         interval: time(INTERVAL),
         base_ejection_time: time(ejection),
         max_ejection_time: time(MAX_EJECTION),
-        // The default of 10 ejects nothing in a cluster of fewer than ten endpoints.
-        max_ejection_percent: uint(100),
+        max_ejection_percent: uint(ALL_BUT_ONE),
         ..Default::default()
     }
 }

@@ -347,7 +347,7 @@ fn every_route_hashes_what_the_policies_say_in_their_order() {
     let (destination, policies) = (destination(Kind::MeshMultiZoneService, Vec::new()), Default::default());
     let hashed = |conf: &Conf| {
         let confs = Confs::new();
-        let mut chain = http::outbound_chain("listener", "backend", Protocol::Http, &confs);
+        let mut chain = http::outbound_chain("listener", "backend", "backend", Protocol::Http, &confs);
         let parts = &mut chain.routes[0];
         MeshLoadBalancingStrategy::route(Some(conf), &towards(&destination, &policies), parts);
         parts.action().unwrap().hash_policy.clone()

@@ -19,9 +19,12 @@ const CALLS: [&str; 7] = [
     "unavailable",
 ];
 
+/// After what a call met nobody.
+const UNREACHED: [&str; 3] = ["connect-failure", "refused-stream", "reset"];
+
 /// The values of `retryOn`, sorted by what Envoy calls them.
 pub(super) struct Conditions {
-    /// `retry_on`; empty if nothing is tried again.
+    /// `retry_on`.
     pub(super) retry_on: String,
     /// `retriable_status_codes`.
     pub(super) statuses: Vec<u32>,
@@ -29,7 +32,8 @@ pub(super) struct Conditions {
     pub(super) methods: Vec<HeaderMatcher>,
 }
 
-/// A list of nothing but methods says which requests are tried again, not after what: that is as usual then.
+/// A list of nothing but methods says which requests are tried again, not after what, and one of statuses says nothing of
+/// requests without an answer: both add to what is usual, and an empty list changes nothing, as in the reference.
 pub(super) fn of_requests(retry_on: Option<&[HttpRetryOn]>, by_response_headers: bool) -> Conditions {
     let (mut names, mut statuses, mut methods) = (Vec::new(), Vec::new(), Vec::new());
     for on in retry_on.unwrap_or_default() {
@@ -43,8 +47,7 @@ pub(super) fn of_requests(retry_on: Option<&[HttpRetryOn]>, by_response_headers:
             })),
         }
     }
-    let is_empty_list = retry_on.is_some_and(<[_]>::is_empty);
-    if names.is_empty() && statuses.is_empty() && !is_empty_list {
+    if names.is_empty() {
         names.extend(REQUESTS);
     }
     if !statuses.is_empty() {
@@ -60,11 +63,15 @@ pub(super) fn of_requests(retry_on: Option<&[HttpRetryOn]>, by_response_headers:
     }
 }
 
+/// Calls that met nobody are unavailable as well, only that no server says so but the client's own proxy.
 pub(super) fn of_calls(retry_on: Option<&[GrpcRetryOn]>) -> String {
     match retry_on {
-        None => CALLS.join(","),
+        None | Some([]) => CALLS.join(","),
         Some(list) => {
-            let names: Vec<_> = list.iter().map(|on| status(*on)).collect();
+            let mut names: Vec<_> = list.iter().map(|on| status(*on)).collect();
+            if list.contains(&GrpcRetryOn::Unavailable) {
+                names.extend(UNREACHED);
+            }
             names.join(",")
         }
     }

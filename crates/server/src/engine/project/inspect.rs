@@ -27,6 +27,9 @@ pub(super) fn resources(inspected: &Inspected, options: &ProxyOptions) -> Vec<En
         for (_, _, routed) in policies.route_destinations().filter_map(made) {
             resources.extend(routed.without_listener().cloned());
         }
+        for (_, _, behind) in outbound.fallbacks.iter().filter_map(made) {
+            resources.extend(behind.without_listener().cloned());
+        }
         match outbound.address {
             None => resources.extend(found.all().cloned()),
             Some(address) => {
@@ -37,6 +40,7 @@ pub(super) fn resources(inspected: &Inspected, options: &ProxyOptions) -> Vec<En
                     bind: outbound.bind,
                     destination: destination.clone(),
                     policies: policies.clone(),
+                    fallbacks: outbound.fallbacks.clone(),
                 });
             }
         }

@@ -246,6 +246,7 @@ fn others(destination: &Arc<Destination>, policies: &Arc<DestinationPolicies>) -
             bind: false,
             destination: destination.clone(),
             policies: policies.clone(),
+            fallbacks: Vec::new(),
         }));
     }
     resources.extend(meshspan_envoy::outbound_clusters(destination, policies));
