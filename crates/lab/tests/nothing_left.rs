@@ -1,10 +1,11 @@
 //! Whatever is killed, nothing of a lab outlives it. Needs root or user namespaces.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -54,10 +55,18 @@ impl Held {
     }
 
     /// All processes below the supervisor: unshare, the lab, three redis.
-    fn processes(&self) -> Vec<u32> {
+    fn processes(&self) -> Vec<Process> {
         let below = descendants(self.supervisor.id());
         assert_eq!(below.len(), 5, "{below:?}");
         below
+    }
+}
+
+/// The lab of a failed test ends with the test.
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.supervisor.kill().unwrap();
+        self.supervisor.wait().unwrap();
     }
 }
 
@@ -65,39 +74,79 @@ fn send(process: u32, signal: Signal) {
     kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
 }
 
-/// Processes below `process`, parents first.
-fn descendants(process: u32) -> Vec<u32> {
-    let mut found = vec![process];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
-        next += 1;
-        for child in all_processes() {
-            let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) else {
-                continue;
-            };
-            let after_name = stat.rsplit(')').next().unwrap();
-            if after_name.split_whitespace().nth(1).unwrap().parse() == Ok(parent) {
-                found.push(child);
-            }
-        }
+/// A process of the machine. The time of its start tells it from a later one with the same number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Process {
+    id: u32,
+    parent: u32,
+    started: u64,
+}
+
+impl Process {
+    /// `None` if there is no such process (any more).
+    fn find(id: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name in parentheses may contain anything. See proc_pid_stat(5) for what comes after it, from field 3 on.
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        Some(Self {
+            id,
+            parent: fields.get(1)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+        })
     }
-    found.split_off(1)
+
+    fn all() -> BTreeSet<Self> {
+        fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| Self::find(entry.unwrap().file_name().to_str()?.parse().ok()?))
+            .collect()
+    }
+
+    /// Whether both are the same process, whoever is its parent by now.
+    fn is(&self, other: &Self) -> bool {
+        (self.id, self.started) == (other.id, other.started)
+    }
+
+    /// Its mounts: device, root within the file system, and mount point of each, in order (proc_pid_mountinfo(5)).
+    fn mounts(&self) -> Vec<[String; 3]> {
+        fs::read_to_string(format!("/proc/{}/mountinfo", self.id))
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let mut fields = line.split(' ').skip(2);
+                [(); 3].map(|()| fields.next().unwrap().to_owned())
+            })
+            .collect()
+    }
+
+    /// Names of the interfaces of its network.
+    fn links(&self) -> BTreeSet<String> {
+        fs::read_to_string(format!("/proc/{}/net/dev", self.id))
+            .unwrap()
+            .lines()
+            .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+            .collect()
+    }
+
+    /// The network and the mount namespace that it is in.
+    fn namespaces(&self) -> impl Iterator<Item = PathBuf> {
+        ["net", "mnt"]
+            .map(|kind| PathBuf::from(format!("/proc/{}/ns/{kind}", self.id)))
+            .into_iter()
+    }
 }
 
-fn all_processes() -> BTreeSet<u32> {
-    fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
-        .collect()
-}
-
-/// Network and mount namespaces that the process is in, as the kernel names them.
-fn namespaces(process: u32) -> Vec<String> {
-    ["net", "mnt"]
-        .iter()
-        .filter_map(|kind| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok())
-        .map(|link| link.display().to_string())
-        .collect()
+/// Processes below `process`, parents first.
+fn descendants(process: u32) -> Vec<Process> {
+    let all = Process::all();
+    let mut found: Vec<Process> = Vec::new();
+    let mut parents = VecDeque::from([process]);
+    while let Some(parent) = parents.pop_front() {
+        let children = all.iter().filter(|process| process.parent == parent);
+        parents.extend(children.clone().map(|process| process.id));
+        found.extend(children.cloned());
+    }
+    found
 }
 
 fn eventually(what: &str, mut check: impl FnMut() -> bool) {
@@ -108,40 +157,102 @@ fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
-/// What the machine shows of a lab: mounts and interfaces.
-fn machine() -> (String, String) {
-    let links = Command::new("ip").args(["-o", "link"]).output().unwrap().stdout;
-    (
-        fs::read_to_string("/proc/self/mounts").unwrap(),
-        String::from_utf8(links).unwrap(),
-    )
+/// What one lab made, by marks that nothing else on the machine has, whatever is started there meanwhile.
+struct Made {
+    processes: Vec<Process>,
+    /// By the names that the kernel gives them. While the files are open, no other namespace and no other mount gets one of these names.
+    namespaces: BTreeMap<PathBuf, File>,
+    /// Devices of its file systems.
+    devices: BTreeSet<String>,
+    /// Names of its interfaces.
+    links: BTreeSet<String>,
+}
+
+impl Made {
+    /// `links_before` are the interfaces that the machine had when there was no lab.
+    fn by(held: &Held, links_before: &BTreeSet<String>) -> Self {
+        let processes = held.processes();
+        let own: Vec<PathBuf> = machine()
+            .namespaces()
+            .map(|path| fs::read_link(path).unwrap())
+            .collect();
+        let namespaces: BTreeMap<PathBuf, File> = processes
+            .iter()
+            .flat_map(Process::namespaces)
+            .map(|path| (fs::read_link(&path).unwrap(), File::open(&path).unwrap()))
+            .filter(|(name, _)| !own.contains(name))
+            .collect();
+        assert_eq!(
+            namespaces.len(),
+            8,
+            "a network and a mount namespace for the lab and each host: {namespaces:?}"
+        );
+        let lab = &processes[1];
+        let made = Self {
+            devices: ["/run", "/proc"].map(|point| device(lab, point)).into(),
+            links: lab.links().difference(links_before).cloned().collect(),
+            namespaces,
+            processes,
+        };
+        assert_eq!(made.devices.len(), 2, "{:?}", made.devices);
+        assert!(
+            made.links.len() >= 4,
+            "a bridge and a link for each host: {:?}",
+            made.links
+        );
+        made
+    }
+
+    /// What of it the machine itself has.
+    fn on_machine(&self) -> Vec<String> {
+        let mounts = machine()
+            .mounts()
+            .into_iter()
+            .filter(|[device, root, _]| self.devices.contains(device) || self.namespaces.contains_key(Path::new(root)));
+        let links = machine().links();
+        mounts
+            .map(|mount| mount.join(" "))
+            .chain(links.intersection(&self.links).cloned())
+            .collect()
+    }
+
+    /// What of it still runs, anywhere.
+    fn running(&self) -> Vec<Process> {
+        let inside = |process: &Process| {
+            let mut namespaces = process.namespaces().filter_map(|path| fs::read_link(path).ok());
+            namespaces.any(|name| self.namespaces.contains_key(&name))
+        };
+        let all = Process::all().into_iter();
+        all.filter(|process| inside(process) || self.processes.iter().any(|of_lab| of_lab.is(process)))
+            .collect()
+    }
+}
+
+/// This process is outside of the lab.
+fn machine() -> Process {
+    Process::find(std::process::id()).unwrap()
+}
+
+/// The device of the file system that `process` sees at `point`.
+fn device(process: &Process, point: &str) -> String {
+    let mounts = process.mounts().into_iter().rev();
+    mounts
+        .filter(|[_, _, at]| at == point)
+        .map(|[device, _, _]| device)
+        .next()
+        .unwrap_or_else(|| panic!("nothing is mounted at {point}"))
 }
 
 /// Starts a lab, does something to it, and checks that all of it goes.
 fn nothing_is_left_after(flags: &[&str], end: impl FnOnce(&mut Held)) -> ExitStatus {
-    let before = machine();
+    let links = machine().links();
     let mut held = Held::start(flags);
-    assert_eq!(machine(), before, "a lab shows on the machine");
-    let processes = held.processes();
-    let own: BTreeSet<String> = namespaces(std::process::id()).into_iter().collect();
-    let of_lab: BTreeSet<String> = processes
-        .iter()
-        .skip(1)
-        .flat_map(|process| namespaces(*process))
-        .filter(|namespace| !own.contains(namespace))
-        .collect();
-    assert!(
-        of_lab.len() >= 8,
-        "four network and mount namespaces were expected: {of_lab:?}"
-    );
+    let made = Made::by(&held, &links);
+    assert_eq!(made.on_machine(), [""; 0], "a lab shows on the machine");
     end(&mut held);
     let status = held.supervisor.wait().unwrap();
-    eventually("the end of all processes", || {
-        processes.iter().all(|process| !all_processes().contains(process))
-    });
-    let used: BTreeSet<String> = all_processes().into_iter().flat_map(namespaces).collect();
-    assert!(used.is_disjoint(&of_lab), "a namespace is still in use");
-    assert_eq!(machine(), before);
+    eventually("the end of all processes", || made.running().is_empty());
+    assert_eq!(made.on_machine(), [""; 0], "a lab left something");
     status
 }
 
@@ -173,12 +284,12 @@ fn kill_of_the_supervisor() {
 
 #[test]
 fn kill_of_unshare() {
-    nothing_is_left_after(&[], |held| send(held.processes()[0], Signal::KILL));
+    nothing_is_left_after(&[], |held| send(held.processes()[0].id, Signal::KILL));
 }
 
 #[test]
 fn kill_of_the_program() {
-    let status = nothing_is_left_after(&[], |held| send(held.processes()[1], Signal::KILL));
+    let status = nothing_is_left_after(&[], |held| send(held.processes()[1].id, Signal::KILL));
     assert!(!status.success());
 }
 
