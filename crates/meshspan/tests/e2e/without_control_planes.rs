@@ -10,14 +10,8 @@ use crate::stage::{chapter, on_stage};
 /// From now on everything is answered by `zone`, without a single failure.
 async fn unharmed(traffic: &[&Traffic], zone: &str) -> Result<()> {
     for traffic in traffic {
-        traffic
-            .wait("more requests", LIMIT, |seen| seen.total() >= MANY)
-            .await?;
-        let seen = traffic.seen();
-        ensure!(
-            seen.failed == 0 && seen.answers.keys().all(|answered| answered == zone),
-            "{seen:?}"
-        );
+        let seen = traffic.all_answered(MANY, LIMIT).await?;
+        ensure!(seen.answers.keys().all(|answered| answered == zone), "{seen:?}");
     }
     Ok(())
 }
