@@ -48,6 +48,12 @@ pub struct AccessRights {
     pub generate_user_token: Grant,
     /// `generateZoneToken`.
     pub generate_zone_token: Grant,
+    /// `viewConfigDump`: what a proxy is sent.
+    pub view_config_dump: Grant,
+    /// `viewStats`: the statistics of a proxy.
+    pub view_stats: Grant,
+    /// `viewClusters`: the clusters of a proxy.
+    pub view_clusters: Grant,
     /// `controlPlaneMetadata`: the configuration.
     pub control_plane_metadata: Grant,
 }
@@ -59,6 +65,9 @@ impl Default for AccessRights {
             generate_dataplane_token: Grant::admin(),
             generate_user_token: Grant::admin(),
             generate_zone_token: Grant::admin(),
+            view_config_dump: Grant::everybody(),
+            view_stats: Grant::everybody(),
+            view_clusters: Grant::everybody(),
             control_plane_metadata: Grant::everybody(),
         }
     }

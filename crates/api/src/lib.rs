@@ -11,6 +11,7 @@
 //! | `system` | index, configuration, type descriptions, who-am-i, lookup by KRI |
 //! | [`tokens`] | issuing tokens, and the keys and revocations by which they are validated |
 //! | `authentication`, [`access`] | who is calling, and what they may do |
+//! | `cors` | which web pages may call |
 //! | [`provisioning`] | what belongs to a mesh: CA, token signing key, first policies |
 //! | [`default_resources`] | what a control plane creates when it starts |
 //!
@@ -21,6 +22,7 @@ pub mod access;
 mod authentication;
 mod body;
 mod caller;
+mod cors;
 mod data_source;
 pub mod default_resources;
 mod error;
@@ -41,6 +43,7 @@ mod state;
 mod system;
 pub mod tokens;
 
+pub use cors::Cors;
 pub use inspect::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, XdsResources};
 pub use link::ConnectionScheme;
 pub use router::router;

@@ -6,7 +6,7 @@ use meshspan_model::Kind;
 
 use crate::negotiation::{json_body, json_only, no_such_path, no_such_verb};
 use crate::state::ApiState;
-use crate::{authentication, insights, inspect, resources, system, tokens};
+use crate::{authentication, cors, insights, inspect, resources, system, tokens};
 
 /// The API as a service.
 ///
@@ -34,5 +34,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_verb)
         .layer(from_fn_with_state(state.clone(), authentication::authenticate))
+        // Outermost: a browser asks for permission before it shows a token.
+        .layer(from_fn_with_state(state.clone(), cors::cross_origin))
         .with_state(state)
 }

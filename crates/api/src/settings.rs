@@ -5,6 +5,7 @@ use meshspan_model::labels::Role;
 use serde_json::Value;
 
 use crate::access::AccessRights;
+use crate::cors::Cors;
 
 /// The role of the control plane (`mode`, `multizone.zone.name`, `multizone.zone.globalAddress`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Settings {
     pub issuers: Issuers,
     /// `access.static`.
     pub access: AccessRights,
+    /// `apiServer.corsAllowedDomains`.
+    pub cors: Cors,
     /// `store.unsafeDelete`: deletes even what is in use.
     pub unsafe_delete: bool,
     /// `multizone.zone.disableOriginLabelValidation`.
@@ -132,6 +135,7 @@ impl Settings {
                 zone: true,
             },
             access: AccessRights::default(),
+            cors: Cors::default(),
             unsafe_delete: false,
             disable_origin_label_validation: false,
             defaults: Defaults {

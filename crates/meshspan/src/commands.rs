@@ -69,7 +69,8 @@ enum ControlPlaneCommand {
   KUMA_MODE=global meshspan cp run                             # the global control plane
   KUMA_MULTIZONE_ZONE_NAME=east \\
   KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS=grpcs://global:5685 \\
-  KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE=global-ca.pem meshspan cp run   # a zone under it")]
+  KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE=global-ca.pem \\
+  KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH=east.token meshspan cp run   # a zone under it")]
     Run(meshspan_server::RunArgs),
 }
 

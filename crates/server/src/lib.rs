@@ -7,12 +7,13 @@
 //! | `engine` | follows the store, derives, projects, publishes: the heart of a zone |
 //! | `dp` | the server of the data plane: bootstrap, ADS, agents |
 //! | `sync` | which side of zone synchronisation runs |
-//! | `listener`, `tls` | ports and certificates |
+//! | `listener`, `tls`, `files` | ports, certificates, and what settings name |
 //! | `diagnostics` | readiness and metrics of the process |
 
 mod diagnostics;
 mod dp;
 mod engine;
+mod files;
 mod listener;
 mod run;
 mod served_configs;

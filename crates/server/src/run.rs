@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use meshspan_api::settings::{Defaults, Issuers};
-use meshspan_api::{ApiState, default_resources};
+use meshspan_api::{ApiState, Cors, default_resources};
 use meshspan_store::{MemoryStore, SqliteOptions, SqliteStore, Store, system_clock};
 use meshspan_world::{VipRange, World};
 use time::OffsetDateTime;
@@ -359,9 +359,11 @@ fn api_settings(settings: &Settings, instance_id: &str, config: serde_json::Valu
         localhost_is_admin: settings.api_server.authn.localhost_is_admin,
         issuers: Issuers {
             user: tokens.enable_issuer,
-            dataplane: true,
-            zone: true,
+            dataplane: settings.dp_server.authn.dp_proxy.dp_token.enable_issuer,
+            zone: settings.dp_server.authn.zone_proxy.zone_token.enable_issuer,
         },
+        access: settings.access.rights.rights(),
+        cors: Cors::parse(&settings.api_server.cors_allowed_domains).unwrap_or_default(),
         unsafe_delete: settings.store.unsafe_delete,
         disable_origin_label_validation: zone.disable_origin_label_validation,
         defaults: Defaults {

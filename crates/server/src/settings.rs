@@ -2,6 +2,7 @@
 
 mod check;
 mod load;
+mod names;
 
 use std::net::IpAddr;
 
@@ -24,6 +25,12 @@ macro_rules! section {
         }
     };
 }
+
+mod access;
+mod multizone;
+
+pub use access::{Access, AccessType, Grant, StaticAccess};
+pub use multizone::{Global, GlobalKds, KdsAuth, KdsAuthType, Multizone, Zone, ZoneKds, ZoneKdsAuth};
 
 /// What a control plane is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +100,8 @@ section! {
         diagnostics: Diagnostics = Diagnostics::default(),
         /// xDS.
         xds_server: XdsServer = XdsServer::default(),
+        /// Who may do what at the REST API.
+        access: Access = Access::default(),
         /// Everything else.
         general: General = General::default(),
     }
@@ -132,6 +141,9 @@ section! {
         read_only: bool = false,
         /// Path under which the API is served.
         base_path: String = "/".into(),
+        /// Web origins (`https://console.example`) whose pages may call the API from a browser; regular expressions that
+        /// must match the whole origin. None by default; the reference allows all (`.*`).
+        cors_allowed_domains: Vec<String> = Vec::new(),
     }
 }
 
@@ -166,11 +178,23 @@ section! {
 section! {
     /// `apiServer.authn`.
     ApiAuthn {
+        /// `tokens`: callers are known by user tokens.
+        #[serde(rename = "type")]
+        authn_type: ApiAuthnType = ApiAuthnType::default(),
         /// Callers from this host are administrators.
         localhost_is_admin: bool = true,
         /// User tokens.
         tokens: UserTokens = UserTokens::default(),
     }
+}
+
+/// How callers of the API prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApiAuthnType {
+    /// By user tokens.
+    #[default]
+    Tokens,
 }
 
 section! {
@@ -201,99 +225,39 @@ section! {
     /// `dpServer.authn`.
     DpAuthn {
         /// Sidecars.
-        dp_proxy: ProxyAuthn = ProxyAuthn::default(),
+        dp_proxy: DpProxyAuthn = DpProxyAuthn::default(),
         /// Zone proxies.
-        zone_proxy: ProxyAuthn = ProxyAuthn::default(),
+        zone_proxy: ZoneProxyAuthn = ZoneProxyAuthn::default(),
     }
 }
 
 section! {
-    /// `dpServer.authn.dpProxy` and `.zoneProxy`.
-    ProxyAuthn {
-        /// `dpToken` or `zoneToken`, `none`, or empty for what fits the environment.
+    /// `dpServer.authn.dpProxy`.
+    DpProxyAuthn {
+        /// `dpToken`, `none`, or empty for what fits the environment.
         #[serde(rename = "type")]
         auth_type: ProxyAuth = ProxyAuth::default(),
+        /// Tokens of sidecars.
+        dp_token: Issuer = Issuer::default(),
     }
 }
 
 section! {
-    /// `multizone`.
-    Multizone {
-        /// A global control plane.
-        global: Global = Global::default(),
-        /// A zone control plane.
-        zone: Zone = Zone::default(),
-    }
-}
-
-section! {
-    /// `multizone.global`.
-    Global {
-        /// Zone synchronisation.
-        kds: GlobalKds = GlobalKds::default(),
-    }
-}
-
-section! {
-    /// `multizone.global.kds`.
-    GlobalKds {
-        /// Port to listen on, on all addresses.
-        grpc_port: u16 = 5685,
-        /// Serves TLS.
-        tls_enabled: bool = true,
-        /// Certificate; empty means the general one.
-        tls_cert_file: String = String::new(),
-        /// Its key.
-        tls_key_file: String = String::new(),
-        /// How zones prove who they are.
-        auth: KdsAuth = KdsAuth::default(),
-    }
-}
-
-section! {
-    /// `multizone.global.kds.auth`.
-    KdsAuth {
-        /// `cpToken`: zones must show a zone token of scope `cp`; or `none`.
+    /// `dpServer.authn.zoneProxy`.
+    ZoneProxyAuthn {
+        /// `zoneToken`, `none`, or empty for what fits the environment.
         #[serde(rename = "type")]
-        auth_type: KdsAuthType = KdsAuthType::default(),
-    }
-}
-
-/// How zone control planes prove who they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum KdsAuthType {
-    /// Any caller may claim any zone name, as in the reference.
-    #[default]
-    #[serde(rename = "none")]
-    None,
-    /// By a zone token of scope `cp`.
-    #[serde(rename = "cpToken")]
-    CpToken,
-}
-
-section! {
-    /// `multizone.zone`.
-    Zone {
-        /// Name of the zone.
-        name: String = "default".into(),
-        /// `grpcs://host:5685` of the global; empty for a zone on its own.
-        global_address: String = String::new(),
-        /// Accepts resources without `kuma.io/origin: zone` on a federated zone.
-        disable_origin_label_validation: bool = false,
-        /// Zone synchronisation.
-        kds: ZoneKds = ZoneKds::default(),
+        auth_type: ProxyAuth = ProxyAuth::default(),
+        /// Tokens of zone proxies and of zones.
+        zone_token: Issuer = Issuer::default(),
     }
 }
 
 section! {
-    /// `multizone.zone.kds`.
-    ZoneKds {
-        /// PEM file of the CA that signed the global's certificate; empty means the system's roots.
-        root_ca_file: String = String::new(),
-        /// Does not verify the global. For experiments only.
-        tls_skip_verify: bool = false,
-        /// File with the zone token to show.
-        auth_cp_token_path: String = String::new(),
+    /// `dpServer.authn.dpProxy.dpToken` and `.zoneProxy.zoneToken`.
+    Issuer {
+        /// Issues such tokens.
+        enable_issuer: bool = true,
     }
 }
 

@@ -10,8 +10,8 @@ use meshspan_identity::token::{ZoneScope, validate_zone_token};
 use meshspan_model::kinds::zone_insight::CpVersion;
 use meshspan_store::Store;
 use meshspan_sync::About;
-use meshspan_sync::global::{GlobalOptions, GlobalSync};
-use meshspan_sync::zone::{Trust, ZoneOptions, ZoneSync};
+use meshspan_sync::global::{CheckToken, GlobalOptions, GlobalSync};
+use meshspan_sync::zone::{Trust, ZoneOptions, ZoneSync, ZoneToken};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -34,21 +34,29 @@ pub async fn global(
         Ok(key.verification_key().to_pem().into_bytes())
     });
     let mut options = GlobalOptions::new(about, public_key_of);
-    if settings.multizone.global.kds.auth.auth_type == KdsAuthType::CpToken {
-        let store = store.clone();
-        options.check_token = Some(Arc::new(move |zone: &str, token: &str| {
-            let trust = trust::zone(&store.snapshot(), false).map_err(|error| error.to_string())?;
-            let token =
-                validate_zone_token(token, &trust, OffsetDateTime::now_utc()).map_err(|error| error.to_string())?;
-            token
-                .claims
-                .authorize(zone, ZoneScope::ControlPlane)
-                .map_err(|error| error.to_string())
-        }));
+    options.max_message = settings.multizone.global.kds.max_msg_size;
+    match settings.multizone.global.kds.auth.auth_type {
+        KdsAuthType::CpToken => options.check_token = Some(check_token(store.clone())),
+        KdsAuthType::None => tracing::warn!(
+            "zones need no token (KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE=none): whoever reaches port {} and says the name of a zone gets the keys of \
+             all meshes, and can take that zone's services away; let zones show tokens of scope cp, or let only zones reach this port",
+            settings.multizone.global.kds.grpc_port
+        ),
     }
     GlobalSync::start(store, options, stop)
         .await
         .context("zone synchronisation")
+}
+
+/// Tokens are signed here, so that the keys are those of the store as it is now.
+fn check_token(store: Arc<dyn Store>) -> CheckToken {
+    Arc::new(move |zone: &str, token: &str| {
+        let trust = trust::zone(&store.snapshot(), false).map_err(|error| error.to_string())?;
+        let token = validate_zone_token(token, &trust, OffsetDateTime::now_utc()).map_err(|error| error.to_string())?;
+        let authorized = token.claims.authorize(zone, ZoneScope::ControlPlane);
+        authorized.map_err(|error| error.to_string())?;
+        Ok(token.expires_at)
+    })
 }
 
 /// The zone side of a federated zone.
@@ -65,12 +73,18 @@ pub fn zone(store: Arc<dyn Store>, settings: &Settings, instance_id: &str, confi
         "" => Trust::System,
         path => Trust::File(PathBuf::from(path)),
     };
-    if !zone.kds.auth_cp_token_path.is_empty() {
-        let path = &zone.kds.auth_cp_token_path;
-        let token = std::fs::read_to_string(path)
-            .with_context(|| format!("multizone.zone.kds.authCpTokenPath: cannot read {path}"))?;
-        options.token = Some(token.trim().to_owned());
+    // A wrong name of a file is said at once; later a missing file may be one that is being replaced.
+    options.trust.check()?;
+    let auth = &zone.kds.auth;
+    options.token = match (auth.cp_token_path.as_str(), auth.cp_token_inline.as_str()) {
+        ("", "") => None,
+        ("", token) => Some(ZoneToken::Inline(token.to_owned())),
+        (path, _) => Some(ZoneToken::File(PathBuf::from(path))),
+    };
+    if let Some(token) = &options.token {
+        token.read().map_err(anyhow::Error::msg)?;
     }
+    options.max_message = zone.kds.max_msg_size;
     ZoneSync::new(options, store).context("multizone.zone.globalAddress")
 }
 

@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::{Duration, OffsetDateTime};
 
+use crate::files;
 use crate::settings::Settings;
 
 /// Lifetime of a certificate made here.
@@ -158,7 +159,7 @@ fn last_certificate(chain: &str) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    files::read(path, files::MAX_PEM).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Writes a file as a whole or not at all, so that a crash leaves no half of one.

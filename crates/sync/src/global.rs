@@ -4,10 +4,13 @@
 //! its streams; the ends of a connection and of its streams are one event: when one synchronisation stream ends, all
 //! do, and the zone is offline at once.
 //!
-//! **Two control planes with one zone name** would delete each other's resources. A second one that names another
-//! instance id while the first is connected is therefore refused, with an error that says who holds the name; dead
-//! holders are found by keepalive within seconds. The same instance replaces its own older connection, and so does a
-//! peer that names no instance (the reference implementation), because it cannot be told from one that reconnects.
+//! **Two control planes with one zone name** would delete each other's resources. A second one while the first is
+//! connected is therefore refused, with an error that says who holds the name; dead holders are found by keepalive
+//! within seconds. Only the same instance replaces its own older connection; a peer that names no instance (the
+//! reference implementation) tries again until the old connection is gone.
+//!
+//! **What a zone gets** are the keys of all meshes. So it must show a token for its name, on each stream and for as long
+//! as its connection lives (`authorization`). Where no tokens are checked only zones that exist are served.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,22 +22,26 @@ use tokio_util::sync::CancellationToken;
 use crate::node::About;
 use crate::outgoing::{Direction, PublicKeyOf};
 use crate::publisher::Publisher;
+use crate::text::Throttle;
 
 mod ask;
+mod authorization;
 mod caller;
 mod connection;
 mod insight;
 mod registry;
 mod serve;
 mod services;
+mod streams;
 mod supervisor;
 
 pub use ask::{AskError, AskedProxy};
+pub use authorization::CheckToken;
 pub use caller::PeerAddress;
 use registry::Registry;
 
-/// Checks the token of a zone: its name and the token, without scheme.
-pub type CheckToken = Arc<dyn Fn(&str, &str) -> Result<(), String> + Send + Sync>;
+/// How often a refused caller is logged.
+const REFUSALS: Duration = Duration::from_secs(5);
 
 /// Settings of the global side.
 #[derive(Clone)]
@@ -43,8 +50,10 @@ pub struct GlobalOptions {
     pub about: About,
     /// Makes public keys of signing keys.
     pub public_key_of: PublicKeyOf,
-    /// If set, zones must show a token of scope `cp`.
+    /// Zones must show a token of scope `cp`. `None`: whoever says the name of a Zone that exists is that zone.
     pub check_token: Option<CheckToken>,
+    /// Largest message, in bytes (`maxMsgSize`).
+    pub max_message: usize,
     /// How often zones are asked to call `HealthCheck`.
     pub health_interval: Duration,
     /// A zone that promised health checks and was silent for this long is disconnected; `None` never.
@@ -60,6 +69,7 @@ impl GlobalOptions {
             about,
             public_key_of,
             check_token: None,
+            max_message: crate::MAX_MESSAGE,
             health_interval: Duration::from_secs(30),
             health_timeout: Some(Duration::from_secs(90)),
             insight_interval: Duration::from_secs(10),
@@ -78,6 +88,8 @@ struct Shared {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
     registry: Registry,
+    /// For refused callers.
+    refusals: Throttle,
     cancel: CancellationToken,
     /// How many connections are open or still being written down.
     connections: watch::Sender<usize>,
@@ -101,17 +113,18 @@ impl GlobalSync {
         };
         let publisher = Publisher::start(&*store, direction, cancel.clone());
         let registry = Registry::new(options.about.clone());
-        let deletions = store.subscribe();
+        let changes = store.subscribe();
         let connections = watch::Sender::new(0);
         let shared = Arc::new(Shared {
             options,
             store,
             publisher,
             registry,
+            refusals: Throttle::new(REFUSALS),
             cancel,
             connections,
         });
-        tokio::spawn(supervisor::follow_deletions(Arc::clone(&shared), deletions));
+        tokio::spawn(supervisor::follow(Arc::clone(&shared), changes));
         Ok(Self { shared })
     }
 

@@ -21,9 +21,11 @@ pub mod sender;
 pub mod wire;
 pub mod zone;
 
+mod admission;
 mod feature;
 mod node;
 mod publisher;
+mod text;
 
 pub use feature::Feature;
 pub use global::{GlobalOptions, GlobalSync};

@@ -8,6 +8,7 @@ use meshspan_model::kinds::zone_insight::{CpVersion, KdsVersion};
 
 use crate::feature::Feature;
 use crate::proto::discovery::Node;
+use crate::text::bounded;
 
 /// What a control plane says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub struct About {
 
 /// Longest configuration that is kept of a peer, in bytes.
 const MAX_CONFIG: usize = 256 * 1024;
+
+/// Longest other text that is kept of a peer, in bytes.
+const MAX_TEXT: usize = 300;
 
 /// The node of a first request; its id is the zone's name on both sync streams.
 pub(crate) fn describe(zone: &str, about: &About) -> Node {
@@ -79,8 +83,8 @@ pub(crate) fn about(node: &Node) -> Option<About> {
     let part = |key: &str| {
         cp.and_then(|cp| cp.fields.get(key))
             .and_then(as_text)
+            .map(|text| bounded(text, MAX_TEXT))
             .unwrap_or_default()
-            .to_owned()
     };
     let version = CpVersion {
         version: part("version"),
@@ -94,7 +98,7 @@ pub(crate) fn about(node: &Node) -> Option<About> {
         config = String::new();
     }
     Some(About {
-        instance_id: get("control-plane-id"),
+        instance_id: bounded(&get("control-plane-id"), MAX_TEXT),
         version,
         config,
     })

@@ -2,21 +2,32 @@
 //!
 //! The first response of a type is its full state, unless we said what we have; then, and later, responses are deltas.
 //! What is invalid is skipped and rejected by one NACK, the rest is applied. The status of a stored resource is never
-//! touched in a zone: it is the zone's own; the global keeps what zones report.
+//! touched in a zone: it is the zone's own; the global keeps what zones report, if it passes `admission`.
+//!
+//! A full state that comes in parts replaces what was there when its last part is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Snapshot, Write};
 
+use crate::admission::{self, MAX_OF_KIND, Refusal};
 use crate::key::WireKey;
 use crate::node::{self, About};
 use crate::proto::discovery::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, Status};
 use crate::scope::Scope;
+use crate::sender::PART;
+use crate::text::bounded;
 use crate::wire;
+use prost::Message as _;
 
 /// Longest rejection message that is sent, in bytes.
 const MAX_MESSAGE: usize = 4096;
+/// Most rejected resources that are remembered for people to see.
+const MAX_REJECTED: usize = 50;
+/// Longest name that is repeated to the peer, in bytes.
+const MAX_NAME: usize = 600;
 
 /// What we have of a peer. Outlives streams, so that a new one resumes where the last one ended; after a restart of
 /// the process the peer sends everything once.
@@ -26,8 +37,10 @@ pub struct Receiver {
     about: About,
     /// Version of each resource as the peer named it, by type; absent until the full state was applied.
     versions: BTreeMap<Kind, BTreeMap<WireKey, String>>,
-    /// Types whose next response is the full state.
-    expects_all: BTreeSet<Kind>,
+    /// Types whose next response is the full state, or a further part of it, with what was named by the parts before.
+    expects_all: BTreeMap<Kind, BTreeSet<WireKey>>,
+    /// What is skipped at present, by name; not more than [`MAX_REJECTED`].
+    rejected: BTreeMap<String, Rejected>,
 }
 
 /// A response, understood.
@@ -35,14 +48,34 @@ pub struct Receiver {
 pub struct Delivery {
     /// What to write, as one transaction.
     pub writes: Vec<Write>,
-    /// What was skipped, with the reason.
-    pub rejected: Vec<String>,
+    /// What was skipped.
+    pub rejected: Vec<Rejected>,
+    /// Meshes that are missing here, of what was rejected for that.
+    pub missing_meshes: BTreeSet<String>,
     kind: Option<Kind>,
     type_url: String,
     nonce: String,
-    all: bool,
+    /// Part of a full state: what it names.
+    part: Option<BTreeSet<WireKey>>,
     stored: Vec<(WireKey, String)>,
     removed: Vec<WireKey>,
+}
+
+/// A resource that was skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its type as the peer says.
+    pub resource_type: String,
+    /// Kind, mesh and name as they can be read.
+    pub name: String,
+    /// What is wrong, and what would be right.
+    pub reason: String,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.reason)
+    }
 }
 
 impl Receiver {
@@ -52,13 +85,21 @@ impl Receiver {
             scope,
             about,
             versions: BTreeMap::new(),
-            expects_all: BTreeSet::new(),
+            expects_all: BTreeMap::new(),
+            rejected: BTreeMap::new(),
         }
+    }
+
+    /// What is skipped at present, with the reasons; the first ones if there are many.
+    pub fn rejected(&self) -> impl Iterator<Item = &Rejected> {
+        self.rejected.values()
     }
 
     /// The requests that open a stream: one for each type, with the versions of what we still have.
     pub fn subscribe(&mut self, snapshot: &Snapshot) -> Vec<DeltaDiscoveryRequest> {
         let kinds: Vec<Kind> = self.scope.kinds().collect();
+        // It will be sent again.
+        self.rejected.clear();
         kinds
             .into_iter()
             .map(|kind| self.subscribe_to(kind, snapshot))
@@ -66,19 +107,18 @@ impl Receiver {
     }
 
     fn subscribe_to(&mut self, kind: Kind, snapshot: &Snapshot) -> DeltaDiscoveryRequest {
-        let scope = &self.scope;
-        if let Some(versions) = self.versions.get_mut(&kind) {
-            // What is no longer in the store, for instance after the zone was deleted here, must be sent again.
-            versions.retain(|key, _| {
-                snapshot
-                    .get(&key.stored(kind))
-                    .is_some_and(|stored| scope.contains(&stored.resource))
-            });
+        // A full state of which only parts arrived is none.
+        if self.expects_all.get(&kind).is_some_and(|named| !named.is_empty()) {
+            self.versions.remove(&kind);
         }
-        let versions = self.versions.get(&kind);
+        let known = self
+            .versions
+            .get(&kind)
+            .map(|versions| self.held(kind, versions, snapshot));
         // Having nothing cannot be said: the response is the full state then.
-        if versions.is_none_or(BTreeMap::is_empty) {
-            self.expects_all.insert(kind);
+        let known = known.filter(|held| !held.is_empty());
+        if known.is_none() {
+            self.expects_all.insert(kind, BTreeSet::new());
         } else {
             self.expects_all.remove(&kind);
         }
@@ -86,13 +126,25 @@ impl Receiver {
             node: Some(node::describe(self.scope.zone(), &self.about)),
             type_url: kind.name().to_owned(),
             resource_names_subscribe: vec!["*".to_owned()],
-            initial_resource_versions: versions
-                .into_iter()
-                .flatten()
-                .map(|(key, version)| (key.to_string(), version.clone()))
-                .collect(),
+            initial_resource_versions: known.unwrap_or_default().into_iter().collect(),
             ..DeltaDiscoveryRequest::default()
         }
+    }
+
+    /// What is in the store, with the versions that are known. Something without a version, because its last one was
+    /// rejected, is named too, or its removal would never be heard of; what is no longer there, for instance after the
+    /// zone was deleted here, must be sent again.
+    fn held(&self, kind: Kind, versions: &BTreeMap<WireKey, String>, snapshot: &Snapshot) -> BTreeMap<String, String> {
+        let stored = snapshot
+            .list(kind, None)
+            .filter(|stored| self.scope.contains(&stored.resource));
+        stored
+            .map(|stored| {
+                let key = WireKey::of(&stored.resource);
+                let version = versions.get(&key).cloned().unwrap_or_default();
+                (key.to_string(), version)
+            })
+            .collect()
     }
 
     /// Understands a response against the state of the store. Nothing is remembered until [`Receiver::applied`].
@@ -101,17 +153,20 @@ impl Receiver {
         let mut delivery = Delivery {
             writes: Vec::new(),
             rejected: Vec::new(),
+            missing_meshes: BTreeSet::new(),
             kind,
-            type_url: response.type_url.clone(),
-            nonce: response.nonce.clone(),
-            all: kind.is_some_and(|kind| self.expects_all.contains(&kind)),
+            type_url: bounded(&response.type_url, MAX_NAME),
+            nonce: bounded(&response.nonce, MAX_NAME),
+            part: None,
             stored: Vec::new(),
             removed: Vec::new(),
         };
         let Some(kind) = kind else {
-            delivery
-                .rejected
-                .push(format!("type \"{}\" was not asked for", response.type_url));
+            delivery.rejected.push(Rejected {
+                resource_type: delivery.type_url.clone(),
+                name: format!("type \"{}\"", delivery.type_url),
+                reason: "was not asked for".to_owned(),
+            });
             return delivery;
         };
         let mut named = BTreeSet::new();
@@ -126,15 +181,19 @@ impl Receiver {
         for key in removed.filter(|key| !named.contains(key)) {
             self.remove(kind, &key, snapshot, &mut delivery);
         }
-        if delivery.all {
-            let gone: Vec<WireKey> = snapshot
-                .list(kind, None)
-                .filter(|stored| self.scope.contains(&stored.resource))
-                .map(|stored| WireKey::of(&stored.resource))
-                .filter(|key| !named.contains(key))
-                .collect();
-            for key in gone {
-                self.remove(kind, &key, snapshot, &mut delivery);
+        match self.expects_all.get(&kind) {
+            None => {}
+            Some(_) if response.system_version_info == PART => delivery.part = Some(named),
+            Some(before) => {
+                let gone: Vec<WireKey> = snapshot
+                    .list(kind, None)
+                    .filter(|stored| self.scope.contains(&stored.resource))
+                    .map(|stored| WireKey::of(&stored.resource))
+                    .filter(|key| !named.contains(key) && !before.contains(key))
+                    .collect();
+                for key in gone {
+                    self.remove(kind, &key, snapshot, &mut delivery);
+                }
             }
         }
         delivery
@@ -153,6 +212,7 @@ impl Receiver {
         named.extend(key.clone());
         let taken = wire::decode(kind, resource)
             .map_err(|error| error.to_string())
+            .and_then(|received| self.admit(received, resource, snapshot, delivery))
             .and_then(|received| self.scope.adopt(received))
             .and_then(|received| self.writes_for(received, snapshot));
         match taken {
@@ -162,9 +222,43 @@ impl Receiver {
             }
             Err(reason) => {
                 let name = key.map_or_else(|| "without a name".to_owned(), |key| key.stored(kind).to_string());
-                delivery.rejected.push(format!("{name}: {reason}"));
+                delivery.rejected.push(Rejected {
+                    resource_type: kind.name().to_owned(),
+                    name: bounded(&name, MAX_NAME),
+                    reason: bounded(&reason, MAX_MESSAGE),
+                });
             }
         }
+    }
+
+    /// Lets through what a zone may send; a global may send everything that can be decoded.
+    fn admit(
+        &self,
+        received: Resource,
+        sent: &discovery::Resource,
+        snapshot: &Snapshot,
+        delivery: &mut Delivery,
+    ) -> Result<Resource, String> {
+        let Scope::FromZone { zone } = &self.scope else {
+            return Ok(received);
+        };
+        match admission::check(&received, sent.encoded_len(), zone, snapshot) {
+            Ok(()) => {}
+            Err(Refusal::Invalid(reason)) => return Err(reason),
+            Err(Refusal::MissingMesh(mesh)) => {
+                let reason = format!("mesh: \"{mesh}\" does not exist on the global control plane; create it there");
+                delivery.missing_meshes.insert(mesh);
+                return Err(reason);
+            }
+        }
+        let known = self.versions.get(&received.kind);
+        let more = known.map_or(0, BTreeMap::len) + delivery.stored.len() >= MAX_OF_KIND;
+        if more && !known.is_some_and(|known| known.contains_key(&WireKey::of(&received))) {
+            return Err(format!(
+                "zone \"{zone}\" has {MAX_OF_KIND} resources of this type, no more are taken"
+            ));
+        }
+        Ok(received)
     }
 
     fn writes_for(&self, received: Resource, snapshot: &Snapshot) -> Result<Vec<Write>, String> {
@@ -215,14 +309,22 @@ impl Receiver {
     pub fn applied(&mut self, delivery: &Delivery) -> DeltaDiscoveryRequest {
         if let Some(kind) = delivery.kind {
             let versions = self.versions.entry(kind).or_default();
-            if delivery.all {
+            if self.expects_all.get(&kind).is_some_and(BTreeSet::is_empty) {
                 versions.clear();
             }
             versions.extend(delivery.stored.iter().cloned());
             for key in &delivery.removed {
                 versions.remove(key);
             }
-            self.expects_all.remove(&kind);
+            for key in delivery.stored.iter().map(|(key, _)| key).chain(&delivery.removed) {
+                self.rejected.remove(&key.stored(kind).to_string());
+            }
+            self.arrived(kind, delivery);
+        }
+        for rejected in &delivery.rejected {
+            if self.rejected.len() < MAX_REJECTED || self.rejected.contains_key(&rejected.name) {
+                self.rejected.insert(rejected.name.clone(), rejected.clone());
+            }
         }
         self.answer(delivery, &delivery.rejected)
     }
@@ -231,11 +333,22 @@ impl Receiver {
     pub fn refused(&mut self, delivery: &Delivery, reason: &str) -> DeltaDiscoveryRequest {
         if let Some(kind) = delivery.kind {
             self.versions.remove(&kind);
+            self.arrived(kind, delivery);
         }
-        self.answer(delivery, &[reason.to_owned()])
+        self.answer(delivery, &[reason])
     }
 
-    fn answer(&self, delivery: &Delivery, problems: &[String]) -> DeltaDiscoveryRequest {
+    /// What follows a full state are changes, what follows a part of one is the next part.
+    fn arrived(&mut self, kind: Kind, delivery: &Delivery) {
+        match (&delivery.part, self.expects_all.get_mut(&kind)) {
+            (Some(part), Some(named)) => named.extend(part.iter().cloned()),
+            _ => {
+                self.expects_all.remove(&kind);
+            }
+        }
+    }
+
+    fn answer(&self, delivery: &Delivery, problems: &[impl fmt::Display]) -> DeltaDiscoveryRequest {
         let mut request = DeltaDiscoveryRequest {
             node: Some(node::plain(self.scope.zone())),
             type_url: delivery.type_url.clone(),
@@ -243,11 +356,7 @@ impl Receiver {
             ..DeltaDiscoveryRequest::default()
         };
         if !problems.is_empty() {
-            let mut message = problems.join("; ");
-            if message.len() > MAX_MESSAGE {
-                message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-                message.push_str(" …");
-            }
+            let message = bounded(&joined(problems), MAX_MESSAGE);
             request.resource_names_subscribe = vec!["*".to_owned()];
             request.error_detail = Some(Status {
                 message,
@@ -256,6 +365,21 @@ impl Receiver {
         }
         request
     }
+}
+
+/// As many as fit into a message.
+pub(crate) fn joined(problems: &[impl fmt::Display]) -> String {
+    let mut text = String::new();
+    for problem in problems {
+        if text.len() > MAX_MESSAGE {
+            break;
+        }
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(&problem.to_string());
+    }
+    text
 }
 
 #[cfg(test)]

@@ -2,6 +2,11 @@
 //!
 //! First the full state of a type, then deltas; at most one response per type without an answer; what changes
 //! meanwhile is coalesced into the next one.
+//!
+//! No response exceeds what the peer takes in one message. A full state that does not fit is sent in parts, each after
+//! the answer to the one before; all but the last are marked with [`PART`], so that peers of our make replace what they
+//! have only when everything is there. The reference ignores the mark: it takes the first part as the full state and
+//! gets the rest as changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +17,14 @@ use crate::key::WireKey;
 use crate::node;
 use crate::outbox::{Outbox, Peer};
 use crate::proto::discovery::{ControlPlane, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use prost::Message as _;
 
-/// Soft limit of a delta in bytes; what does not fit follows after the answer. A first response cannot be split.
+/// Soft limit of a delta in bytes; what does not fit follows after the answer.
 const DELTA_SIZE: usize = 4 * 1024 * 1024;
-/// A full state above this size is reported before it hits [`crate::MAX_MESSAGE`].
-const WARN_SIZE: usize = 8 * 1024 * 1024;
+/// Room in a message for what is not resources: the name of the type, of the sender, the nonce.
+const ENVELOPE: usize = 1024;
+/// `system_version_info` of a response that is a part of a full state and not its last one; empty otherwise.
+pub const PART: &str = "part";
 
 /// One stream's view.
 #[derive(Debug)]
@@ -24,6 +32,8 @@ pub struct Sender {
     /// What the responses say who we are: `global`, or the name of the zone.
     identifier: String,
     peer: Peer,
+    /// Largest message that both sides take, in bytes.
+    max_message: usize,
     nonce: u64,
     position: u64,
     types: BTreeMap<Kind, TypeState>,
@@ -36,6 +46,8 @@ struct TypeState {
     /// Nonce of the response without an answer.
     pending: Option<String>,
     dirty: BTreeSet<WireKey>,
+    /// True until everything of the full state was sent.
+    starting: bool,
     stats: ServiceStats,
 }
 
@@ -49,11 +61,13 @@ pub struct Reaction {
 }
 
 impl Sender {
-    /// For a stream that was just opened. The features of the peer come with its first request.
-    pub fn new(identifier: impl Into<String>, peer: Peer, outbox: &Outbox) -> Self {
+    /// For a stream that was just opened, to a peer that takes messages of `max_message` bytes. The features of the peer
+    /// come with its first request.
+    pub fn new(identifier: impl Into<String>, peer: Peer, max_message: usize, outbox: &Outbox) -> Self {
         Self {
             identifier: identifier.into(),
             peer,
+            max_message,
             nonce: 0,
             position: outbox.end(),
             types: BTreeMap::new(),
@@ -132,9 +146,8 @@ impl Sender {
         state
             .dirty
             .extend(outbox.all_offered(kind, &self.peer).map(|(key, _)| key.clone()));
-        let resumed = !request.initial_resource_versions.is_empty();
-        let limit = if resumed { DELTA_SIZE } else { usize::MAX };
-        let response = self.fill(kind, &mut state, outbox, limit);
+        state.starting = request.initial_resource_versions.is_empty();
+        let response = self.fill(kind, &mut state, outbox);
         self.types.insert(kind, state);
         response
     }
@@ -150,13 +163,14 @@ impl Sender {
                 offered != state.sent.get(key)
             });
         }
-        let response = (state.pending.is_none() && !state.dirty.is_empty())
-            .then(|| self.fill(kind, &mut state, outbox, DELTA_SIZE));
+        // The parts of a full state need an end, also if what was left is gone meanwhile.
+        let response = (state.pending.is_none() && (state.starting || !state.dirty.is_empty()))
+            .then(|| self.fill(kind, &mut state, outbox));
         self.types.insert(kind, state);
         response
     }
 
-    fn fill(&mut self, kind: Kind, state: &mut TypeState, outbox: &Outbox, limit: usize) -> DeltaDiscoveryResponse {
+    fn fill(&mut self, kind: Kind, state: &mut TypeState, outbox: &Outbox) -> DeltaDiscoveryResponse {
         let mut response = DeltaDiscoveryResponse {
             type_url: kind.name().to_owned(),
             control_plane: Some(ControlPlane {
@@ -164,28 +178,46 @@ impl Sender {
             }),
             ..DeltaDiscoveryResponse::default()
         };
+        let largest = self.max_message.saturating_sub(ENVELOPE);
+        // A full state is cut only where it must be, for the sake of peers that take its first part for all of it.
+        let limit = if state.starting {
+            largest
+        } else {
+            DELTA_SIZE.min(largest)
+        };
         let mut size = 0;
-        while size < limit
-            && let Some(key) = state.dirty.pop_first()
-        {
-            match outbox.offered(kind, &key, &self.peer) {
-                Some(entry) if state.sent.get(&key) != Some(&entry.resource.version) => {
-                    size += entry.resource.resource.as_ref().map_or(0, |any| any.value.len()) + 128;
+        while let Some(key) = state.dirty.first() {
+            let offered = outbox.offered(kind, key, &self.peer);
+            let added = match offered {
+                Some(entry) if state.sent.get(key) == Some(&entry.resource.version) => 0,
+                Some(entry) => field_len(entry.resource.encoded_len()),
+                None if state.sent.contains_key(key) => field_len(key.to_string().len()),
+                None => 0,
+            };
+            if size > 0 && size + added > limit {
+                break;
+            }
+            let Some(key) = state.dirty.pop_first() else { break };
+            if added > largest {
+                tracing::error!(%kind, resource = %key, peer = self.peer.zone, bytes = added, limit = self.max_message, "a resource is too large for zone synchronisation and is left out: make it smaller, or raise maxMsgSize on both sides (KUMA_MULTIZONE_GLOBAL_KDS_MAX_MSG_SIZE, KUMA_MULTIZONE_ZONE_KDS_MAX_MSG_SIZE)");
+                continue;
+            }
+            size += added;
+            match offered {
+                Some(entry) if added > 0 => {
                     state.sent.insert(key, entry.resource.version.clone());
                     response.resources.push(entry.resource.clone());
                 }
-                Some(_) => {}
-                None => {
-                    if state.sent.remove(&key).is_some() {
-                        let name = key.to_string();
-                        size += name.len();
-                        response.removed_resources.push(name);
-                    }
+                None if added > 0 => {
+                    state.sent.remove(&key);
+                    response.removed_resources.push(key.to_string());
                 }
+                _ => {}
             }
         }
-        if size > WARN_SIZE {
-            tracing::warn!(%kind, zone = self.peer.zone, bytes = size, limit = crate::MAX_MESSAGE, "the full state of a type nears the largest message, above which zones cannot take it");
+        state.starting &= !state.dirty.is_empty();
+        if state.starting {
+            PART.clone_into(&mut response.system_version_info);
         }
         self.nonce += 1;
         response.nonce = self.nonce.to_string();
@@ -193,6 +225,11 @@ impl Sender {
         state.stats.responses_sent += 1;
         response
     }
+}
+
+/// Bytes of a repeated field with this content: tag and length need at most 8.
+fn field_len(content: usize) -> usize {
+    content + 8
 }
 
 #[cfg(test)]

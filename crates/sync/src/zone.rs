@@ -18,15 +18,22 @@ use crate::outgoing::Direction;
 use crate::publisher::Publisher;
 use crate::receiver::Receiver;
 use crate::scope::Scope;
+use crate::text::Throttle;
+
+/// How often a complaint of or about the global is logged.
+const COMPLAINTS: Duration = Duration::from_secs(1);
 
 mod admin;
 mod backoff;
 mod dial;
+mod explain;
+mod files;
 pub(crate) mod headers;
 mod session;
 
 pub use admin::{AdminFormat, AdminQuestion, EnvoyAdmin, Unavailable};
 pub use dial::{AddressError, DialError, Trust};
+pub use files::ZoneToken;
 
 use backoff::Backoff;
 use dial::Target;
@@ -42,8 +49,10 @@ pub struct ZoneOptions {
     pub global_address: String,
     /// How the global's certificate is checked.
     pub trust: Trust,
-    /// Zone token of scope `cp`, if the global wants one.
-    pub token: Option<String>,
+    /// Zone token of scope `cp`, unless the global wants none.
+    pub token: Option<ZoneToken>,
+    /// Largest message, in bytes (`maxMsgSize`).
+    pub max_message: usize,
     /// Pause after the first failure; doubles with each further one.
     pub first_pause: Duration,
     /// Longest pause.
@@ -61,6 +70,7 @@ impl ZoneOptions {
             global_address: global_address.into(),
             trust: Trust::System,
             token: None,
+            max_message: crate::MAX_MESSAGE,
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(60),
             admin: Arc::new(Unavailable),
@@ -95,6 +105,8 @@ pub struct ZoneSync {
     store: Arc<dyn Store>,
     receiver: Arc<Mutex<Receiver>>,
     state: watch::Sender<ConnectionState>,
+    /// For complaints of and about the global.
+    complaints: Throttle,
 }
 
 impl ZoneSync {
@@ -114,6 +126,7 @@ impl ZoneSync {
             store,
             receiver,
             state: watch::Sender::new(ConnectionState::default()),
+            complaints: Throttle::new(COMPLAINTS),
         })
     }
 

@@ -96,6 +96,9 @@ struct System {
     responses: VecDeque<DeltaDiscoveryResponse>,
 }
 
+/// Takes one or two resources in a message, so that full states come in parts.
+const MAX_MESSAGE: usize = 1600;
+
 fn sender(outbox: &Outbox) -> Sender {
     Sender::new(
         "global",
@@ -103,6 +106,7 @@ fn sender(outbox: &Outbox) -> Sender {
             zone: "east".into(),
             ..Peer::default()
         },
+        MAX_MESSAGE,
         outbox,
     )
 }

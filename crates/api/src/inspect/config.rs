@@ -12,6 +12,8 @@ use meshspan_model::Kind;
 use serde_json::{Map, Value, json};
 
 use super::{diff, flag};
+use crate::access;
+use crate::caller::Caller;
 use crate::error::{ApiError, COULD_NOT_RETRIEVE};
 use crate::path::Target;
 use crate::query::Query;
@@ -51,7 +53,17 @@ pub(super) fn routes() -> Router<ApiState> {
     Router::new().route("/meshes/{mesh}/dataplanes/{name}/_config", get(config))
 }
 
-async fn config(State(state): State<ApiState>, Path(target): Path<Target>, query: Query) -> Result<Response, ApiError> {
+async fn config(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(target): Path<Target>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    access::require(
+        &state.settings.access.view_config_dump,
+        &caller,
+        "view the configuration of proxies",
+    )?;
     if state.settings.mode == Mode::Global {
         let reason = "the global control plane has no proxies; ask the control plane of the proxy's zone";
         return Err(ApiError::method_not_allowed(reason));

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
+use meshspan_model::document::MAX_DOCUMENT;
 use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::{Kind, Resource, Violations, document};
 use meshspan_store::{Snapshot, StoreError, Write};
@@ -49,6 +50,9 @@ pub(super) async fn put(
     }
 }
 
+/// Size of a body from which on its defaults are counted, in bytes: no list item grows by more than this part.
+const GROWS_FROM: usize = MAX_DOCUMENT / 64;
+
 /// Parses and checks the body, as far as that depends on nothing else.
 async fn read(kind: Kind, body: Body) -> Result<document::Parsed, ApiError> {
     let bytes = body::read(body).await?;
@@ -65,7 +69,16 @@ async fn read(kind: Kind, body: Body) -> Result<document::Parsed, ApiError> {
         }
         None => return Err(invalid(&Violations::one("type", format!("must be \"{kind}\"")))),
     }
-    document::read(&value).map_err(|violations| invalid(&violations))
+    let parsed = document::read(&value).map_err(|violations| invalid(&violations))?;
+    // Small texts become large with defaults in many places; what is stored must fit into a message to other zones.
+    if bytes.len() > GROWS_FROM {
+        let size = parsed.resource.spec.to_string().len();
+        if size > MAX_DOCUMENT {
+            let reason = format!("has {size} bytes together with its defaults, must be at most {MAX_DOCUMENT}");
+            return Err(invalid(&Violations::one("spec", reason)));
+        }
+    }
+    Ok(parsed)
 }
 
 /// What is to be done, seen from one state of the store.

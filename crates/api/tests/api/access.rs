@@ -3,11 +3,11 @@
 use axum::body::Body;
 use http::{Method, header};
 use meshspan_api::access::Grant;
-use meshspan_api::{Settings, default_resources};
+use meshspan_api::{Cors, Settings, default_resources};
 use meshspan_model::Kind;
 use serde_json::{Value, json};
 
-use crate::harness::{Api, NOW, zone};
+use crate::harness::{Answer, Api, NOW, zone};
 
 async fn who(api: &Api, request: http::request::Builder) -> Value {
     api.send(request.body(Body::empty()).unwrap()).await.expect(200).json()
@@ -134,4 +134,38 @@ async fn a_refused_caller_learns_nothing() {
     }
     assert_eq!(bodies[0], bodies[1]);
     assert!(api.stored(Kind::Secret, "default", "a").is_some());
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_call_and_have_no_more_rights_than_their_token() {
+    let mut settings = Settings::new(zone());
+    settings.cors = Cors::parse(&["https://console\\.example".to_owned()]).unwrap();
+    let api = Api::with(settings);
+    let from = |method, origin: &str| api.admin(method, "/who-am-i").header(header::ORIGIN, origin);
+    let allowed = |answer: &Answer| answer.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned();
+    let send = async |request: http::request::Builder| api.send(request.body(Body::empty()).unwrap()).await;
+
+    let question = from(Method::OPTIONS, "https://console.example")
+        .header(header::ACCESS_CONTROL_REQUEST_METHOD, "PUT")
+        .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization");
+    let permission = send(question).await.expect(204);
+    assert_eq!(allowed(&permission).unwrap(), "https://console.example");
+    assert!(
+        permission.headers[header::ACCESS_CONTROL_ALLOW_HEADERS]
+            .to_str()
+            .unwrap()
+            .contains("Authorization")
+    );
+    let answer = send(from(Method::GET, "https://console.example")).await.expect(200);
+    assert_eq!(allowed(&answer).unwrap(), "https://console.example");
+    assert_eq!(answer.json()["name"], "mesh-system:anonymous");
+    let other = send(from(Method::GET, "https://console.example.evil"))
+        .await
+        .expect(200);
+    assert_eq!(allowed(&other), None);
+    let nobody = Api::new(zone());
+    let request = nobody
+        .admin(Method::GET, "/who-am-i")
+        .header(header::ORIGIN, "https://console.example");
+    assert_eq!(allowed(&nobody.send(request.body(Body::empty()).unwrap()).await), None);
 }

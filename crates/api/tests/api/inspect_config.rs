@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use meshspan_api::access::Grant;
 use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, Settings, XdsResources};
 use meshspan_model::{Kind, Resource};
 use serde_json::{Value, json};
@@ -112,4 +113,21 @@ async fn questions_without_an_answer() {
         .await
         .expect(201);
     api.get(PATH).await.expect(503);
+}
+
+#[tokio::test]
+async fn only_who_has_the_right_sees_it() {
+    let store = memory_store();
+    let mut settings = Settings::new(zone());
+    settings.access.view_config_dump = Grant::admin();
+    let api = Api::telling(settings, store.clone(), store, Some(Arc::new(Engine)));
+    api.seed(Resource::new(Kind::Mesh, "", "default", json!({}))).await;
+    let spec = json!({"networking": dataplane("web-1", "web")["networking"]});
+    api.seed(Resource::new(Kind::Dataplane, "default", "web-1", spec)).await;
+    api.get(PATH).await.expect(200);
+    let stranger = api
+        .anonymous(http::Method::GET, PATH)
+        .body(axum::body::Body::empty())
+        .unwrap();
+    api.send(stranger).await.expect(403);
 }

@@ -1,11 +1,15 @@
 //! A control plane process: a global, or the one of a zone.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use meshspan_lab::eventually;
+use serde_json::json;
 
 use crate::api::Api;
 use crate::machine::Machine;
@@ -54,7 +58,8 @@ impl ControlPlane {
         Self::start_with(program, machine, own).await
     }
 
-    /// Starts the control plane of `zone` under `global` and waits until its API answers.
+    /// Starts the control plane of `zone` under `global`, with a token that the global makes for it, and waits until its
+    /// API answers.
     ///
     /// # Errors
     /// See [`ControlPlane::global`].
@@ -67,12 +72,14 @@ impl ControlPlane {
     ) -> Result<Self> {
         let address = format!("grpcs://{}:{}", global.machine.address(), global.kds_port);
         let ca = global.ca_file().display().to_string();
+        let token = zone_token(&machine, zone, global).await?.display().to_string();
         let mut own = BTreeMap::new();
         for (name, value) in [
             ("KUMA_MODE", "zone"),
             ("KUMA_MULTIZONE_ZONE_NAME", zone),
             ("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", address.as_str()),
             ("KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE", ca.as_str()),
+            ("KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH", token.as_str()),
         ]
         .iter()
         .chain(settings)
@@ -191,6 +198,23 @@ impl ControlPlane {
         std::fs::write(&path, yaml).with_context(|| format!("writing {}", path.display()))?;
         self.client(&["apply", "-f", &path.display().to_string()]).await
     }
+}
+
+/// The file with which a zone shows the global who it is.
+async fn zone_token(machine: &Machine, zone: &str, global: &ControlPlane) -> Result<PathBuf> {
+    let request = json!({ "zone": zone, "scope": ["cp"] });
+    let token = global.api().post("/tokens/zone", &request).await?;
+    let path = machine.directory().join("zone.token");
+    let options = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path);
+    options
+        .and_then(|mut file| file.write_all(token.as_bytes()))
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
 }
 
 fn work_dir(machine: &Machine) -> PathBuf {

@@ -42,6 +42,11 @@ fn settings_that_cannot_be_used() {
         ("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", "global.example:5685", "grpcs://"),
         ("KUMA_API_SERVER_HTTP_PORT", "http", "KUMA_API_SERVER_HTTP_PORT"),
         ("KUMA_STORE_TYPE", "oracle", "oracle"),
+        (
+            "KUMA_MULTIZONE_GLOBAL_KDS_AUHT_TYPE",
+            "none",
+            "did you mean KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE",
+        ),
     ] {
         let (_, said) = fails(control_plane(folder.path(), &[(name, value)]));
         says(&said, &[complaint]);
@@ -49,6 +54,22 @@ fn settings_that_cannot_be_used() {
     let mut command = control_plane(folder.path(), &[]);
     command.args(["--config-file", "/nonexistent/config.yaml"]);
     says(&fails(command).1, &["/nonexistent/config.yaml"]);
+    let mut command = control_plane(folder.path(), &[]);
+    command.args(["--config-file", "/dev/zero"]);
+    says(&fails(command).1, &["/dev/zero", "at most"]);
+    let federated = |setting| {
+        let settings = [
+            ("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", "grpcs://10.0.0.1:5685"),
+            (setting, "/nonexistent/file"),
+        ];
+        fails(control_plane(folder.path(), &settings)).1
+    };
+    for setting in [
+        "KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE",
+        "KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH",
+    ] {
+        says(&federated(setting), &[setting, "/nonexistent/file"]);
+    }
 }
 
 #[test]

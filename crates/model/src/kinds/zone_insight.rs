@@ -70,6 +70,22 @@ pub struct KdsSubscriptionStatus {
     /// Each kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stat: BTreeMap<String, ServiceStats>,
+    /// What the global refuses of the zone: beyond the reference. The first ones if there are many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<ZoneRejection>,
+}
+
+/// A resource of a zone that the global refuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ZoneRejection {
+    /// Its kind.
+    #[serde(rename = "type")]
+    pub resource_type: String,
+    /// Its kind, mesh and name.
+    pub name: String,
+    /// What is wrong with it.
+    pub message: String,
 }
 
 /// Version of a zone control plane.

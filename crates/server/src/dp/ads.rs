@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind as ProtoKind;
-use envoy_types::pb::google::protobuf::{Struct, Value as ProtoValue};
 use meshspan_envoy::ProxyOptions;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::dataplane_insight::ProxyVersion;
@@ -156,7 +156,7 @@ impl Metadata<'_> {
 
     fn version(&self) -> ProxyVersion {
         let mut version: ProxyVersion = match self.value("version") {
-            Some(ProtoKind::StructValue(fields)) => serde_json::from_value(json(fields)).unwrap_or_default(),
+            Some(ProtoKind::StructValue(fields)) => serde_json::from_value(json(fields, NESTED)).unwrap_or_default(),
             _ => ProxyVersion::default(),
         };
         // What connects over delta ADS and brought this metadata fits; nothing more is asked of an agent.
@@ -165,16 +165,70 @@ impl Metadata<'_> {
     }
 }
 
-fn json(fields: &Struct) -> serde_json::Value {
-    let member = |(key, value): (&String, &ProtoValue)| {
-        let value = match &value.kind {
-            Some(ProtoKind::StringValue(text)) => text.as_str().into(),
+/// Levels of objects in the versions that a proxy names: `kumaDp`, and its fields.
+const NESTED: usize = 2;
+/// Most fields of an object of versions; more are left out.
+const MAX_FIELDS: usize = 64;
+/// Longest name or version that is kept, in characters; what is longer is cut.
+const MAX_VERSION: usize = 256;
+
+/// What a proxy says of its versions, in sizes that may be stored and sent to other control planes.
+fn json(fields: &Struct, levels: usize) -> serde_json::Value {
+    let cut = |text: &str| text.chars().take(MAX_VERSION).collect::<String>();
+    let mut names: Vec<&String> = fields.fields.keys().collect();
+    names.sort_unstable();
+    let members = names.into_iter().take(MAX_FIELDS).filter_map(|key| {
+        let value = match fields.fields.get(key)?.kind.as_ref() {
+            Some(ProtoKind::StringValue(text)) => cut(text).into(),
             Some(ProtoKind::BoolValue(flag)) => (*flag).into(),
             Some(ProtoKind::NumberValue(number)) => (*number).into(),
-            Some(ProtoKind::StructValue(inner)) => json(inner),
+            Some(ProtoKind::StructValue(inner)) if levels > 1 => json(inner, levels - 1),
             _ => serde_json::Value::Null,
         };
-        (key.clone(), value)
-    };
-    serde_json::Value::Object(fields.fields.iter().map(member).collect())
+        Some((cut(key), value))
+    });
+    serde_json::Value::Object(members.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf::Value as ProtoValue;
+
+    use super::*;
+
+    #[test]
+    fn versions_are_cut_to_sizes_that_can_be_stored() {
+        let text = |text: String| ProtoValue {
+            kind: Some(ProtoKind::StringValue(text)),
+        };
+        let object = |fields: Vec<(String, ProtoValue)>| Struct {
+            fields: fields.into_iter().collect(),
+        };
+        let nested = |inner: Struct| ProtoValue {
+            kind: Some(ProtoKind::StructValue(inner)),
+        };
+        let programs = (0..1000).map(|index| (format!("program-{index}"), text("x".repeat(10_000))));
+        let version = object(vec![
+            (
+                "kumaDp".to_owned(),
+                nested(object(vec![("version".to_owned(), text("2.9.13".to_owned()))])),
+            ),
+            (
+                "envoy".to_owned(),
+                nested(object(vec![("version".to_owned(), text("1".repeat(4_000_000)))])),
+            ),
+            ("dependencies".to_owned(), nested(object(programs.collect()))),
+        ]);
+        let metadata = object(vec![("version".to_owned(), nested(version))]);
+        let kept = Metadata(Some(&metadata)).version();
+        assert_eq!(
+            (kept.kuma_dp.version.as_str(), kept.kuma_dp.kuma_cp_compatible),
+            ("2.9.13", true)
+        );
+        assert_eq!(
+            (kept.envoy.version.len(), kept.dependencies.len()),
+            (MAX_VERSION, MAX_FIELDS)
+        );
+        assert!(kept.dependencies.values().all(|version| version.len() == MAX_VERSION));
+    }
 }

@@ -26,6 +26,10 @@ use crate::engine::{CertificateNews, ProxyId};
 const SAVED_AT_ONCE: usize = 64;
 /// Subscriptions that are kept.
 const KEPT: usize = 2;
+/// Most rejected resources of one type that are shown.
+const MAX_REJECTIONS: usize = 100;
+/// Longest message of Envoy that is shown, in characters.
+const MAX_MESSAGE: usize = 2000;
 
 /// Insights of the proxies that are connected to this process, and of those that left until that is stored.
 pub struct Insights {
@@ -111,13 +115,15 @@ impl Insights {
             StreamEvent::Rejections { ty, rejected } => {
                 let name = type_name(*ty);
                 status.rejections.retain(|rejection| rejection.resource_type != name);
-                status
-                    .rejections
-                    .extend(rejected.iter().map(|(resource, rejection)| Rejection {
+                let shown = rejected
+                    .iter()
+                    .take(MAX_REJECTIONS)
+                    .map(|(resource, rejection)| Rejection {
                         resource_type: name.to_owned(),
                         names: vec![resource.to_string()],
-                        message: rejection.message.clone(),
-                    }));
+                        message: rejection.message.chars().take(MAX_MESSAGE).collect(),
+                    });
+                status.rejections.extend(shown);
                 urgent = true;
             }
             StreamEvent::Closed { .. } => {

@@ -1,9 +1,15 @@
 //! What must hold among settings before anything starts.
 
+use std::ops::RangeInclusive;
+
+use meshspan_model::document::MAX_DOCUMENT;
 use meshspan_model::name;
 use meshspan_world::VipRange;
 
 use super::{Mode, ProxyAuth, Settings, SettingsError, interface};
+
+/// What `maxMsgSize` may be: a message must hold the largest resource that may be written, and fit into memory.
+const MESSAGE_SIZES: RangeInclusive<usize> = MAX_DOCUMENT + (1 << 20)..=1 << 30;
 
 pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
     let fail = |field: &str, reason: String| {
@@ -31,6 +37,28 @@ pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
             "multizone.zone.globalAddress",
             format!("is \"{address}\", must be like grpcs://global.example:5685"),
         );
+    }
+    let kds = &settings.multizone.zone.kds;
+    if !kds.auth.cp_token_path.is_empty() && !kds.auth.cp_token_inline.is_empty() {
+        return fail(
+            "multizone.zone.kds.auth",
+            "cpTokenPath and cpTokenInline are both set: keep one, better the file, which is read again when it is renewed".to_owned(),
+        );
+    }
+    for (field, size) in [
+        (
+            "multizone.global.kds.maxMsgSize",
+            settings.multizone.global.kds.max_msg_size,
+        ),
+        ("multizone.zone.kds.maxMsgSize", kds.max_msg_size),
+    ] {
+        if !MESSAGE_SIZES.contains(&size) {
+            let (least, most) = (MESSAGE_SIZES.start(), MESSAGE_SIZES.end());
+            return fail(field, format!("is {size}, must be from {least} to {most} bytes"));
+        }
+    }
+    if let Err(reason) = meshspan_api::Cors::parse(&settings.api_server.cors_allowed_domains) {
+        return fail("apiServer.corsAllowedDomains", reason);
     }
     for (field, text) in [
         ("apiServer.http.interface", &settings.api_server.http.interface),

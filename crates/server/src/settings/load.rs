@@ -1,26 +1,16 @@
 //! Reads settings: a tree of defaults, overlaid by a file and by variables whose names follow from the path.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::Settings;
+use super::names::{self, Unknown};
+use crate::files;
 
 /// Largest settings file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
-
-/// Names that do not follow from the path (`spec/zone-sync.md` §7).
-const EXCEPTIONS: &[(&str, &str)] = &[
-    (
-        "xdsServer.dataplaneDeregistrationDelay",
-        "KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY",
-    ),
-    ("multizone.global.kds.auth.type", "KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYPE"),
-    (
-        "multizone.zone.kds.authCpTokenPath",
-        "KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH",
-    ),
-];
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,37 +39,127 @@ pub enum SettingsError {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// A name that is none, and that must not be ignored.
+    #[error(
+        "{field} is no setting of this control plane, and is not ignored, because its name says that it is about who may do what{hint}"
+    )]
+    Unknown {
+        /// The variable, or the path in the file.
+        field: String,
+        /// What may be meant.
+        hint: String,
+    },
 }
 
-/// Settings from an optional file and the variables given, with warnings about unknown variables.
+/// Settings from an optional file and the variables given, with warnings about unknown names.
 ///
 /// # Errors
-/// The first setting that cannot be used.
+/// The first setting that cannot be used, or an unknown one that seems to be about access, tokens or TLS.
 pub fn load(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<(Settings, Vec<String>), SettingsError> {
     let defaults = serde_json::to_value(Settings::default()).map_err(|error| value_error("", error))?;
-    let mut tree = defaults.clone();
-    if let Some(path) = file {
-        overlay(&mut tree, read(path)?);
-    }
-    let mut warnings = Vec::new();
     let mut leaves = Vec::new();
     collect_leaves(&defaults, &mut Vec::new(), &mut leaves);
-    for (name, text) in environment.filter(|(name, _)| name.starts_with("KUMA_") || name.starts_with("KMESH_")) {
-        match leaves.iter().find(|path| variable(path) == name) {
-            Some(path) => set(&mut tree, &defaults, path, &name, &text)?,
-            None if is_of_the_agent(&name) => {}
-            None => warnings.push(format!("unknown variable {name} is ignored")),
+    let mut loading = Loading {
+        tree: defaults.clone(),
+        known: leaves.iter().map(|path| path.join(".")).collect(),
+        warnings: Vec::new(),
+    };
+    if let Some(path) = file {
+        let mut over = read(path)?;
+        // Kong Mesh has its own settings in a section of their own.
+        if let Some(kmesh) = over.as_object_mut().and_then(|over| over.remove("kmesh")) {
+            loading.take(&defaults, kmesh, &mut Vec::new())?;
         }
+        loading.take(&defaults, over, &mut Vec::new())?;
     }
-    let settings = serde_path_to_error::deserialize::<_, Settings>(tree).map_err(|error| {
+    let mut set_by = BTreeMap::new();
+    for (name, text) in environment.filter(|(name, _)| names::concerns_us(name)) {
+        let Some((path, joined)) = leaves
+            .iter()
+            .zip(&loading.known)
+            .find(|(_, joined)| names::sets(&name, joined))
+        else {
+            loading.unknown(&format!("variable {name}"), &name)?;
+            continue;
+        };
+        if let Some((other, said)) = set_by.insert(joined.clone(), (name.clone(), text.clone()))
+            && said != text
+        {
+            let reason = format!("and {other} say different things about {joined}; set one of them");
+            return Err(SettingsError::Value { field: name, reason });
+        }
+        set(&mut loading.tree, &defaults, path, &name, &text)?;
+    }
+    let settings = serde_path_to_error::deserialize::<_, Settings>(loading.tree).map_err(|error| {
         let path = error.path().to_string();
         value_error(&path, error.into_inner())
     })?;
     super::check::check(&settings)?;
-    Ok((settings, warnings))
+    Ok((settings, loading.warnings))
+}
+
+struct Loading {
+    tree: Value,
+    /// Paths of all settings.
+    known: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Loading {
+    /// Lays a part of the file over the tree.
+    fn take(&mut self, known: &Value, over: Value, path: &mut Vec<String>) -> Result<(), SettingsError> {
+        match (known, over) {
+            // What is absent and what is null mean the default.
+            (_, Value::Null) => {}
+            (Value::Object(known), Value::Object(over)) => {
+                for (key, value) in over {
+                    path.push(key);
+                    match path.last().and_then(|key| known.get(key)) {
+                        Some(known) => self.take(known, value, path)?,
+                        None => {
+                            let joined = path.join(".");
+                            self.unknown(&format!("setting {joined} in the settings file"), &joined)?;
+                        }
+                    }
+                    path.pop();
+                }
+            }
+            (_, over) => {
+                let place = path
+                    .iter()
+                    .try_fold(&mut self.tree, |place, key| place.get_mut(key.as_str()));
+                if let Some(place) = place {
+                    *place = over;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&mut self, shown: &str, name: &str) -> Result<(), SettingsError> {
+        let Unknown { meant, sensitive } = names::unknown(name, self.known.iter().map(String::as_str));
+        let meant = meant.map(|path| match names::concerns_us(name) {
+            true => names::variable(&path),
+            false => path,
+        });
+        let question = meant
+            .map(|meant| format!("; did you mean {meant}?"))
+            .unwrap_or_default();
+        if sensitive {
+            return Err(SettingsError::Unknown {
+                field: shown.to_owned(),
+                hint: match question.as_str() {
+                    "" => "; remove it".to_owned(),
+                    question => question.to_owned(),
+                },
+            });
+        }
+        self.warnings.push(format!("unknown {shown} is ignored{question}"));
+        Ok(())
+    }
 }
 
 fn value_error(field: &str, error: serde_json::Error) -> SettingsError {
@@ -91,40 +171,19 @@ fn value_error(field: &str, error: serde_json::Error) -> SettingsError {
 
 fn read(path: &Path) -> Result<Value, SettingsError> {
     let name = path.display().to_string();
-    let source = |source| SettingsError::Read {
+    let syntax = |reason: String| SettingsError::Syntax {
+        path: name.clone(),
+        reason,
+    };
+    let text = files::read(path, MAX_FILE).map_err(|source| SettingsError::Read {
         path: name.clone(),
         source,
-    };
-    let size = std::fs::metadata(path).map_err(source)?.len();
-    if size > MAX_FILE {
-        return Err(SettingsError::Syntax {
-            path: name,
-            reason: format!("has {size} bytes, at most {MAX_FILE} are read"),
-        });
-    }
-    let text = std::fs::read_to_string(path).map_err(source)?;
-    let value: Value = serde_saphyr::from_str(&text).map_err(|error| SettingsError::Syntax {
-        path: name.clone(),
-        reason: error.to_string(),
     })?;
+    let value: Value = serde_saphyr::from_str(&text).map_err(|error| syntax(error.to_string()))?;
     match value {
         Value::Object(_) => Ok(value),
         Value::Null => Ok(Value::Object(Map::new())),
-        _ => Err(SettingsError::Syntax {
-            path: name,
-            reason: "must be an object, for example \"mode: global\"".to_owned(),
-        }),
-    }
-}
-
-fn overlay(tree: &mut Value, over: Value) {
-    match (tree, over) {
-        (Value::Object(tree), Value::Object(over)) => {
-            for (key, value) in over {
-                overlay(tree.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (tree, over) => *tree = over,
+        _ => Err(syntax("must be an object, for example \"mode: global\"".to_owned())),
     }
 }
 
@@ -139,28 +198,6 @@ fn collect_leaves(value: &Value, path: &mut Vec<String>, leaves: &mut Vec<Vec<St
         }
         _ => leaves.push(path.clone()),
     }
-}
-
-/// `multizone.zone.kds.rootCaFile` is `KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE`.
-fn variable(path: &[String]) -> String {
-    let joined = path.join(".");
-    if let Some((_, name)) = EXCEPTIONS.iter().find(|(path, _)| *path == joined) {
-        return (*name).to_owned();
-    }
-    let mut name = "KUMA_".to_owned();
-    let mut previous = '.';
-    for c in joined.chars() {
-        if c == '.' {
-            name.push('_');
-        } else {
-            if c.is_ascii_uppercase() && (previous.is_ascii_lowercase() || previous.is_ascii_digit()) {
-                name.push('_');
-            }
-            name.push(c.to_ascii_uppercase());
-        }
-        previous = c;
-    }
-    name
 }
 
 fn set(tree: &mut Value, defaults: &Value, path: &[String], name: &str, text: &str) -> Result<(), SettingsError> {
@@ -188,122 +225,6 @@ fn set(tree: &mut Value, defaults: &Value, path: &[String], name: &str, text: &s
     Ok(())
 }
 
-/// Variables of other programs that share an environment with the control plane.
-fn is_of_the_agent(name: &str) -> bool {
-    [
-        "KUMA_DATAPLANE_",
-        "KUMA_CONTROL_PLANE_",
-        "KUMA_DNS_",
-        "KUMA_TRANSPARENT_PROXY_",
-        "KUMA_READINESS_PORT",
-    ]
-    .iter()
-    .any(|prefix| name.starts_with(prefix))
-}
-
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-    use crate::settings::Mode;
-
-    fn with(variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), SettingsError> {
-        load(
-            None,
-            variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        )
-    }
-
-    #[test]
-    fn documented_names_change_what_they_claim_to() {
-        let (settings, warnings) = with(&[
-            ("KUMA_MODE", "global"),
-            ("KUMA_MULTIZONE_ZONE_NAME", "east"),
-            ("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", "grpcs://global:5685"),
-            ("KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE", "/ca.pem"),
-            ("KUMA_IPAM_MESH_MULTI_ZONE_SERVICE_CIDR", "253.4.0.0/16"),
-            ("KUMA_STORE_TYPE", "memory"),
-            ("KUMA_STORE_SQLITE_PATH", "/x.db"),
-            ("KUMA_GENERAL_WORK_DIR", "/w"),
-            ("KUMA_API_SERVER_HTTP_PORT", "1"),
-            ("KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN", "false"),
-            ("KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE", "none"),
-            ("KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY", "3s"),
-            ("KUMA_GENERAL_TLS_NAMES", "a, b"),
-            ("KUMA_NO_SUCH_THING", "x"),
-            ("PATH", "/bin"),
-        ])
-        .unwrap();
-        assert_eq!(settings.mode, Mode::Global);
-        assert_eq!(settings.multizone.zone.name, "east");
-        assert_eq!(settings.multizone.zone.kds.root_ca_file, "/ca.pem");
-        assert_eq!(settings.ipam.mesh_multi_zone_service.cidr, "253.4.0.0/16");
-        assert_eq!(settings.api_server.http.port, 1);
-        assert!(!settings.api_server.authn.localhost_is_admin);
-        assert_eq!(settings.xds_server.dataplane_deregistration_delay.0.as_secs(), 3);
-        assert_eq!(settings.general.tls_names, ["a", "b"]);
-        assert_eq!(warnings, ["unknown variable KUMA_NO_SUCH_THING is ignored"]);
-    }
-
-    #[test]
-    fn wrong_values_name_the_setting() {
-        for (name, value, expected) in [
-            ("KUMA_MODE", "globe", "setting mode: unknown variant `globe`"),
-            ("KUMA_API_SERVER_HTTP_PORT", "99999", "setting apiServer.http.port: "),
-            (
-                "KUMA_API_SERVER_HTTP_PORT",
-                "x",
-                "setting KUMA_API_SERVER_HTTP_PORT: is \"x\", must be a number",
-            ),
-            (
-                "KUMA_IPAM_MESH_SERVICE_CIDR",
-                "241.0.0.0",
-                "setting ipam.meshService.cidr: \"241.0.0.0\" is not a CIDR",
-            ),
-            (
-                "KUMA_IPAM_MESH_SERVICE_CIDR",
-                "243.0.0.0/9",
-                "setting ipam.meshService.cidr: overlaps",
-            ),
-            ("KUMA_MULTIZONE_ZONE_NAME", "East!", "setting multizone.zone.name: "),
-            (
-                "KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS",
-                "global:5685",
-                "setting multizone.zone.globalAddress: ",
-            ),
-            ("KUMA_DNS_SERVER_TTL", "5", "setting dnsServer.ttl: invalid duration"),
-        ] {
-            let error = with(&[(name, value)]).expect_err(name).to_string();
-            assert!(error.starts_with(expected), "{name}={value}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_file_lies_between_defaults_and_variables() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(
-            file.path(),
-            "mode: zone\nmultizone: {zone: {name: west}}\napiServer: {http: {port: 7}}",
-        )
-        .unwrap();
-        let (settings, _) = load(
-            Some(file.path()),
-            [("KUMA_MULTIZONE_ZONE_NAME".to_owned(), "east".to_owned())].into_iter(),
-        )
-        .unwrap();
-        assert_eq!(
-            (settings.multizone.zone.name.as_str(), settings.api_server.http.port),
-            ("east", 7)
-        );
-        std::fs::write(file.path(), "mood: zone").unwrap();
-        assert!(
-            load(Some(file.path()), std::iter::empty())
-                .unwrap_err()
-                .to_string()
-                .contains("unknown field `mood`")
-        );
-        assert!(load(Some(Path::new("/does/not/exist")), std::iter::empty()).is_err());
-    }
-}
+#[path = "load_tests.rs"]
+mod tests;

@@ -19,3 +19,4 @@ mod start;
 mod support;
 mod tokens;
 mod virtual_ips;
+mod zones;

@@ -7,9 +7,14 @@ use meshspan_model::name;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
-use super::GlobalOptions;
+use super::authorization::ShownToken;
+use crate::MAX_MESSAGE;
 use crate::feature::Feature;
-use crate::zone::headers::{CONNECTION, INSTANCE};
+use crate::text::bounded;
+use crate::zone::headers::{CONNECTION, INSTANCE, MAX_MESSAGE_SIZE};
+
+/// Longest id of an instance or a connection, in bytes.
+const MAX_ID: usize = 300;
 
 /// Address of the peer; a server that mounts the routes itself puts it into the extensions of each request.
 #[derive(Clone, Copy, Debug)]
@@ -26,11 +31,13 @@ pub(super) struct Caller {
     /// Instance id of the control plane, if it names one in the header as ours do.
     pub(super) instance: Option<String>,
     pub(super) address: String,
-    pub(super) token_provided: bool,
+    pub(super) token: Option<ShownToken>,
+    /// Largest message that the zone takes, in bytes.
+    pub(super) max_message: usize,
 }
 
 impl Caller {
-    pub(super) fn of<T>(request: &Request<T>, options: &GlobalOptions) -> Result<Self, Status> {
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let metadata = request.metadata();
         let zone = text(metadata, "client-id")
             .ok_or_else(|| Status::invalid_argument("request header \"client-id\" must name the zone"))?;
@@ -48,20 +55,12 @@ impl Caller {
             })
             .map_err(|reason| {
                 Status::invalid_argument(format!(
-                    "zone name \"{zone}\" in request header \"client-id\" is not valid: {reason}"
+                    "zone name \"{}\" in request header \"client-id\" is not valid: {}",
+                    bounded(zone, MAX_ID),
+                    bounded(&reason, MAX_ID)
                 ))
             })?;
         let token = text(metadata, "authorization").map(|token| token.strip_prefix("Bearer ").unwrap_or(token));
-        if let Some(check) = &options.check_token {
-            let token = token.ok_or_else(|| {
-                Status::unauthenticated(format!(
-                    "zone \"{zone}\" showed no token: give its control plane a zone token of scope \"cp\""
-                ))
-            })?;
-            check(zone, token).map_err(|reason| {
-                Status::unauthenticated(format!("the token of zone \"{zone}\" was refused: {reason}"))
-            })?;
-        }
         let address = request
             .extensions()
             .get::<PeerAddress>()
@@ -76,10 +75,13 @@ impl Caller {
                     .iter()
                     .filter_map(|value| value.to_str().ok()),
             ),
-            connection: text(metadata, CONNECTION).unwrap_or_default().to_owned(),
-            instance: text(metadata, INSTANCE).map(str::to_owned),
+            connection: bounded(text(metadata, CONNECTION).unwrap_or_default(), MAX_ID),
+            instance: text(metadata, INSTANCE).map(|instance| bounded(instance, MAX_ID)),
             address,
-            token_provided: token.is_some(),
+            token: token.map(|token| ShownToken(token.trim().to_owned())),
+            max_message: text(metadata, MAX_MESSAGE_SIZE)
+                .and_then(|size| size.parse().ok())
+                .unwrap_or(MAX_MESSAGE),
         })
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane_insight::ServiceStats;
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -14,6 +15,11 @@ use tonic::Status;
 use super::ask::Question;
 use super::caller::Caller;
 use crate::node::About;
+use crate::receiver::Rejected;
+use crate::text::Throttle;
+
+/// How often a complaint about one zone is logged.
+const COMPLAINTS: Duration = Duration::from_secs(1);
 
 /// The five streams of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +47,14 @@ pub(super) struct Connection {
     pub(super) stats: Mutex<BTreeMap<Kind, ServiceStats>>,
     /// Who waits for an answer, by id of the question.
     pub(super) waiting: Mutex<Waiting>,
+    /// Tokens may be worth something else than before.
+    pub(super) keys_changed: Notify,
+    /// Resources of the zone that are refused.
+    pub(super) refused: Mutex<Vec<Rejected>>,
+    /// Meshes for lack of which resources of the zone were refused.
+    pub(super) missing_meshes: Mutex<BTreeSet<String>>,
+    /// For complaints about the zone.
+    pub(super) complaints: Throttle,
     admin_streams: Mutex<BTreeMap<StreamKind, mpsc::Sender<Question>>>,
     streams: Mutex<BTreeSet<StreamKind>>,
     closed: CancellationToken,
@@ -57,6 +71,10 @@ impl Connection {
             last_sign_of_life: Mutex::new(Instant::now()),
             stats: Mutex::default(),
             waiting: Mutex::default(),
+            keys_changed: Notify::new(),
+            refused: Mutex::default(),
+            missing_meshes: Mutex::default(),
+            complaints: Throttle::new(COMPLAINTS),
             admin_streams: Mutex::default(),
             streams: Mutex::default(),
             closed: cancel.child_token(),

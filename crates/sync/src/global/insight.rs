@@ -2,7 +2,9 @@
 
 use meshspan_model::kinds::dataplane_insight::ServiceStats;
 use meshspan_model::kinds::zone::Zone;
-use meshspan_model::kinds::zone_insight::{HealthCheck, KdsSubscription, KdsSubscriptionStatus, ZoneInsight};
+use meshspan_model::kinds::zone_insight::{
+    HealthCheck, KdsSubscription, KdsSubscriptionStatus, ZoneInsight, ZoneRejection,
+};
 use meshspan_model::{Kind, Resource, ResourceKey, Spec};
 use meshspan_store::{Store, StoreError, Write};
 use std::collections::BTreeMap;
@@ -10,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::connection::Connection;
 use crate::node::{self, About};
+use crate::receiver::Rejected;
 
 /// How many connections are kept.
 const KEPT: usize = 10;
@@ -62,7 +65,7 @@ pub(super) async fn connected(
             connect_time: Some(connection.since),
             version: Some(node::insight_version(about, &ours.version.version)),
             config: about.config.clone(),
-            auth_token_provided: connection.caller.token_provided,
+            auth_token_provided: connection.caller.token.is_some(),
             ..KdsSubscription::default()
         });
         let surplus = insight.subscriptions.len().saturating_sub(KEPT);
@@ -74,11 +77,20 @@ pub(super) async fn connected(
     .await
 }
 
-/// Writes counters, and the end if there is one.
+/// How a connection goes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Progress {
+    /// What the zone was sent and took.
+    pub(super) stats: BTreeMap<Kind, ServiceStats>,
+    /// What is refused of the zone.
+    pub(super) refused: Vec<Rejected>,
+}
+
+/// Writes counters and refusals, and the end if there is one.
 pub(super) async fn progress(
     store: &dyn Store,
     connection: &Connection,
-    stats: &BTreeMap<Kind, ServiceStats>,
+    progress: &Progress,
     alive: OffsetDateTime,
     disconnected: Option<OffsetDateTime>,
 ) -> Result<(), StoreError> {
@@ -92,7 +104,14 @@ pub(super) async fn progress(
             return;
         };
         subscription.disconnect_time = subscription.disconnect_time.or(disconnected);
-        let stat: BTreeMap<String, ServiceStats> = stats
+        let refused = progress.refused.iter().map(|rejected| ZoneRejection {
+            resource_type: rejected.resource_type.clone(),
+            name: rejected.name.clone(),
+            message: rejected.reason.clone(),
+        });
+        subscription.status.rejections = refused.collect();
+        let stat: BTreeMap<String, ServiceStats> = progress
+            .stats
             .iter()
             .map(|(kind, stats)| (kind.name().to_owned(), *stats))
             .collect();
@@ -106,6 +125,7 @@ pub(super) async fn progress(
                 last_update_time: Some(alive),
                 total,
                 stat,
+                rejections: std::mem::take(&mut subscription.status.rejections),
             };
         }
     })

@@ -60,20 +60,24 @@ impl Registry {
         });
         if let Some(current) = zone.current.as_ref().filter(|current| !current.is_closed()) {
             if current.caller.connection == caller.connection
+                && current.caller.token == caller.token
                 && let Some(guard) = current.open(kind)
             {
                 return Ok(Admitted { guard, first: false });
             }
             let holder = current.instance();
-            if let (Some(new), Some(holder)) = (&caller.instance, &holder)
-                && new != holder
-            {
+            // One that names no instance may be anybody; the death of a holder is noticed within seconds.
+            if caller.instance.is_none() || caller.instance != holder {
                 let message = format!(
-                    "zone name \"{}\" is already connected: control plane {holder} at {} has held it since {}; stop it, or give this control \
-                     plane ({new} at {}) another name with KUMA_MULTIZONE_ZONE_NAME",
-                    caller.zone, current.caller.address, current.since, caller.address
+                    "zone name \"{}\" is already connected: control plane {} at {} has held it since {}; stop it, or give this control \
+                     plane ({} at {}) another name with KUMA_MULTIZONE_ZONE_NAME",
+                    caller.zone,
+                    holder.as_deref().unwrap_or("without id"),
+                    current.caller.address,
+                    current.since,
+                    caller.instance.as_deref().unwrap_or("without id"),
+                    caller.address
                 );
-                tracing::error!(zone = caller.zone, "{message}");
                 return Err(Status::already_exists(message));
             }
             let reason = format!(
@@ -102,6 +106,13 @@ impl Registry {
             .get(zone)
             .and_then(|zone| zone.current.clone())
             .filter(|current| !current.is_closed())
+    }
+
+    /// All open connections.
+    pub(super) fn all(&self) -> Vec<Arc<Connection>> {
+        let zones = self.lock();
+        let current = zones.values().filter_map(|zone| zone.current.as_ref());
+        current.filter(|current| !current.is_closed()).cloned().collect()
     }
 
     /// Forgets a closed connection, unless a newer one took its place.

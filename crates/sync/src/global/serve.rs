@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -10,6 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -21,8 +23,10 @@ use crate::WINDOW;
 const PING_AFTER: Duration = Duration::from_secs(1);
 /// A zone that does not answer a ping for this long is gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// Limit of a TLS handshake.
+/// Limit of a TLS handshake, and of the time until the first request after it.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections at once; more wait in the queue of the kernel.
+const MAX_CONNECTIONS: usize = 1000;
 
 impl GlobalSync {
     /// Serves zones until the cancellation given to [`GlobalSync::start`]; then ends all connections and returns when
@@ -32,21 +36,27 @@ impl GlobalSync {
     /// [`io::Error`] if the listener fails for good.
     pub async fn serve(&self, listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> io::Result<()> {
         let acceptor = tls.map(TlsAcceptor::from);
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let accept = async || {
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((listener.accept().await?, place))
+        };
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = accept() => accepted,
                 () = self.shared.cancel.cancelled() => {
                     self.finished().await;
                     return Ok(());
                 }
             };
             match accepted {
-                Ok((stream, address)) => {
+                Ok(((stream, address), place)) => {
                     let (server, acceptor) = (self.clone(), acceptor.clone());
                     tokio::spawn(async move {
                         if let Err(error) = server.connection(stream, PeerAddress(address), acceptor).await {
                             tracing::debug!(%address, %error, "connection of a zone failed");
                         }
+                        drop(place);
                     });
                 }
                 // Out of file descriptors, or the peer gave up while waiting: the listener itself is fine.
@@ -79,10 +89,13 @@ impl GlobalSync {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         address: PeerAddress,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let asked = Arc::new(AtomicBool::new(false));
+        let asks = Arc::clone(&asked);
         let service = self
             .routes()
             .prepare()
             .map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+                asks.store(true, Ordering::Relaxed);
                 request.extensions_mut().insert(address);
                 request
             });
@@ -96,8 +109,15 @@ impl GlobalSync {
             .initial_connection_window_size(WINDOW);
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);
+        let silent = async {
+            tokio::time::sleep(HANDSHAKE).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             result = connection.as_mut() => return result,
+            () = silent => return Err("no request came in time".into()),
             () = self.shared.cancel.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         // Streams end by themselves with the cancellation; a peer that does not read must not hold us up.

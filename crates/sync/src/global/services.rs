@@ -1,7 +1,7 @@
 //! The two gRPC services: they move bytes between streams and state machines.
 
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
 use meshspan_store::StoreError;
@@ -12,14 +12,12 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::ask::serve_admin;
+use super::authorization::authorize;
 use super::caller::Caller;
 use super::connection::{Connection, StreamGuard, StreamKind};
+use super::streams::{receive_from_zone, send_to_zone};
 use super::supervisor::supervise;
-use super::{GlobalSync, Shared, insight};
-use crate::MAX_MESSAGE;
-use crate::feature::Feature;
-use crate::node;
-use crate::outbox::Peer;
+use super::{GlobalSync, insight};
 use crate::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Duration as ProtoDuration};
 use crate::proto::kds::global_kds_service_server::{GlobalKdsService, GlobalKdsServiceServer};
 use crate::proto::kds::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
@@ -27,8 +25,7 @@ use crate::proto::kds::{
     ClustersRequest, ClustersResponse, StatsRequest, StatsResponse, XdsConfigRequest, XdsConfigResponse,
     ZoneHealthCheckRequest, ZoneHealthCheckResponse,
 };
-use crate::sender::Sender;
-use crate::zone::headers::GLOBAL;
+use crate::zone::headers::{GLOBAL, MAX_MESSAGE_SIZE};
 
 /// How many messages may wait for a slow peer.
 const QUEUE: usize = 16;
@@ -39,26 +36,32 @@ pub(super) type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Sen
 impl GlobalSync {
     /// Both services, to be mounted on a server (HTTP/2 only).
     pub fn routes(&self) -> Routes {
+        let max_message = self.shared.options.max_message;
         let sync = KdsSyncServiceServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
+            .max_decoding_message_size(max_message)
+            .max_encoding_message_size(max_message)
             .accept_compressed(CompressionEncoding::Gzip);
         let admin = GlobalKdsServiceServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
+            .max_decoding_message_size(max_message)
+            .max_encoding_message_size(max_message)
             .accept_compressed(CompressionEncoding::Gzip);
         Routes::new(sync).add_service(admin)
     }
 
     async fn admit<T>(&self, request: &Request<T>, kind: StreamKind) -> Result<StreamGuard, Status> {
-        let caller = Caller::of(request, &self.shared.options)?;
-        let zone = caller.zone.clone();
-        let admitted = self.shared.registry.admit(caller, kind, &self.shared.cancel)?;
+        let caller = Caller::of(request)?;
+        let (zone, address) = (caller.zone.clone(), caller.address.clone());
+        let admitted = authorize(&self.shared.options, &*self.shared.store, &caller)
+            .and_then(|_| self.shared.registry.admit(caller, kind, &self.shared.cancel))
+            .inspect_err(|status| self.refused(&zone, &address, status))?;
         let shared = Arc::clone(&self.shared);
         let connection = Arc::clone(admitted.guard.connection());
         // In a task of its own, because other streams may have joined by the time this call is given up.
         let prepared = tokio::spawn(async move {
-            insight::ensure_zone(&*shared.store, &connection.caller.zone).await?;
+            // Without tokens only zones that exist come this far.
+            if shared.options.check_token.is_some() {
+                insight::ensure_zone(&*shared.store, &connection.caller.zone).await?;
+            }
             if admitted.first {
                 tokio::spawn(supervise(shared, connection));
             }
@@ -74,6 +77,18 @@ impl GlobalSync {
             Err(_) => return Err(Status::internal("the zone cannot be prepared")),
         }
         Ok(admitted.guard)
+    }
+
+    fn refused(&self, zone: &str, address: &str, status: &Status) {
+        if let Some(held_back) = self.shared.refusals.pass() {
+            tracing::warn!(
+                zone,
+                address,
+                more = held_back,
+                reason = status.message(),
+                "refused a zone control plane"
+            );
+        }
     }
 }
 
@@ -113,7 +128,11 @@ impl KdsSyncService for GlobalSync {
             sender,
         );
         tokio::spawn(run(guard, body));
-        Ok(Response::new(until_closed(ReceiverStream::new(receiver), connection)))
+        let mut response = Response::new(until_closed(ReceiverStream::new(receiver), connection));
+        response
+            .metadata_mut()
+            .insert(MAX_MESSAGE_SIZE, self.shared.options.max_message.into());
+        Ok(response)
     }
 }
 
@@ -140,103 +159,6 @@ pub(super) fn until_closed<T: Send + 'static>(
             .map(Ok)
             .chain(stream::once(async move { Err(connection.closed().await) })),
     )
-}
-
-async fn send_to_zone(
-    shared: Arc<Shared>,
-    connection: Arc<Connection>,
-    mut requests: Streaming<DeltaDiscoveryRequest>,
-    responses: mpsc::Sender<DeltaDiscoveryResponse>,
-) -> Result<(), Status> {
-    let zone = connection.caller.zone.clone();
-    let mut changes = shared.publisher.changes();
-    let peer = Peer {
-        zone: zone.clone(),
-        features: connection.caller.features.clone(),
-    };
-    let mut machine = Sender::new("global", peer, &shared.publisher.outbox());
-    loop {
-        let ready = tokio::select! {
-            request = requests.message() => {
-                let Some(request) = request? else { return Ok(()) };
-                connection.is_alive();
-                if connection.about.borrow().is_none() && let Some(about) = request.node.as_ref().and_then(node::about) {
-                    if !request.node.iter().any(|node| node::features(node).contains(&Feature::HashSuffix)) {
-                        tracing::warn!(zone, "the zone does not know hashed names (feature hash-suffix); it gets them nevertheless");
-                    }
-                    connection.about.send_replace(Some(about));
-                }
-                let reaction = machine.on_request(&request, &shared.publisher.outbox());
-                if let Some(message) = reaction.rejection {
-                    tracing::error!(zone, r#type = request.type_url, message, "the zone rejected resources");
-                }
-                reaction.response.into_iter().collect()
-            }
-            Ok(()) = changes.changed() => machine.on_change(&shared.publisher.outbox()),
-        };
-        *connection.stats.lock().unwrap_or_else(PoisonError::into_inner) = machine.stats().collect();
-        for response in ready {
-            responses
-                .send(response)
-                .await
-                .map_err(|_| Status::unavailable("the zone is gone"))?;
-        }
-    }
-}
-
-async fn receive_from_zone(
-    shared: Arc<Shared>,
-    connection: Arc<Connection>,
-    mut responses: Streaming<DeltaDiscoveryResponse>,
-    requests: mpsc::Sender<DeltaDiscoveryRequest>,
-) -> Result<(), Status> {
-    let gone = |_| Status::unavailable("the zone is gone");
-    let zone = connection.caller.zone.clone();
-    let machine = shared
-        .registry
-        .receiver(&zone)
-        .ok_or_else(|| Status::internal("the zone is not registered"))?;
-    // Waits for the end of an older stream of the zone.
-    let mut machine = machine.lock_owned().await;
-    for request in machine.subscribe(&shared.store.snapshot()) {
-        requests.send(request).await.map_err(gone)?;
-    }
-    let mut mismatch_reported = false;
-    while let Some(response) = responses.message().await? {
-        connection.is_alive();
-        if let Some(control_plane) = response
-            .control_plane
-            .as_ref()
-            .filter(|control_plane| control_plane.identifier != zone && !mismatch_reported)
-        {
-            mismatch_reported = true;
-            tracing::warn!(
-                zone,
-                identifier = control_plane.identifier,
-                "the zone calls itself differently in its responses; client-id counts"
-            );
-        }
-        let delivery = machine.receive(&response, &shared.store.snapshot());
-        for reason in &delivery.rejected {
-            tracing::error!(zone, reason, "resource of the zone rejected");
-        }
-        let answer = match shared.store.apply(delivery.writes.clone()).await {
-            Ok(_) => machine.applied(&delivery),
-            Err(error @ StoreError::MissingOwner { .. }) => {
-                // Everything must be sent again, to a new Zone.
-                machine.refused(&delivery, &error.to_string());
-                return Err(Status::unavailable(format!(
-                    "zone \"{zone}\" was deleted on the global control plane"
-                )));
-            }
-            Err(error) => {
-                tracing::error!(zone, %error, "resources of the zone cannot be stored");
-                machine.refused(&delivery, &error.to_string())
-            }
-        };
-        requests.send(answer).await.map_err(gone)?;
-    }
-    Ok(())
 }
 
 #[tonic::async_trait]
@@ -285,14 +207,17 @@ impl GlobalKdsService for GlobalSync {
         &self,
         request: Request<ZoneHealthCheckRequest>,
     ) -> Result<Response<ZoneHealthCheckResponse>, Status> {
-        let caller = Caller::of(&request, &self.shared.options)?;
-        if let Some(connection) = self
-            .shared
-            .registry
-            .current(&caller.zone)
-            .filter(|current| current.caller.connection == caller.connection)
-        {
-            connection.is_alive();
+        let caller = Caller::of(&request)?;
+        let current = self.shared.registry.current(&caller.zone);
+        match current.filter(|current| {
+            (&current.caller.connection, &current.caller.token) == (&caller.connection, &caller.token)
+        }) {
+            // Its token is watched.
+            Some(connection) => connection.is_alive(),
+            None => {
+                authorize(&self.shared.options, &*self.shared.store, &caller)
+                    .inspect_err(|status| self.refused(&caller.zone, &caller.address, status))?;
+            }
         }
         let interval = ProtoDuration {
             seconds: i64::try_from(self.shared.options.health_interval.as_secs()).unwrap_or(i64::MAX),

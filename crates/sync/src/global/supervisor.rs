@@ -8,30 +8,58 @@ use meshspan_store::{StoreError, Subscription};
 use time::OffsetDateTime;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::Shared;
+use super::authorization::revoked;
 use super::connection::Connection;
-use super::{Shared, insight};
+use super::insight::{self, Progress};
 use crate::feature::Feature;
 
 /// How often a sign of life is written down if nothing else changes.
 const HEALTH_WRITTEN: Duration = Duration::from_secs(60);
 
-/// Ends the connections of zones that are deleted, so that they come back and are created anew.
-pub(super) async fn follow_deletions(shared: Arc<Shared>, mut subscription: Subscription) {
+/// Follows what concerns connections: a zone that is deleted comes back and is created anew; a mesh that is created may
+/// be the one that a zone's resources lacked, which are then asked for again; and with other keys or revocations
+/// tokens are checked again.
+pub(super) async fn follow(shared: Arc<Shared>, mut subscription: Subscription) {
     loop {
         let batch = tokio::select! {
             batch = subscription.next() => batch,
             () = shared.cancel.cancelled() => None,
         };
         let Some(batch) = batch else { return };
-        for change in batch
-            .changes
-            .iter()
-            .filter(|change| change.key.kind == Kind::Zone && change.after.is_none())
-        {
-            let zone = &change.key.name;
-            if let Some(connection) = shared.registry.current(zone) {
-                connection.close(format!("zone \"{zone}\" was deleted on the global control plane"));
+        let mut keys_changed = false;
+        for change in &batch.changes {
+            let name = &change.key.name;
+            match (change.key.kind, &change.before, &change.after) {
+                (Kind::Zone, _, None) => {
+                    if let Some(connection) = shared.registry.current(name) {
+                        connection.close(format!("zone \"{name}\" was deleted on the global control plane"));
+                    }
+                }
+                (Kind::Mesh, None, Some(_)) => {
+                    for connection in shared.registry.all() {
+                        let lacked = connection
+                            .missing_meshes
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .contains(name);
+                        if lacked {
+                            connection.close(format!(
+                                "mesh \"{name}\", which resources of this zone lacked, was created"
+                            ));
+                        }
+                    }
+                }
+                (Kind::GlobalSecret, _, _) => keys_changed = true,
+                _ => {}
             }
+        }
+        if keys_changed {
+            shared
+                .registry
+                .all()
+                .iter()
+                .for_each(|connection| connection.keys_changed.notify_one());
         }
     }
 }
@@ -44,7 +72,20 @@ pub(super) async fn supervise(shared: Arc<Shared>, connection: Arc<Connection>) 
         address = connection.caller.address,
         "zone connected"
     );
-    look_after(&shared, connection).await;
+    let trusted = async {
+        let status = revoked(&shared, &connection).await;
+        tracing::warn!(
+            zone = connection.caller.zone,
+            reason = status.message(),
+            "zone may no longer be connected"
+        );
+        connection.close(status.message());
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = look_after(&shared, Arc::clone(&connection)) => {}
+        () = trusted => {}
+    }
     shared.connections.send_modify(|open| *open -= 1);
 }
 
@@ -55,10 +96,7 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
     let mut tick = tokio::time::interval(shared.options.insight_interval);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut announced = false;
-    let mut written = (
-        Instant::now(),
-        connection.stats.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-    );
+    let mut written = (Instant::now(), progress_of(&connection));
     let pings = connection.caller.features.contains(&Feature::ZonePingHealth);
     let closed = connection.closed();
     tokio::pin!(closed);
@@ -86,11 +124,11 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
                 insight::connected(&*shared.store, &connection, &about, &shared.options.about).await
             }
             _ = tick.tick(), if announced => {
-                let stats = connection.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if stats == written.1 && written.0.elapsed() < HEALTH_WRITTEN {
+                let progress = progress_of(&connection);
+                if progress == written.1 && written.0.elapsed() < HEALTH_WRITTEN {
                     continue;
                 }
-                written = (Instant::now(), stats);
+                written = (Instant::now(), progress);
                 insight::progress(&*shared.store, &connection, &written.1, time_of(connection.last_sign_of_life()), None).await
             }
             () = silent => {
@@ -104,19 +142,30 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
     }
     shared.registry.forget(&connection);
     if announced {
-        let stats = connection.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let progress = progress_of(&connection);
         let now = OffsetDateTime::now_utc();
         report(
             zone,
             insight::progress(
                 &*shared.store,
                 &connection,
-                &stats,
+                &progress,
                 time_of(connection.last_sign_of_life()),
                 Some(now),
             )
             .await,
         );
+    }
+}
+
+fn progress_of(connection: &Connection) -> Progress {
+    Progress {
+        stats: connection.stats.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        refused: connection
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
     }
 }
 

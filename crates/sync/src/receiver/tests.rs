@@ -189,7 +189,9 @@ async fn the_global_keeps_status_and_owner_of_what_zones_send() {
     let store = MemoryStore::new();
     let mut receiver = of_west();
     receiver.subscribe(&store.snapshot());
-    let mut sent = service("redis", 1).with_label(labels::ZONE, "liar");
+    let mesh = Resource::new(Kind::Mesh, "", "default", json!({}));
+    store.apply(vec![Write::create(mesh)]).await.unwrap();
+    let mut sent = service("redis", 1).with_label(labels::ORIGIN, "zone");
     sent.status = Some(json!({"dataplaneProxies": {"total": 2}}));
     // Without its Zone nothing of it can be stored.
     let nack = deliver(&mut receiver, &store, &response(&[sent.clone()], &[])).await;
@@ -205,7 +207,10 @@ async fn the_global_keeps_status_and_owner_of_what_zones_send() {
     let nack = deliver(
         &mut receiver,
         &store,
-        &response(&[sent, service("east", 2)], &["east.default"]),
+        &response(
+            &[sent, service("east", 2).with_label(labels::ORIGIN, "zone")],
+            &["east.default"],
+        ),
     )
     .await;
     assert!(error(&nack).contains("MeshService default/east"), "{}", error(&nack));
@@ -241,5 +246,117 @@ fn types_that_were_not_asked_for_are_rejected() {
     let mut response = response(&[], &[]);
     response.type_url = "Mesh".to_owned();
     let delivery = receiver.receive(&response, &store.snapshot());
-    assert!(error(&receiver.applied(&delivery)).contains("\"Mesh\" was not asked for"));
+    assert!(error(&receiver.applied(&delivery)).contains("\"Mesh\": was not asked for"));
+}
+
+#[tokio::test]
+async fn what_a_zone_may_not_send_is_refused_one_by_one_until_it_is_right() {
+    let store = MemoryStore::new();
+    for (kind, name) in [(Kind::Zone, "west"), (Kind::Mesh, "default")] {
+        let resource = Resource::new(kind, "", name, json!({}));
+        store.apply(vec![Write::create(resource)]).await.unwrap();
+    }
+    let mut receiver = of_west();
+    receiver.subscribe(&store.snapshot());
+    let zones_own = |name| service(name, 1).with_label(labels::ORIGIN, "zone");
+    let mut lost = zones_own("lost");
+    lost.mesh = "unknown".to_owned();
+    let liar = zones_own("liar").with_label(labels::ZONE, "east");
+    let full = response(&[zones_own("good"), liar, lost], &[]);
+    let delivery = receiver.receive(&full, &store.snapshot());
+    assert_eq!(delivery.missing_meshes, ["unknown".to_owned()].into());
+    let nack = deliver(&mut receiver, &store, &full).await;
+    for part in [
+        "MeshService default/liar: labels[\"kuma.io/zone\"]",
+        "MeshService unknown/lost: mesh: \"unknown\" does not exist",
+    ] {
+        assert!(error(&nack).contains(part), "{}", error(&nack));
+    }
+    assert_eq!(names(&store), ["good"]);
+    let refused = |receiver: &Receiver| {
+        receiver
+            .rejected()
+            .map(|rejected| rejected.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        refused(&receiver),
+        ["MeshService default/liar", "MeshService unknown/lost"]
+    );
+    let ack = deliver(
+        &mut receiver,
+        &store,
+        &response(&[zones_own("liar")], &["lost.unknown"]),
+    )
+    .await;
+    assert_eq!((error(&ack), refused(&receiver)), ("", Vec::new()));
+}
+
+fn part(resources: &[Resource]) -> DeltaDiscoveryResponse {
+    DeltaDiscoveryResponse {
+        system_version_info: PART.to_owned(),
+        ..response(resources, &[])
+    }
+}
+
+#[tokio::test]
+async fn parts_replace_what_was_there_when_the_last_one_is_there() {
+    let store = MemoryStore::new();
+    for name in ["gone", "kept-1", "kept-2"] {
+        store.apply(vec![Write::create(service(name, 1))]).await.unwrap();
+    }
+    let mut receiver = east();
+    receiver.subscribe(&store.snapshot());
+    deliver(&mut receiver, &store, &part(&[service("kept-1", 2)])).await;
+    deliver(&mut receiver, &store, &part(&[service("new", 1)])).await;
+    assert_eq!(names(&store), ["gone", "kept-1", "kept-2", "new"]);
+
+    // If the stream ends before, everything is expected again.
+    let requests = receiver.subscribe(&store.snapshot());
+    let again = requests
+        .iter()
+        .find(|request| request.type_url == "MeshService")
+        .unwrap();
+    assert!(again.initial_resource_versions.is_empty());
+    deliver(&mut receiver, &store, &part(&[service("kept-1", 2)])).await;
+    // A part that cannot be stored is not forgotten: what it names stays.
+    let failed = receiver.receive(&part(&[service("kept-2", 3)]), &store.snapshot());
+    receiver.refused(&failed, "the disk is full");
+    deliver(&mut receiver, &store, &response(&[], &[])).await;
+    assert_eq!(names(&store), ["kept-1", "kept-2"]);
+}
+
+#[tokio::test]
+async fn after_a_full_state_that_could_not_be_stored_changes_are_only_changes() {
+    let store = MemoryStore::new();
+    store.apply(vec![Write::create(service("kept", 1))]).await.unwrap();
+    let mut receiver = east();
+    receiver.subscribe(&store.snapshot());
+    let failed = receiver.receive(&response(&[service("kept", 2)], &[]), &store.snapshot());
+    receiver.refused(&failed, "the disk is full");
+    deliver(&mut receiver, &store, &response(&[service("new", 1)], &[])).await;
+    assert_eq!(names(&store), ["kept", "new"]);
+}
+
+#[tokio::test]
+async fn the_removal_of_what_was_rejected_is_heard_of_after_a_reconnect() {
+    let store = MemoryStore::new();
+    store.apply(vec![Write::create(service("kept", 1))]).await.unwrap();
+    let mut receiver = east();
+    receiver.subscribe(&store.snapshot());
+    deliver(
+        &mut receiver,
+        &store,
+        &response(&[service("kept", 0), service("good", 1)], &[]),
+    )
+    .await;
+    let requests = receiver.subscribe(&store.snapshot());
+    let request = requests
+        .iter()
+        .find(|request| request.type_url == "MeshService")
+        .unwrap();
+    assert_eq!(
+        request.initial_resource_versions.get("kept.default"),
+        Some(&String::new())
+    );
 }

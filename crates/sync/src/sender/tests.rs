@@ -50,12 +50,17 @@ fn zone(name: &str, enabled: bool) -> Resource {
 }
 
 fn sender(zone: &str, outbox: &Outbox) -> Sender {
+    sender_of(crate::MAX_MESSAGE, zone, outbox)
+}
+
+fn sender_of(max_message: usize, zone: &str, outbox: &Outbox) -> Sender {
     Sender::new(
         "global",
         Peer {
             zone: zone.to_owned(),
             features: BTreeSet::new(),
         },
+        max_message,
         outbox,
     )
 }
@@ -278,26 +283,64 @@ fn two_resources_with_one_travelling_name_do_not_flap() {
     assert_eq!((other[0].resources.len(), other[0].removed_resources.len()), (1, 0));
 }
 
+fn secret(name: &str, bytes: usize) -> Resource {
+    Resource::new(Kind::Secret, "default", name, json!({"data": "A".repeat(bytes)}))
+}
+
 #[test]
 fn large_deltas_are_sent_in_parts() {
-    let big = |name: &str| Resource::new(Kind::Config, "", name, json!({"config": "x".repeat(3 * 1024 * 1024)}));
-    let secret = |name: &str| {
-        Resource::new(
-            Kind::Secret,
-            "default",
-            name,
-            json!({"data": "A".repeat(4 * 1024 * 1024)}),
-        )
-    };
-    let mut outbox = global(&[big("kuma-cluster-id")]);
+    let mut outbox = global(&[]);
     let mut sender = sender("east", &outbox);
     let empty = sender.on_request(&subscribe("Secret"), &outbox).response.unwrap();
     sender.on_request(&ack(&empty), &outbox);
     for name in ["a", "b", "c"] {
-        put(&mut outbox, &secret(name));
+        put(&mut outbox, &secret(name, 2 * 1024 * 1024));
     }
     let part = sender.on_change(&outbox);
     assert_eq!(names(&part[0]), ["a.default", "b.default"]);
     let rest = sender.on_request(&ack(&part[0]), &outbox).response.unwrap();
     assert_eq!(names(&rest), ["c.default"]);
+    assert_eq!(
+        (part[0].system_version_info.as_str(), rest.system_version_info.as_str()),
+        ("", "")
+    );
+}
+
+#[test]
+fn no_message_is_larger_than_the_peer_takes_and_the_last_part_of_a_full_state_ends_it() {
+    const MAX: usize = 100_000;
+    let mut outbox = global(&[secret("huge", 200_000)]);
+    for index in 0..40 {
+        put(&mut outbox, &secret(&format!("s{index:02}"), 30_000));
+    }
+    let mut sender = sender_of(MAX, "east", &outbox);
+    let mut part = sender.on_request(&subscribe("Secret"), &outbox).response.unwrap();
+    let (mut sent, mut parts) = (Vec::new(), 1);
+    while part.system_version_info == PART {
+        assert!(part.encoded_len() <= MAX);
+        sent.extend(names(&part));
+        // Other kinds do not wait.
+        if parts == 1 {
+            let meshes = sender.on_request(&subscribe("Mesh"), &outbox).response.unwrap();
+            assert_eq!(meshes.system_version_info, "");
+            // What changes while parts are under way is in the rest.
+            put(&mut outbox, &secret("t", 4));
+            remove(&mut outbox, &secret("s39", 4));
+            assert_eq!(sender.on_change(&outbox), []);
+        }
+        // An answer that says no does not stop the rest.
+        part = sender.on_request(&nack(&part, "no"), &outbox).response.unwrap();
+        parts += 1;
+    }
+    assert!(part.encoded_len() <= MAX);
+    sent.extend(names(&part));
+    let expected: Vec<String> = (0..39)
+        .map(|index| format!("s{index:02}.default"))
+        .chain(["t.default".to_owned()])
+        .collect();
+    assert_eq!(sent, expected, "all but the one that no message can hold");
+    assert!(parts > 10);
+    assert_eq!(sender.on_request(&ack(&part), &outbox), Reaction::default());
+    put(&mut outbox, &secret("huge", 12));
+    assert_eq!(names(&sender.on_change(&outbox)[0]), ["huge.default"]);
 }

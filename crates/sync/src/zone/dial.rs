@@ -1,6 +1,6 @@
 //! Dialling the global: address, TLS and HTTP/2 settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
+use super::explain;
+use super::files::{MAX_ROOTS, read};
 use crate::{DEFAULT_PORT, WINDOW};
 
 /// Limit of connecting, TLS included.
@@ -34,6 +36,19 @@ pub enum Trust {
     SkipVerify,
 }
 
+impl Trust {
+    /// Finds out before the first connection whether the certificates can be used.
+    ///
+    /// # Errors
+    /// [`DialError::RootFile`].
+    pub fn check(&self) -> Result<(), DialError> {
+        match self {
+            Trust::File(path) => roots_of(path).map(drop),
+            Trust::System | Trust::SkipVerify => Ok(()),
+        }
+    }
+}
+
 /// An address that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("address of the global control plane \"{address}\" {reason}; use for example grpcs://global.example:5685")]
@@ -48,7 +63,7 @@ pub struct AddressError {
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// Certificates of the file cannot be used.
-    #[error("root certificates in {} cannot be used: {detail}", path.display())]
+    #[error("KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE: root certificates in {} cannot be used: {detail}", path.display())]
     RootFile {
         /// The file.
         path: PathBuf,
@@ -131,25 +146,38 @@ impl Target {
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true);
         let tls = if self.tls { Some(self.tls(trust)?) } else { None };
-        let authority = self.authority.clone();
-        let connector = tower::service_fn(move |_: http::Uri| {
-            let (authority, tls) = (authority.clone(), tls.clone());
-            async move {
-                let stream = TcpStream::connect(authority).await?;
-                stream.set_nodelay(true)?;
-                Ok::<_, std::io::Error>(match tls {
-                    Some((connector, name)) => {
-                        TokioIo::new(Stream::Tls(Box::new(connector.connect(name, stream).await?)))
-                    }
-                    None => TokioIo::new(Stream::Plain(stream)),
-                })
-            }
-        });
-        // The timeout of the endpoint does not cover a TLS handshake.
-        match tokio::time::timeout(CONNECT, endpoint.connect_with_connector(connector)).await {
-            Ok(connected) => connected.map_err(|error| connect(causes(&error))),
+        let connected = async {
+            let mut stream = Some(self.open(tls, trust).await.map_err(connect)?);
+            // A new connection has new streams and another id, so a channel has one connection for its whole life.
+            let connector = tower::service_fn(move |_: http::Uri| {
+                let stream = stream.take().map(TokioIo::new);
+                async move { stream.ok_or_else(|| std::io::Error::other("the connection ended")) }
+            });
+            let channel = endpoint.connect_with_connector(connector).await;
+            channel.map_err(|error| connect(causes(&error)))
+        };
+        match tokio::time::timeout(CONNECT, connected).await {
+            Ok(connected) => connected,
             Err(_) => Err(connect(format!("no answer within {CONNECT:?}"))),
         }
+    }
+
+    async fn open(&self, tls: Option<(TlsConnector, ServerName<'static>)>, trust: &Trust) -> Result<Stream, String> {
+        let tcp = TcpStream::connect(&self.authority);
+        let stream = tcp.await.map_err(|error| explain::tcp(&error))?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        match tls {
+            None => Ok(Stream::Plain(stream)),
+            Some((connector, name)) => match connector.connect(name, stream).await {
+                Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+                Err(error) => Err(explain::tls(&error, trust)),
+            },
+        }
+    }
+
+    /// True if the address says TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls
     }
 
     fn tls(&self, trust: &Trust) -> Result<(TlsConnector, ServerName<'static>), DialError> {
@@ -177,13 +205,14 @@ impl Target {
     }
 }
 
-fn roots_of(path: &PathBuf) -> Result<RootCertStore, DialError> {
+fn roots_of(path: &Path) -> Result<RootCertStore, DialError> {
     let error = |detail: String| DialError::RootFile {
-        path: path.clone(),
+        path: path.to_owned(),
         detail,
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|cause| error(cause.to_string()))? {
+    let bytes = read(path, MAX_ROOTS).map_err(|reason| error(format!("the file {reason}")))?;
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
         let certificate = certificate.map_err(|cause| error(cause.to_string()))?;
         roots.add(certificate).map_err(|cause| error(cause.to_string()))?;
     }

@@ -13,8 +13,15 @@ pub(crate) const INSTANCE: &str = "meshspan-instance";
 /// Ours, in answers to health checks: the global can be asked often.
 pub(crate) const GLOBAL: &str = "meshspan-global";
 
+/// Ours, of both sides: the largest message that is taken, in bytes.
+pub(crate) const MAX_MESSAGE_SIZE: &str = "meshspan-max-message-size";
+
 /// The headers of all calls of one connection.
-pub(super) fn of(options: &ZoneOptions, connection: &str) -> Result<MetadataMap, InvalidMetadataValue> {
+pub(super) fn of(
+    options: &ZoneOptions,
+    connection: &str,
+    token: Option<&str>,
+) -> Result<MetadataMap, InvalidMetadataValue> {
     let mut headers = MetadataMap::new();
     let value = |text: &str| AsciiMetadataValue::try_from(text);
     headers.insert("client-id", value(&options.zone)?);
@@ -27,7 +34,8 @@ pub(super) fn of(options: &ZoneOptions, connection: &str) -> Result<MetadataMap,
     if !options.about.instance_id.is_empty() {
         headers.insert(INSTANCE, value(&options.about.instance_id)?);
     }
-    if let Some(token) = &options.token {
+    headers.insert(MAX_MESSAGE_SIZE, options.max_message.into());
+    if let Some(token) = token {
         let mut token = value(token)?;
         token.set_sensitive(true);
         headers.insert("authorization", token);

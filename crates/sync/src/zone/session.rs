@@ -13,14 +13,16 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::admin::Exchange;
 use super::dial::causes;
-use super::{ZoneSync, headers};
+use super::{ZoneSync, ZoneToken, explain, headers};
 use crate::MAX_MESSAGE;
 use crate::outbox::Peer;
 use crate::proto::kds::ZoneHealthCheckRequest;
 use crate::proto::kds::global_kds_service_client::GlobalKdsServiceClient;
 use crate::proto::kds::kds_sync_service_client::KdsSyncServiceClient;
 use crate::publisher::Publisher;
+use crate::receiver::joined;
 use crate::sender::Sender;
+use crate::text::{MAX_LOGGED, bounded};
 
 /// How many messages may wait for the network.
 const QUEUE: usize = 64;
@@ -44,16 +46,21 @@ impl ZoneSync {
             Ok(channel) => channel,
             Err(error) => return causes(&error),
         };
-        let headers = match headers::of(&self.options, &uuid::Uuid::new_v4().to_string()) {
+        let token = match self.options.token.as_ref().map(ZoneToken::read).transpose() {
+            Ok(token) => token,
+            Err(reason) => return reason,
+        };
+        let connection = uuid::Uuid::new_v4().to_string();
+        let headers = match headers::of(&self.options, &connection, token.as_deref()) {
             Ok(headers) => headers,
             Err(_) => return "zone name, version, instance id and token must be printable ASCII".to_owned(),
         };
         let sync = KdsSyncServiceClient::new(channel.clone())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
+            .max_decoding_message_size(self.options.max_message)
+            .max_encoding_message_size(self.options.max_message);
         let admin = GlobalKdsServiceClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
+            .max_decoding_message_size(self.options.max_message)
+            .max_encoding_message_size(self.options.max_message);
         let ended = tokio::select! {
             ended = self.receive(sync.clone(), &headers) => ended,
             ended = self.send(sync, publisher, &headers) => ended,
@@ -63,9 +70,24 @@ impl ZoneSync {
             ended = self.health(admin, &headers) => ended,
         };
         let (stream, status) = ended;
-        match status.message() {
-            "" => format!("{stream}: {}", causes(&status)),
-            message => format!("{stream}: {message}"),
+        let answered = self.state.borrow().connected;
+        bounded(
+            &explain::stream(stream, &status, self.target.is_tls(), answered),
+            MAX_LOGGED,
+        )
+    }
+
+    /// Logs what one side refuses of the other, but not more often than people can read.
+    fn complain(&self, kind: &str, reason: &str, what: &str) {
+        if let Some(held_back) = self.complaints.pass() {
+            let (kind, reason) = (bounded(kind, MAX_LOGGED), bounded(reason, MAX_LOGGED));
+            tracing::error!(
+                zone = self.options.zone,
+                r#type = kind,
+                reason,
+                more = held_back,
+                "{what}"
+            );
         }
     }
 
@@ -77,15 +99,22 @@ impl ZoneSync {
             for request in receiver.subscribe(&self.store.snapshot()) {
                 requests.send(request).await.map_err(gone)?;
             }
-            let mut responses = client
+            let response = client
                 .global_to_zone_sync(call(ReceiverStream::new(queue), headers))
-                .await?
-                .into_inner();
-            self.connected();
+                .await?;
+            // Another server's answer looks like the beginning of a stream; its error comes as the first message.
+            if is_grpc(response.metadata()) {
+                self.connected();
+            }
+            let mut responses = response.into_inner();
             while let Some(response) = responses.message().await? {
                 let delivery = receiver.receive(&response, &self.store.snapshot());
-                for reason in &delivery.rejected {
-                    tracing::error!(zone = self.options.zone, reason, "resource of the global rejected");
+                if !delivery.rejected.is_empty() {
+                    self.complain(
+                        &response.type_url,
+                        &joined(&delivery.rejected),
+                        "resources of the global are refused",
+                    );
                 }
                 let answer = match self.store.apply(delivery.writes.clone()).await {
                     Ok(_) => receiver.applied(&delivery),
@@ -110,19 +139,25 @@ impl ZoneSync {
     ) -> Ended {
         let result = async {
             let (responses, queue) = mpsc::channel(QUEUE);
-            let mut requests = client
+            let response = client
                 .zone_to_global_sync(call(ReceiverStream::new(queue), headers))
-                .await?
-                .into_inner();
+                .await?;
+            let theirs = response.metadata().get(headers::MAX_MESSAGE_SIZE);
+            let theirs = theirs
+                .and_then(|size| size.to_str().ok()?.parse().ok())
+                .unwrap_or(MAX_MESSAGE);
+            let mut requests = response.into_inner();
             let mut changes = publisher.changes();
-            let mut machine = Sender::new(self.options.zone.clone(), Peer::default(), &publisher.outbox());
+            let zone = self.options.zone.clone();
+            let max_message = self.options.max_message.min(theirs);
+            let mut machine = Sender::new(zone, Peer::default(), max_message, &publisher.outbox());
             loop {
                 let ready = tokio::select! {
                     request = requests.message() => {
                         let Some(request) = request? else { return Err(Status::unavailable("ended by the global")) };
                         let reaction = machine.on_request(&request, &publisher.outbox());
                         if let Some(message) = reaction.rejection {
-                            tracing::error!(zone = self.options.zone, r#type = request.type_url, message, "the global rejected resources");
+                            self.complain(&request.type_url, &message, "the global refuses resources of this zone");
                         }
                         reaction.response.into_iter().collect()
                     }
@@ -219,6 +254,11 @@ impl ZoneSync {
             }
         }
     }
+}
+
+fn is_grpc(headers: &MetadataMap) -> bool {
+    let content_type = headers.get("content-type").and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.starts_with("application/grpc"))
 }
 
 fn call<T>(message: T, headers: &MetadataMap) -> Request<T> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meshspan_model::{Kind, Resource, ResourceKey};
-use meshspan_store::{Snapshot, Store as _, Write};
+use meshspan_store::{Store as _, Write};
 use meshspan_sync::global::{AskError, AskedProxy};
 use meshspan_sync::zone::{AdminFormat, AdminQuestion, EnvoyAdmin, Trust};
 use serde_json::json;
@@ -193,47 +193,6 @@ async fn the_same_control_plane_replaces_its_older_connection() {
 }
 
 #[tokio::test]
-async fn tokens_are_checked_on_every_stream() {
-    let check: meshspan_sync::global::CheckToken = Arc::new(|zone, token| {
-        if token == format!("token-of-{zone}") {
-            Ok(())
-        } else {
-            Err("wrong zone".to_owned())
-        }
-    });
-    let global = Global::start_at(
-        &Resources::new(),
-        "127.0.0.1:0".parse().unwrap(),
-        |options| options.check_token = Some(check),
-        None,
-    )
-    .await;
-    let address = format!("grpc://{}", global.address);
-    let mut without = Zone::start_with("west", &Resources::new(), &address, |_| {});
-    without.fails_with("showed no token").await;
-    let mut wrong = Zone::start_with("west", &Resources::new(), &address, |options| {
-        options.token = Some("token-of-east".to_owned())
-    });
-    wrong.fails_with("wrong zone").await;
-    assert!(global.resources.find(Kind::Zone, "west").is_none());
-    let mut right = Zone::start_with("west", &Resources::new(), &address, |options| {
-        options.token = Some("Bearer token-of-west".to_owned())
-    });
-    right.connected().await;
-    global
-        .resources
-        .eventually("token noted", |snapshot: &Snapshot| {
-            let insight = snapshot.list(Kind::ZoneInsight, None).next();
-            insight.is_some_and(|insight| insight.resource.spec["subscriptions"][0]["authTokenProvided"] == true)
-        })
-        .await;
-    for zone in [without, wrong, right] {
-        zone.stop().await;
-    }
-    global.stop().await;
-}
-
-#[tokio::test]
 async fn tls_is_verified_unless_told_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
@@ -247,6 +206,7 @@ async fn tls_is_verified_unless_told_otherwise() {
     unchecked.connected().await;
     let mut unknown = zone("unknown", Trust::System);
     unknown.fails_with("UnknownIssuer").await;
+    unknown.fails_with("KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE").await;
     let mut missing = zone("missing", Trust::File(folder.path().join("none.pem")));
     missing.fails_with("none.pem").await;
     for zone in [verified, unchecked, unknown, missing] {

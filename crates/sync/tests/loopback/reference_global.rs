@@ -8,6 +8,7 @@ use meshspan_model::{Kind, Resource, labels};
 use meshspan_sync::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use meshspan_sync::proto::kds::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
 use meshspan_sync::wire;
+use meshspan_sync::zone::ZoneToken;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -83,7 +84,7 @@ async fn our_zone_follows_the_protocol() {
         .put(Resource::new(Kind::MeshService, "default", "redis", service))
         .await;
     let mut zone = Zone::start_with("west", &resources, &format!("grpc://{address}"), |options| {
-        options.token = Some("secret".to_owned())
+        options.token = Some(ZoneToken::Inline("secret".to_owned()))
     });
 
     let mut stream = downs.recv().await.unwrap();

@@ -22,7 +22,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Streaming};
 
-use crate::system::{Global, Resources};
+use crate::system::{Global, Resources, token_of};
 
 async fn channel(global: &Global) -> Channel {
     Channel::from_shared(format!("http://{}", global.address))
@@ -39,6 +39,7 @@ fn call<T>(message: T) -> Request<T> {
     headers.insert("kds-version", "v3".parse().unwrap());
     headers.append("features", "zone-ping-health".parse().unwrap());
     headers.append("features", "hash-suffix".parse().unwrap());
+    headers.insert("authorization", token_of("west").parse().unwrap());
     request
 }
 
@@ -249,25 +250,39 @@ async fn a_zone_that_promised_health_checks_and_sends_none_is_disconnected() {
 }
 
 #[tokio::test]
-async fn of_two_connections_that_cannot_be_told_apart_the_newer_one_stays() {
+async fn a_connection_without_instance_never_replaces_one_that_is_open() {
     let global = Global::start(&Resources::new()).await;
     let (first, second) = (channel(&global).await, channel(&global).await);
-    let mut older = downstream(&first).await;
-    let (_answers, queue) = mpsc::channel(1);
-    let mut admin = GlobalKdsServiceClient::new(first)
-        .stream_stats(call(ReceiverStream::new(queue)))
-        .await
-        .unwrap()
-        .into_inner();
-    let mut newer = downstream(&second).await;
-    // All streams of the older one end, with an error that makes the zone retry.
-    for end in [
-        older.responses.message().await.unwrap_err(),
-        admin.message().await.unwrap_err(),
-    ] {
-        assert_eq!(end.code(), Code::Unavailable);
-        assert!(end.message().contains("replaces this one"), "{end}");
-    }
+    let mut holder = downstream(&first).await;
+    let (_requests, queue) = mpsc::channel::<DeltaDiscoveryRequest>(1);
+    let refused = KdsSyncServiceClient::new(second.clone())
+        .global_to_zone_sync(call(ReceiverStream::new(queue)))
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert!(
+        refused.message().contains("zone name \"west\" is already connected"),
+        "{refused}"
+    );
+    holder.requests.send(request("Mesh", "")).await.unwrap();
+    assert_eq!(holder.responses.message().await.unwrap().unwrap().type_url, "Mesh");
+    // When it is gone the other one gets the name.
+    drop((holder, first));
+    let mut newer = loop {
+        let (requests, queue) = mpsc::channel(64);
+        let opened = KdsSyncServiceClient::new(second.clone())
+            .global_to_zone_sync(call(ReceiverStream::new(queue)))
+            .await;
+        match opened {
+            Ok(opened) => {
+                break Downstream {
+                    requests,
+                    responses: opened.into_inner(),
+                };
+            }
+            Err(status) => assert_eq!(status.code(), Code::AlreadyExists),
+        }
+    };
     newer.requests.send(request("Mesh", "")).await.unwrap();
     assert_eq!(newer.responses.message().await.unwrap().unwrap().type_url, "Mesh");
     global.stop().await;

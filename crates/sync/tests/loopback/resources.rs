@@ -260,3 +260,46 @@ async fn a_big_resource_and_many_small_ones_arrive() {
     system.east.resources.eventually("500 services", all).await;
     system.stop().await;
 }
+
+#[tokio::test]
+async fn any_amount_of_one_kind_arrives_in_an_empty_zone_and_an_empty_global() {
+    let global = Global::start(&Resources::new()).await;
+    for index in 0..5 {
+        let data = "A".repeat(2_900_000);
+        let secret = Resource::new(
+            Kind::Secret,
+            "default",
+            format!("large-{index}"),
+            json!({ "data": data }),
+        );
+        global.resources.put(secret).await;
+    }
+    let mut west = Zone::start("west", &Resources::new(), global.address);
+    west.connected().await;
+    let value = "x".repeat(60);
+    let mut tags: serde_json::Map<_, _> = (0..60).map(|tag| (format!("tag-{tag}"), json!(value))).collect();
+    tags.insert("kuma.io/service".to_owned(), json!("web"));
+    for index in 0..3_000 {
+        let networking = json!({"address": "10.0.0.1", "inbound": [{"port": 80, "tags": tags}]});
+        let dataplane = Resource::new(
+            Kind::Dataplane,
+            "default",
+            format!("web-{index}"),
+            json!({ "networking": networking }),
+        );
+        west.resources.put(dataplane).await;
+    }
+    for index in 0..5 {
+        west.resources.arrival(Kind::Secret, &format!("large-{index}")).await;
+    }
+    let all = |snapshot: &Snapshot| snapshot.list(Kind::Dataplane, None).count() == 3_000;
+    global.resources.eventually("all Dataplanes on the global", all).await;
+    let (address, _) = (global.address, global.stop().await);
+    let fresh = Global::start_at(&Resources::new(), address, |_| {}, None).await;
+    fresh
+        .resources
+        .eventually("all Dataplanes on an empty global", all)
+        .await;
+    west.stop().await;
+    fresh.stop().await;
+}

@@ -10,7 +10,7 @@ use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{MemoryStore, Snapshot, Store, Stored, Write};
 use meshspan_sync::About;
 use meshspan_sync::global::{GlobalOptions, GlobalSync};
-use meshspan_sync::zone::{ConnectionState, ZoneOptions, ZoneSync};
+use meshspan_sync::zone::{ConnectionState, ZoneOptions, ZoneSync, ZoneToken};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,6 +28,11 @@ pub fn about(instance: &str) -> About {
         },
         config: r#"{"store":{"type":"memory"}}"#.to_owned(),
     }
+}
+
+/// What a zone shows to prove who it is.
+pub fn token_of(zone: &str) -> String {
+    format!("token-of-{zone}")
 }
 
 /// A control plane's store, with ways to change it and to wait.
@@ -149,7 +154,17 @@ impl Global {
             }
         });
         let mut options = GlobalOptions::new(about("global-1"), public_key_of);
+        options.check_token = Some(Arc::new(|zone, token| match token == token_of(zone) {
+            true => Ok(None),
+            false => Err("wrong zone".to_owned()),
+        }));
         change(&mut options);
+        // As every global has; what zones send lies in it.
+        if resources.find(Kind::Mesh, "default").is_none() {
+            resources
+                .put(Resource::new(Kind::Mesh, "", "default", serde_json::json!({})))
+                .await;
+        }
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let cancel = CancellationToken::new();
@@ -187,6 +202,7 @@ impl Zone {
     pub fn start_with(name: &str, resources: &Resources, global: &str, change: impl FnOnce(&mut ZoneOptions)) -> Self {
         let mut options = ZoneOptions::new(name, about(&format!("{name}-cp")), global);
         options.longest_pause = Duration::from_millis(500);
+        options.token = Some(ZoneToken::Inline(token_of(name)));
         change(&mut options);
         let sync = ZoneSync::new(options, resources.0.clone()).unwrap();
         let state = sync.state();

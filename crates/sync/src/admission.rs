@@ -1,0 +1,221 @@
+//! Whether the global stores what a zone sends: as critical as with a user's write, for a zone can be wrong, old or in
+//! the hands of someone else.
+
+use std::net::IpAddr;
+
+use meshspan_model::document::MAX_DOCUMENT;
+use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneServiceStatus;
+use meshspan_model::kinds::mesh_service::{Address, MeshServiceStatus, Vip};
+use meshspan_model::{Kind, Resource, ResourceKey, labels, name};
+use meshspan_store::Snapshot;
+
+use crate::outgoing::ingress_zone;
+
+/// Most resources of one kind that a zone may have.
+pub(crate) const MAX_OF_KIND: usize = 100_000;
+/// Most labels of one resource.
+const MAX_LABELS: usize = 128;
+
+/// Why a resource is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Its mesh is unknown here; should it be created, the resource may come again.
+    MissingMesh(String),
+    /// It is wrong.
+    Invalid(String),
+}
+
+/// Checks a resource that `zone` sent in `size` bytes, before it is marked as the zone's.
+pub(crate) fn check(received: &Resource, size: usize, zone: &str, snapshot: &Snapshot) -> Result<(), Refusal> {
+    if size > MAX_DOCUMENT {
+        return Err(Refusal::Invalid(format!(
+            "has {size} bytes, at most {MAX_DOCUMENT} are taken"
+        )));
+    }
+    check_labels(received)
+        .and_then(|()| check_owner(received, zone))
+        .and_then(|()| check_status(received))
+        .map_err(Refusal::Invalid)?;
+    if received.kind.is_mesh_scoped()
+        && snapshot
+            .get(&ResourceKey::new(Kind::Mesh, "", received.mesh.as_str()))
+            .is_none()
+    {
+        return Err(Refusal::MissingMesh(received.mesh.clone()));
+    }
+    Ok(())
+}
+
+fn check_labels(received: &Resource) -> Result<(), String> {
+    if received.labels.len() > MAX_LABELS {
+        return Err(format!(
+            "has {} labels, at most {MAX_LABELS} are taken",
+            received.labels.len()
+        ));
+    }
+    for (key, value) in &received.labels {
+        // A display name is the name of a resource, which may be longer than other values.
+        let checked = if key == labels::DISPLAY_NAME {
+            name::check_mesh_reference(value)
+        } else {
+            name::check_label_key(key).and_then(|()| name::check_label_value(value))
+        };
+        checked.map_err(|reason| format!("labels[{key:?}]: {reason}"))?;
+    }
+    match received.labels.get(labels::MESH) {
+        Some(mesh) if received.kind.is_mesh_scoped() && *mesh != received.mesh => Err(format!(
+            "labels[\"{}\"]: is \"{mesh}\", must be the mesh of the resource, \"{}\"",
+            labels::MESH,
+            received.mesh
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A zone speaks only for itself; what is not said is filled in.
+fn check_owner(received: &Resource, zone: &str) -> Result<(), String> {
+    let claims = [
+        (
+            format!("labels[\"{}\"]", labels::ORIGIN),
+            received.label(labels::ORIGIN),
+            labels::ORIGIN_ZONE,
+        ),
+        (
+            format!("labels[\"{}\"]", labels::ZONE),
+            received.label(labels::ZONE),
+            zone,
+        ),
+        ("zone".to_owned(), ingress_zone(received), zone),
+    ];
+    for (field, claimed, expected) in claims {
+        if !["", expected].contains(&claimed) {
+            return Err(format!(
+                "{field}: is \"{claimed}\", must be \"{expected}\" from zone \"{zone}\""
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_status(received: &Resource) -> Result<(), String> {
+    let Some(status) = &received.status else {
+        return Ok(());
+    };
+    if !status.is_object() {
+        return Err("status: must be an object".to_owned());
+    }
+    let (addresses, vips) = match received.kind {
+        Kind::MeshService => {
+            let status: MeshServiceStatus =
+                serde_json::from_value(status.clone()).map_err(|error| format!("status: {error}"))?;
+            (status.addresses, status.vips)
+        }
+        Kind::MeshMultiZoneService => {
+            let status: MeshMultiZoneServiceStatus =
+                serde_json::from_value(status.clone()).map_err(|error| format!("status: {error}"))?;
+            (status.addresses, status.vips)
+        }
+        _ => (Vec::new(), Vec::new()),
+    };
+    for (index, Address { hostname, .. }) in addresses.iter().enumerate() {
+        name::check_subdomain(hostname).map_err(|reason| format!("status.addresses[{index}].hostname: {reason}"))?;
+    }
+    for (index, Vip { ip }) in vips.iter().enumerate() {
+        if ip.parse::<IpAddr>().is_err() {
+            return Err(format!("status.vips[{index}].ip: is {ip:?}, must be an IP address"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use futures::FutureExt as _;
+    use meshspan_store::{MemoryStore, Store as _, Write};
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(mesh: &str) -> Resource {
+        Resource::new(Kind::MeshService, mesh, "redis", json!({"state": "Available"}))
+    }
+
+    #[test]
+    fn what_no_user_could_write_is_refused_with_the_field() {
+        let store = MemoryStore::new();
+        let mesh = Resource::new(Kind::Mesh, "", "default", json!({}));
+        store.apply(vec![Write::create(mesh)]).now_or_never().unwrap().unwrap();
+        let snapshot = store.snapshot();
+        let with_status = |status| Resource {
+            status: Some(status),
+            ..service("default")
+        };
+        let many = (0..=MAX_LABELS).fold(service("default"), |service, index| {
+            service.with_label(&format!("l{index}"), "")
+        });
+        let long = "n".repeat(200);
+        let ingress = |zone: &str| Resource::new(Kind::ZoneIngress, "", "ingress", json!({"zone": zone}));
+        for (resource, complaint) in [
+            (service("default"), ""),
+            (
+                service("default")
+                    .with_label(labels::ZONE, "west")
+                    .with_label(labels::ORIGIN, "zone"),
+                "",
+            ),
+            (service("default").with_label(labels::DISPLAY_NAME, long.as_str()), ""),
+            (
+                with_status(
+                    json!({"tls": {}, "vips": [{"ip": "241.0.0.1"}], "addresses": [{"hostname": "redis.mesh"}]}),
+                ),
+                "",
+            ),
+            (ingress(""), ""),
+            (ingress("west"), ""),
+            (ingress("east"), "zone: is \"east\""),
+            (
+                service("default").with_label(labels::ZONE, "east"),
+                "labels[\"kuma.io/zone\"]: is \"east\"",
+            ),
+            (
+                service("default").with_label(labels::ORIGIN, "global"),
+                "labels[\"kuma.io/origin\"]: is \"global\"",
+            ),
+            (
+                service("default").with_label(labels::MESH, "other"),
+                "labels[\"kuma.io/mesh\"]: is \"other\"",
+            ),
+            (service("default").with_label("a b\n", "x"), "labels[\"a b\\n\"]"),
+            (service("default").with_label("a", long.as_str()), "labels[\"a\"]"),
+            (many, "labels, at most"),
+            (with_status(json!(["x"])), "status: must be an object"),
+            (with_status(json!({"dataplaneProxies": 3})), "status: "),
+            (with_status(json!({"vips": [{"ip": "evil"}]})), "status.vips[0].ip"),
+            (
+                with_status(json!({"addresses": [{"hostname": "a b"}]})),
+                "status.addresses[0].hostname",
+            ),
+        ] {
+            match check(&resource, 100, "west", &snapshot) {
+                Ok(()) => assert_eq!(complaint, "", "{resource:?}"),
+                Err(Refusal::Invalid(reason)) => {
+                    assert!(
+                        !complaint.is_empty() && reason.contains(complaint),
+                        "{complaint}: {reason}"
+                    );
+                }
+                Err(refusal) => panic!("{refusal:?}"),
+            }
+        }
+        assert_eq!(
+            check(&service("unknown"), 100, "west", &snapshot),
+            Err(Refusal::MissingMesh("unknown".to_owned()))
+        );
+        assert!(matches!(
+            check(&service("default"), MAX_DOCUMENT + 1, "west", &snapshot),
+            Err(Refusal::Invalid(reason)) if reason.contains("bytes")
+        ));
+    }
+}
