@@ -297,7 +297,7 @@ async fn resources_of_others_are_not_touched() {
 async fn what_becomes_too_large_with_its_defaults_for_other_zones_is_refused() {
     let api = Api::with_mesh(zone()).await;
     let ports: Vec<Value> = (1..=u16::MAX)
-        .map(|port| json!({"port": port, "name": format!("p{port}")}))
+        .map(|port| json!({"port": port, "name": format!("port-number-{port:020}")}))
         .collect();
     let body =
         json!({"type": "MeshService", "mesh": "default", "name": "large", "spec": {"selector": {}, "ports": ports}});

@@ -1,5 +1,7 @@
 //! TLS towards the REST API: which servers are trusted, and the client's own certificate.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +13,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 
 use super::{ClientError, Endpoint};
+
+/// Largest file of certificates or keys, in bytes.
+const MAX_FILE: u64 = 4 << 20;
 
 /// A connector for the certificates of the endpoint.
 pub(super) fn connector(endpoint: &Endpoint) -> Result<TlsConnector, ClientError> {
@@ -28,7 +33,8 @@ pub(super) fn connector(endpoint: &Endpoint) -> Result<TlsConnector, ClientError
         (None, None) => builder.with_no_client_auth(),
         (Some(certificate), Some(key)) => {
             let chain = certificates("client certificate", certificate)?;
-            let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| file("client key", key, error))?;
+            let key_der = PrivateKeyDer::from_pem_slice(&read("client key", key)?)
+                .map_err(|error| file("client key", key, error))?;
             builder
                 .with_client_auth_cert(chain, key_der)
                 .map_err(|error| file("client certificate", certificate, error))?
@@ -76,12 +82,26 @@ fn roots(ca_cert_file: Option<&Path>) -> Result<RootCertStore, ClientError> {
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let bytes = read(what, path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let chain = chain.map_err(|error| file(what, path, error))?;
     if chain.is_empty() {
         return Err(file(what, path, "it holds no PEM block CERTIFICATE"));
     }
     Ok(chain)
+}
+
+/// A file of bounded size, for a name may lead anywhere.
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ClientError> {
+    let mut bytes = Vec::new();
+    let opened = File::open(path);
+    opened
+        .and_then(|opened| opened.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| file(what, path, error))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(file(what, path, format!("it has more than {MAX_FILE} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn file(what: &'static str, path: &Path, reason: impl ToString) -> ClientError {
@@ -130,5 +150,16 @@ impl ServerCertVerifier for AcceptAnything {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let refused = certificates("CA certificate", Path::new("/dev/zero")).map_err(|error| error.to_string());
+        assert!(refused.is_err_and(|reason| reason.contains("/dev/zero") && reason.contains("more than")));
     }
 }

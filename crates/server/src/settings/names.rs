@@ -113,7 +113,7 @@ pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> U
     let near = known
         .map(|path| (strsim::damerau_levenshtein(&as_variable(path), &wanted), path))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 10);
+        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 8);
     let sensitive = is_sensitive(&wanted) || near.is_some_and(|(_, path)| is_sensitive(&as_variable(path)));
     Unknown {
         meant: near.map(|(_, path)| path.to_owned()),
