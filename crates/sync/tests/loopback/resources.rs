@@ -263,43 +263,42 @@ async fn a_big_resource_and_many_small_ones_arrive() {
 
 #[tokio::test]
 async fn any_amount_of_one_kind_arrives_in_an_empty_zone_and_an_empty_global() {
-    let global = Global::start(&Resources::new()).await;
+    const MAX_MESSAGE: usize = 300_000;
+    let start = async |address: &str| {
+        let limit = |options: &mut meshspan_sync::GlobalOptions| options.max_message = MAX_MESSAGE;
+        Global::start_at(&Resources::new(), address.parse().unwrap(), limit, None).await
+    };
+    let global = start("127.0.0.1:0").await;
     for index in 0..5 {
-        let data = "A".repeat(2_900_000);
-        let secret = Resource::new(
-            Kind::Secret,
-            "default",
-            format!("large-{index}"),
-            json!({ "data": data }),
-        );
+        let secret = json!({"data": "A".repeat(240_000)});
+        let secret = Resource::new(Kind::Secret, "default", format!("large-{index}"), secret);
         global.resources.put(secret).await;
     }
-    let mut west = Zone::start("west", &Resources::new(), global.address);
-    west.connected().await;
+    let west = Resources::new();
     let value = "x".repeat(60);
     let mut tags: serde_json::Map<_, _> = (0..60).map(|tag| (format!("tag-{tag}"), json!(value))).collect();
     tags.insert("kuma.io/service".to_owned(), json!("web"));
-    for index in 0..3_000 {
+    for index in 0..300 {
         let networking = json!({"address": "10.0.0.1", "inbound": [{"port": 80, "tags": tags}]});
-        let dataplane = Resource::new(
-            Kind::Dataplane,
-            "default",
-            format!("web-{index}"),
-            json!({ "networking": networking }),
-        );
-        west.resources.put(dataplane).await;
+        let spec = json!({ "networking": networking });
+        west.put(Resource::new(Kind::Dataplane, "default", format!("web-{index}"), spec))
+            .await;
     }
+    let address = global.address.to_string();
+    let zone = Zone::start_with("west", &west, &format!("grpc://{address}"), |options| {
+        options.max_message = MAX_MESSAGE
+    });
     for index in 0..5 {
-        west.resources.arrival(Kind::Secret, &format!("large-{index}")).await;
+        west.arrival(Kind::Secret, &format!("large-{index}")).await;
     }
-    let all = |snapshot: &Snapshot| snapshot.list(Kind::Dataplane, None).count() == 3_000;
+    let all = |snapshot: &Snapshot| snapshot.list(Kind::Dataplane, None).count() == 300;
     global.resources.eventually("all Dataplanes on the global", all).await;
-    let (address, _) = (global.address, global.stop().await);
-    let fresh = Global::start_at(&Resources::new(), address, |_| {}, None).await;
+    global.stop().await;
+    let fresh = start(&address).await;
     fresh
         .resources
         .eventually("all Dataplanes on an empty global", all)
         .await;
-    west.stop().await;
+    zone.stop().await;
     fresh.stop().await;
 }
