@@ -3,6 +3,7 @@
 
 use crate::socket::{self, SocketMark};
 use crate::tls::{self, Trust};
+use crate::wrong_server;
 use rustls_pki_types::ServerName;
 use std::io;
 use std::net::IpAddr;
@@ -61,12 +62,14 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// No address accepted a connection.
-    #[error("cannot connect to {address}: {source}")]
+    #[error("cannot connect to {address}: {source}{hint}")]
     Tcp {
         /// Host and port.
         address: String,
         /// Cause, of the last address tried.
         source: io::Error,
+        /// What is on that port by default.
+        hint: String,
     },
     /// The server's certificate is not acceptable. Retrying does not help.
     #[error(
@@ -80,12 +83,14 @@ pub enum ConnectError {
         reason: String,
     },
     /// The handshake failed otherwise.
-    #[error("TLS handshake with {address} failed: {source}")]
+    #[error("TLS handshake with {address} failed: {reason}{hint}")]
     Tls {
         /// Host and port.
         address: String,
-        /// Cause.
-        source: io::Error,
+        /// Cause, as far as it is understood in words that help.
+        reason: String,
+        /// What is on that port by default.
+        hint: String,
     },
 }
 
@@ -187,17 +192,35 @@ impl ControlPlane {
         Err(ConnectError::Tcp {
             address: self.authority(),
             source: last,
+            hint: self.hint(),
         })
+    }
+
+    /// What is on the port of `--cp-address` by default, where that is no data plane server.
+    pub(crate) fn hint(&self) -> String {
+        wrong_server::hint(self.port)
     }
 
     fn handshake_error(&self, source: io::Error) -> ConnectError {
         let address = self.authority();
-        match source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        let tls = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let explained = tls.and_then(wrong_server::explain);
+        match tls {
             Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::Certificate {
                 address,
-                reason: reason.to_string(),
+                reason: match explained {
+                    Some(explained) => format!("{explained} ({reason})"),
+                    None => reason.to_string(),
+                },
             },
-            _ => ConnectError::Tls { address, source },
+            _ => ConnectError::Tls {
+                address,
+                reason: match explained {
+                    Some(explained) => format!("{explained} ({source})"),
+                    None => source.to_string(),
+                },
+                hint: self.hint(),
+            },
         }
     }
 }

@@ -18,6 +18,7 @@ mod args;
 mod backoff;
 mod bootstrap;
 mod control_plane;
+mod denials;
 mod dns;
 mod envoy;
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod stream;
 mod template;
 mod tls;
 mod token;
+mod wrong_server;
 
 pub use args::{EnvoyInstallArgs, ProxyType, RunArgs, Secret};
 pub use bootstrap::BootstrapError;

@@ -4,6 +4,7 @@ use crate::access_log::LogSink;
 use crate::args::{ProxyType, RunArgs};
 use crate::bootstrap::{self, BootstrapRequest, MetricsResources, RetryPolicy};
 use crate::control_plane::ControlPlane;
+use crate::denials;
 use crate::dns::{DnsServer, DnsSettings, Table};
 use crate::envoy::{self, AdminAddress, EnvoyCommand, EnvoyProcess};
 use crate::health::Prober;
@@ -151,6 +152,10 @@ pub(crate) async fn start(
         }
         prober.await;
     });
+    let (denials, denials_seen) = watch::channel(None);
+    if let Some(admin) = bootstrap.admin.clone() {
+        background.spawn(denials::watch(admin, denials));
+    }
     let hello = Hello {
         mesh: proxy.mesh,
         name: proxy.name,
@@ -167,6 +172,7 @@ pub(crate) async fn start(
             dns,
             plans,
             reports: reports_seen,
+            denials: denials_seen,
             phase,
         }
         .run(),

@@ -10,7 +10,8 @@ use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 use meshspan_xds::proto::agent::agent_service_client::AgentServiceClient;
 use meshspan_xds::proto::agent::{
-    AgentMessage, ControlPlaneMessage, HealthCheck, HealthReport, Hello, agent_message, control_plane_message,
+    AgentMessage, ControlPlaneMessage, DenialReport, HealthCheck, HealthReport, Hello, agent_message,
+    control_plane_message,
 };
 use std::error::Error;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub(crate) struct AgentStream {
     pub(crate) dns: Option<Arc<Table>>,
     pub(crate) plans: watch::Sender<Option<Vec<HealthCheck>>>,
     pub(crate) reports: watch::Receiver<Option<HealthReport>>,
+    /// Whom Envoy refused; nothing where it cannot be asked.
+    pub(crate) denials: watch::Receiver<Option<DenialReport>>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -155,18 +158,26 @@ impl AgentStream {
         let mut reports = self.reports.clone();
         reports.mark_unchanged();
         let hello = agent_message::Message::Hello(self.hello.clone());
-        let state = (reports, self.phase.clone());
-        let reports = futures::stream::unfold(state, async |(mut reports, mut phase)| {
+        let mut denials = self.denials.clone();
+        // A control plane that does not know of them yet hears what was counted so far.
+        denials.mark_changed();
+        let state = (reports, denials, self.phase.clone());
+        let reports = futures::stream::unfold(state, async |(mut reports, mut denials, mut phase)| {
             loop {
-                tokio::select! {
+                let message = tokio::select! {
                     // A report that is there goes out before the end.
                     biased;
-                    changed = reports.changed() => changed.ok()?,
+                    changed = reports.changed() => {
+                        changed.ok()?;
+                        reports.borrow_and_update().clone().map(agent_message::Message::Health)
+                    }
                     () = phase::until(&mut phase, Phase::is_stopped) => return None,
-                }
-                let report = reports.borrow_and_update().clone();
-                if let Some(report) = report {
-                    return Some((agent_message::Message::Health(report), (reports, phase)));
+                    Ok(()) = denials.changed() => {
+                        denials.borrow_and_update().clone().map(agent_message::Message::Denials)
+                    }
+                };
+                if let Some(message) = message {
+                    return Some((message, (reports, denials, phase)));
                 }
             }
         });

@@ -44,7 +44,9 @@ mod system;
 pub mod tokens;
 
 pub use cors::Cors;
-pub use inspect::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, XdsResources};
+pub use inspect::{
+    ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblems, ProxyProblemsFuture, XdsResources,
+};
 pub use link::ConnectionScheme;
 pub use router::router;
 pub use settings::{Environment, Mode, Settings};

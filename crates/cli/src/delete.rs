@@ -44,9 +44,14 @@ pub async fn delete(args: &DeleteArgs, client: &Client, console: &mut Console<'_
     let mut outcome = Outcome::Done;
     for key in keys {
         match client.delete(&item(key.kind, &key.mesh, &key.name)).await {
-            Ok(true) => writeln!(console.out, "{key} deleted")?,
-            Ok(false) if args.ignore_not_found => writeln!(console.out, "{key} not found")?,
-            Ok(false) => {
+            Ok(Some(warnings)) => {
+                writeln!(console.out, "{key} deleted")?;
+                for warning in warnings {
+                    writeln!(console.err, "warning: {key}: {warning}")?;
+                }
+            }
+            Ok(None) if args.ignore_not_found => writeln!(console.out, "{key} not found")?,
+            Ok(None) => {
                 outcome = Outcome::SomeFailed;
                 writeln!(console.err, "{key} failed: not found")?;
             }

@@ -38,6 +38,7 @@ pub async fn run(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> 
         out,
         err,
         now: OffsetDateTime::now_utc(),
+        width: terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0)),
     };
     match run_with(command, &mut console).await {
         Ok(outcome) => Ok(outcome.into()),

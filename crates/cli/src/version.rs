@@ -34,7 +34,11 @@ pub async fn version(
         }
     };
     let text = |key: &str| index.get(key).and_then(Value::as_str).unwrap_or("unknown");
-    writeln!(console.out, "Server: {} {}", text("product"), text("version"))?;
+    let compatible = format!("{} {}", text("product"), text("version"));
+    match index.get("meshspan").and_then(Value::as_str) {
+        Some(own) => writeln!(console.out, "Server: Meshspan {own}, compatible with {compatible}")?,
+        None => writeln!(console.out, "Server: {compatible}")?,
+    }
     if args.detailed {
         writeln!(console.out, "  Address: {}", client.url())?;
         for (title, key) in [

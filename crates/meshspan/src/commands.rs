@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::logs;
@@ -72,6 +72,8 @@ enum ControlPlaneCommand {
   KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE=global-ca.pem \\
   KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH=east.token meshspan cp run   # a zone under it")]
     Run(meshspan_server::RunArgs),
+    /// Show the version of this program
+    Version(VersionArgs),
 }
 
 /// Data plane (`kuma-dp`).
@@ -89,6 +91,48 @@ enum DataPlaneCommand {
   meshspan dp run --cp-address https://cp.example:5678 --ca-cert-file ca.pem \\
     --dataplane-token-file token --dataplane-file redis-1.yaml")]
     Run(Box<meshspan_agent::RunArgs>),
+    /// Show the version of this program
+    Version(VersionArgs),
+}
+
+/// Flags of `version`.
+#[derive(clap::Args)]
+struct VersionArgs {
+    /// Also where the program is
+    #[arg(short = 'a', long)]
+    detailed: bool,
+}
+
+/// The program as it is when called through a link named `kumactl`.
+#[derive(Parser)]
+#[command(
+    name = "kumactl",
+    version,
+    about = "Manages a mesh through the REST API of its control plane"
+)]
+pub struct Kumactl {
+    /// Lets these flags stand before the command; the command reads its own copy.
+    #[command(flatten)]
+    _connection: meshspan_cli::args::ConnectionArgs,
+    #[command(subcommand)]
+    command: KumactlCommand,
+}
+
+#[derive(Subcommand)]
+enum KumactlCommand {
+    #[command(flatten)]
+    Client(Box<meshspan_cli::Command>),
+    /// Install on this host
+    #[command(subcommand)]
+    Install(Install),
+    /// Remove from this host
+    #[command(subcommand)]
+    Uninstall(Uninstall),
+    /// Print completions for a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Subcommand)]
@@ -121,17 +165,10 @@ pub fn meshspan(meshspan: Meshspan) -> Result<ExitCode> {
             println!("{}", path.display());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Install(Install::TransparentProxy(args)) => {
-            report(meshspan_interception::install(&args, &mut std::io::stdout())?)
-        }
-        Command::Uninstall(Uninstall::TransparentProxy(args)) => {
-            report(meshspan_interception::uninstall(&args, &mut std::io::stdout())?)
-        }
+        Command::Install(command) => install(&command),
+        Command::Uninstall(command) => uninstall(&command),
         Command::Client(command) => client(*command),
-        Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Meshspan::command(), "meshspan", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completion { shell } => completion::<Meshspan>(shell, "meshspan"),
         Command::Workload(workload) => {
             runtime()?.block_on(workload.run())?;
             Ok(ExitCode::SUCCESS)
@@ -139,9 +176,48 @@ pub fn meshspan(meshspan: Meshspan) -> Result<ExitCode> {
     }
 }
 
+/// Runs `kumactl`.
+pub fn kumactl(kumactl: Kumactl) -> Result<ExitCode> {
+    match kumactl.command {
+        KumactlCommand::Client(command) => client(*command),
+        KumactlCommand::Install(command) => install(&command),
+        KumactlCommand::Uninstall(command) => uninstall(&command),
+        KumactlCommand::Completion { shell } => completion::<Kumactl>(shell, "kumactl"),
+    }
+}
+
+fn install(Install::TransparentProxy(args): &Install) -> Result<ExitCode> {
+    report(meshspan_interception::install(args, &mut std::io::stdout())?)
+}
+
+fn uninstall(Uninstall::TransparentProxy(args): &Uninstall) -> Result<ExitCode> {
+    report(meshspan_interception::uninstall(args, &mut std::io::stdout())?)
+}
+
+fn completion<P: Parser>(shell: Shell, name: &str) -> Result<ExitCode> {
+    clap_complete::generate(shell, &mut P::command(), name, &mut std::io::stdout());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn version(args: &VersionArgs) -> Result<ExitCode> {
+    println!(
+        "Meshspan {}, compatible with Kuma {}",
+        env!("CARGO_PKG_VERSION"),
+        meshspan_server::COMPATIBLE_VERSION
+    );
+    if args.detailed {
+        let program = std::env::current_exe().context("finding the running program")?;
+        println!("Program: {}", program.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs `kuma-cp`.
 pub fn control_plane(control_plane: ControlPlane) -> Result<ExitCode> {
-    let ControlPlaneCommand::Run(args) = control_plane.command;
+    let args = match control_plane.command {
+        ControlPlaneCommand::Run(args) => args,
+        ControlPlaneCommand::Version(args) => return version(&args),
+    };
     logs::start();
     install_crypto()?;
     runtime()?.block_on(meshspan_server::run(args))?;
@@ -150,7 +226,10 @@ pub fn control_plane(control_plane: ControlPlane) -> Result<ExitCode> {
 
 /// Runs `kuma-dp`.
 pub fn data_plane(data_plane: DataPlane) -> Result<ExitCode> {
-    let DataPlaneCommand::Run(args) = data_plane.command;
+    let args = match data_plane.command {
+        DataPlaneCommand::Run(args) => args,
+        DataPlaneCommand::Version(args) => return version(&args),
+    };
     logs::start();
     install_crypto()?;
     runtime()?.block_on(meshspan_agent::run(*args))?;

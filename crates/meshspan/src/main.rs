@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use commands::{ControlPlane, DataPlane, Meshspan};
+use commands::{ControlPlane, DataPlane, Kumactl, Meshspan};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let result = match called {
         "kuma-cp" => commands::control_plane(ControlPlane::parse()),
         "kuma-dp" => commands::data_plane(DataPlane::parse()),
-        "kumactl" => commands::client(meshspan_cli::Kumactl::parse().command),
+        "kumactl" => commands::kumactl(Kumactl::parse()),
         _ => commands::meshspan(Meshspan::parse()),
     };
     result.unwrap_or_else(|error| {

@@ -5,6 +5,7 @@ mod agent;
 mod auth;
 mod bootstrap;
 mod health;
+mod inbound_insights;
 mod insights;
 mod registration;
 

@@ -60,6 +60,9 @@ enum Command {
         mode: Mode,
         answer: oneshot::Sender<Option<Vec<Encoded>>>,
     },
+    Problems {
+        answer: oneshot::Sender<BTreeMap<ProxyId, Vec<String>>>,
+    },
     Watch {
         id: ProxyId,
         answer: oneshot::Sender<ProxyWatch>,
@@ -126,6 +129,16 @@ impl Engine {
     pub async fn inspect(&self, id: ProxyId, mode: Mode) -> Result<Option<Vec<Encoded>>, Stopped> {
         let (answer, receiver) = oneshot::channel();
         self.send(Command::Inspect { id, mode, answer }).await?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// Why inbounds of sidecars are not served; only those where that is so.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn problems(&self) -> Result<BTreeMap<ProxyId, Vec<String>>, Stopped> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Command::Problems { answer }).await?;
         receiver.await.map_err(|_| Stopped)
     }
 
@@ -250,6 +263,10 @@ impl Runner {
                 let resources = inspected.map(|inspected| self.projector.inspect(&id, &inspected));
                 // The caller may have gone while it waited.
                 let _ = answer.send(resources);
+            }
+            Command::Problems { answer } => {
+                // The caller may have gone while it waited.
+                let _ = answer.send(self.projector.problems().clone());
             }
             Command::Watch { id, answer } => {
                 let dns = self

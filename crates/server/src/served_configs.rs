@@ -1,6 +1,6 @@
 //! Tells the API what proxies are served.
 
-use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, XdsResources};
+use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblemsFuture, XdsResources};
 use meshspan_policy::Mode;
 
 use crate::engine::Engine;
@@ -35,5 +35,10 @@ impl ProxyConfigs for ServedConfigs {
             }
             Ok(Some(resources))
         })
+    }
+
+    fn problems(&self) -> ProxyProblemsFuture {
+        let engine = self.0.clone();
+        Box::pin(async move { engine.problems().await.map_err(|_| ProxyConfigError::Stopped) })
     }
 }

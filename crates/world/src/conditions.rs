@@ -1,21 +1,25 @@
 //! What a MeshMultiZoneService says about itself: whatever keeps a matched service from being reached, with the remedy
-//! (DESIGN §4).
+//! (DESIGN §4). Where traffic goes is read from the destinations that are projected; what cannot be known here, such as
+//! whether an address of another zone answers, is not claimed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_multi_zone_service::Port;
 use meshspan_model::kinds::mesh_service::{Condition, State};
 
+use crate::address_range;
 use crate::mesh_state::{MeshState, MultiZoneEntry, ServiceEntry};
 use crate::multi_zone::matching_port;
+use crate::service_conditions::{in_zone, traffic_permitted};
+use crate::view::{Destination, DestinationKey};
 use crate::vips::VipRange;
-use crate::world::IngressAddresses;
 
 /// Conditions in a fixed order; positive ones are kept so that a reader sees what was checked.
 pub(crate) fn of(
     mesh: &MeshState,
     entry: &MultiZoneEntry,
-    ingresses: &IngressAddresses,
+    destinations: &BTreeMap<DestinationKey, Destination>,
     range: VipRange,
 ) -> Vec<Condition> {
     let matched: Vec<&ServiceEntry> = entry
@@ -27,33 +31,17 @@ pub(crate) fn of(
     if !matched.is_empty() {
         conditions.push(ports_matched(entry, &matched));
         conditions.push(services_available(&matched));
-        conditions.push(zones_reachable(mesh, &matched, ingresses));
+        conditions.push(ingresses_known(mesh, entry, &matched, destinations));
+        let local: Vec<_> = matched.into_iter().filter(|service| service.local).collect();
+        conditions.extend(traffic_permitted(mesh, &local));
     }
-    if entry.vip.is_none() {
-        conditions.push(condition(
-            "VipAllocated",
-            Err((
-                "RangeExhausted",
-                format!(
-                    "the range {range} has no free address: set KUMA_IPAM_MESH_MULTI_ZONE_SERVICE_CIDR to a larger one"
-                ),
-            )),
-        ));
-    }
+    conditions.extend(address_range::condition(
+        mesh,
+        Kind::MeshMultiZoneService,
+        entry.vip,
+        range,
+    ));
     conditions
-}
-
-fn condition(condition_type: &str, outcome: Result<(&str, String), (&str, String)>) -> Condition {
-    let (status, (reason, message)) = match outcome {
-        Ok(good) => ("True", good),
-        Err(bad) => ("False", bad),
-    };
-    Condition {
-        condition_type: condition_type.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message,
-    }
 }
 
 fn services_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condition {
@@ -63,7 +51,7 @@ fn services_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condit
         .map(|(key, value)| format!("{key}={value}"))
         .collect::<Vec<_>>()
         .join(", ");
-    condition(
+    Condition::new(
         "MeshServicesMatched",
         match matched.len() {
             0 => Err((
@@ -78,15 +66,49 @@ fn services_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condit
     )
 }
 
+/// A port that one service has and another lacks is a problem too: clients are not sent there for it.
 fn ports_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condition {
-    let missing = |port: &&Port| {
-        matched
+    let mut nowhere = Vec::new();
+    let mut somewhere = Vec::new();
+    for port in &entry.spec.ports {
+        let lacking: Vec<_> = matched
             .iter()
-            .all(|service| matching_port(&service.spec.ports, port).is_none())
+            .filter(|service| matching_port(&service.spec.ports, port).is_none())
+            .map(|service| format!("{}, which has {}", in_zone(service), ports_of([*service])))
+            .collect();
+        if lacking.len() == matched.len() {
+            nowhere.push(port.section());
+        } else if !lacking.is_empty() {
+            somewhere.push(format!(
+                "port {} is not on {}",
+                port.section(),
+                lacking.join(", nor on ")
+            ));
+        }
+    }
+    let outcome = if !nowhere.is_empty() {
+        Err((
+            "PortNotFound",
+            format!(
+                "no matched service has port {}: they have {}; change spec.ports",
+                nowhere.join(", "),
+                ports_of(matched.iter().copied())
+            ),
+        ))
+    } else if somewhere.is_empty() {
+        Ok(("AllPortsFound", "every matched service has every port".to_owned()))
+    } else {
+        Err((
+            "PortMissing",
+            format!("{}: clients are not sent there for it", somewhere.join("; ")),
+        ))
     };
-    let missing: Vec<_> = entry.spec.ports.iter().filter(missing).map(Port::section).collect();
-    let offered: BTreeSet<String> = matched
-        .iter()
+    Condition::new("PortsMatched", outcome)
+}
+
+fn ports_of<'a>(services: impl IntoIterator<Item = &'a ServiceEntry>) -> String {
+    let ports: BTreeSet<String> = services
+        .into_iter()
         .flat_map(|service| &service.spec.ports)
         .map(|port| {
             if port.name.is_empty() {
@@ -96,35 +118,20 @@ fn ports_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condition
             }
         })
         .collect();
-    let offered = offered.into_iter().collect::<Vec<_>>().join(", ");
-    condition(
-        "PortsMatched",
-        if missing.is_empty() {
-            Ok((
-                "AllPortsFound",
-                format!("every port is on a matched service; they have {offered}"),
-            ))
-        } else {
-            Err((
-                "PortNotFound",
-                format!(
-                    "no matched service has port {}: they have {offered}; change spec.ports",
-                    missing.join(", ")
-                ),
-            ))
-        },
-    )
+    if ports.is_empty() {
+        return "no ports".to_owned();
+    }
+    ports.into_iter().collect::<Vec<_>>().join(", ")
 }
 
+/// What the zones of the services say. Where traffic goes among those that are ready is for policies to say.
 fn services_available(matched: &[&ServiceEntry]) -> Condition {
     let names = |state: State| {
         let of_state = matched.iter().filter(|service| service.derived.state == state);
-        of_state
-            .map(|service| format!("{} in {}", service.resource.display_name(), service.zone))
-            .collect::<Vec<_>>()
+        of_state.map(|service| in_zone(service)).collect::<Vec<_>>()
     };
     let (up, down) = (names(State::Available), names(State::Unavailable));
-    condition(
+    Condition::new(
         "ServicesAvailable",
         match (up.is_empty(), down.is_empty()) {
             (true, _) => Err((
@@ -137,50 +144,62 @@ fn services_available(matched: &[&ServiceEntry]) -> Condition {
             (_, true) => Ok(("AllAvailable", format!("all have ready instances: {}", up.join(", ")))),
             _ => Err((
                 "SomeUnavailable",
-                format!(
-                    "no instance is ready: {}; traffic goes to {}",
-                    down.join(", "),
-                    up.join(", ")
-                ),
+                format!("no instance is ready: {}; ready: {}", down.join(", "), up.join(", ")),
             )),
         },
     )
 }
 
-fn zones_reachable(mesh: &MeshState, matched: &[&ServiceEntry], ingresses: &IngressAddresses) -> Condition {
-    let remote: BTreeMap<&str, Vec<&ServiceEntry>> =
-        matched
+/// Whether traffic to other zones has somewhere to go. That the ingress answers there is not known here.
+fn ingresses_known(
+    mesh: &MeshState,
+    entry: &MultiZoneEntry,
+    matched: &[&ServiceEntry],
+    destinations: &BTreeMap<DestinationKey, Destination>,
+) -> Condition {
+    const TYPE: &str = "ZoneIngressesKnown";
+    let has_port = |service: &ServiceEntry| {
+        let ports: &[Port] = &entry.spec.ports;
+        ports
             .iter()
-            .filter(|service| !service.local)
-            .fold(BTreeMap::new(), |mut zones, service| {
-                zones
-                    .entry(service.zone.as_str())
-                    .or_insert_with(Vec::new)
-                    .push(service);
-                zones
-            });
+            .any(|port| matching_port(&service.spec.ports, port).is_some())
+    };
+    let mut remote: BTreeMap<&str, Vec<&ServiceEntry>> = BTreeMap::new();
+    for service in matched.iter().filter(|service| !service.local && has_port(service)) {
+        remote.entry(&service.zone).or_default().push(service);
+    }
     if remote.is_empty() {
-        return condition(
-            "ZonesReachable",
-            Ok(("OnlyLocal", "all matched services are in this zone".to_owned())),
-        );
+        let message = "no service of another zone is matched".to_owned();
+        return Condition::new(TYPE, Ok(("OnlyLocal", message)));
     }
     let zones = remote.keys().copied().collect::<Vec<_>>().join(", ");
     if mesh.mesh.as_ref().is_none_or(|mesh| mesh.enabled_backend().is_none()) {
         let message = format!("mTLS is off in the mesh, so zones {zones} cannot be reached: enable mtls in the Mesh");
-        return condition("ZonesReachable", Err(("MtlsDisabled", message)));
+        return Condition::new(TYPE, Err(("MtlsDisabled", message)));
     }
-    let without_ingress: Vec<_> = remote
+    let mut addresses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let localities = destinations.values().flat_map(|destination| &destination.localities);
+    for locality in localities.filter(|locality| locality.through_ingress) {
+        let of_zone = addresses.entry(&locality.zone).or_default();
+        for endpoint in &locality.endpoints {
+            of_zone.insert(
+                std::net::SocketAddr::new(endpoint.address, u16::try_from(endpoint.port).unwrap_or_default())
+                    .to_string(),
+            );
+        }
+    }
+    addresses.retain(|_, addresses| !addresses.is_empty());
+    let without: Vec<_> = remote
         .keys()
         .copied()
-        .filter(|zone| ingresses.of_zone(zone).next().is_none())
+        .filter(|zone| !addresses.contains_key(zone))
         .collect();
-    if !without_ingress.is_empty() {
+    if !without.is_empty() {
         let message = format!(
             "no zone ingress with a public address in {}: run one with networking.advertisedAddress and advertisedPort",
-            without_ingress.join(", ")
+            without.join(", ")
         );
-        return condition("ZonesReachable", Err(("NoZoneIngress", message)));
+        return Condition::new(TYPE, Err(("NoZoneIngress", message)));
     }
     let unknown: Vec<_> = remote
         .iter()
@@ -192,13 +211,15 @@ fn zones_reachable(mesh: &MeshState, matched: &[&ServiceEntry], ingresses: &Ingr
             "the services in {} have no identity yet, so they cannot be verified: start an instance with mTLS",
             unknown.join(", ")
         );
-        return condition("ZonesReachable", Err(("IdentityUnknown", message)));
+        return Condition::new(TYPE, Err(("IdentityUnknown", message)));
     }
-    condition(
-        "ZonesReachable",
-        Ok((
-            "AllReachable",
-            format!("zones {zones} are reached through their zone ingresses"),
-        )),
-    )
+    let known = addresses.iter().map(|(zone, addresses)| {
+        let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+        format!("{zone} at {}", addresses.join(", "))
+    });
+    let message = format!(
+        "zones are entered at the addresses that their ingresses give: {}; whether these answer is not checked",
+        known.collect::<Vec<_>>().join("; ")
+    );
+    Condition::new(TYPE, Ok(("AddressesKnown", message)))
 }

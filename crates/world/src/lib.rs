@@ -13,6 +13,7 @@
 //! Start at [`World::apply`] and [`World::derive`]. A node is recomputed when one of its inputs changed, and the wave
 //! stops where the result is equal.
 
+mod address_range;
 mod conditions;
 mod destination;
 mod dirty;
@@ -21,8 +22,10 @@ mod hostnames;
 mod hosts;
 mod mesh_state;
 mod multi_zone;
+mod permissions;
 mod policies;
 mod service;
+mod service_conditions;
 mod settings;
 mod sidecar;
 pub mod sni;

@@ -1,6 +1,6 @@
 //! MeshMultiZoneServices: which MeshServices match, and the status that follows (`spec/resources.md` §4).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshspan_model::kinds::mesh_multi_zone_service::{
     MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus, Port,
@@ -12,8 +12,8 @@ use meshspan_model::{Kind, Resource, labels};
 use crate::conditions;
 use crate::mesh_state::{MeshState, MultiZoneEntry};
 use crate::service::vips;
+use crate::view::{Destination, DestinationKey};
 use crate::vips::VipRange;
-use crate::world::IngressAddresses;
 
 /// Core names of the MeshServices of the mesh that carry every label of the selector. Looks at every service: for a
 /// new selector only; later changes of services are matched one by one.
@@ -45,7 +45,7 @@ pub(crate) fn matching_port<'a>(ports: &'a [mesh_service::Port], wanted: &Port) 
 pub(crate) fn status(
     mesh: &MeshState,
     entry: &MultiZoneEntry,
-    ingresses: &IngressAddresses,
+    destinations: &BTreeMap<DestinationKey, Destination>,
     range: VipRange,
 ) -> MeshMultiZoneServiceStatus {
     let (addresses, hostname_generators) = mesh
@@ -68,7 +68,7 @@ pub(crate) fn status(
         vips: vips(entry.vip, &entry.status.vips),
         mesh_services,
         hostname_generators,
-        conditions: conditions::of(mesh, entry, ingresses, range),
+        conditions: conditions::of(mesh, entry, destinations, range),
         zones: Vec::new(),
     }
 }

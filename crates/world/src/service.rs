@@ -13,7 +13,9 @@ use meshspan_model::kinds::mesh_service::{
 use meshspan_model::labels::TAG_SERVICE;
 
 use crate::mesh_state::{DataplaneEntry, MeshState, ServiceEntry};
+use crate::service_conditions;
 use crate::view::Endpoint;
+use crate::vips::VipRange;
 
 /// What the world knows of a service beyond its resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,7 +157,7 @@ pub(crate) fn derive_remote(service: &ServiceEntry, vip: Option<IpAddr>) -> Deri
 }
 
 /// The status to store; `hostnames` come from [`crate::hostnames::Hostnames::of`].
-pub(crate) fn status(service: &ServiceEntry, mesh: &MeshState) -> MeshServiceStatus {
+pub(crate) fn status(service: &ServiceEntry, mesh: &MeshState, range: VipRange) -> MeshServiceStatus {
     let derived = &service.derived;
     let (addresses, hostname_generators) = mesh.hostnames.of(&(Kind::MeshService, service.resource.name.clone()));
     let tls = if !service.local {
@@ -175,6 +177,7 @@ pub(crate) fn status(service: &ServiceEntry, mesh: &MeshState) -> MeshServiceSta
         tls,
         hostname_generators,
         dataplane_proxies: derived.proxies,
+        conditions: service_conditions::of(mesh, service, range),
     }
 }
 

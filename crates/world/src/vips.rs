@@ -41,6 +41,11 @@ impl VipRange {
         self.0.contains(&other.0) || other.0.contains(&self.0)
     }
 
+    /// True if an address is in the range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+
     /// Its first address.
     pub fn first(&self) -> IpAddr {
         self.0.network()

@@ -35,7 +35,9 @@ fn shape(destination: &Destination) -> Shape {
 
 #[test]
 fn a_service_of_two_zones_gets_one_name_and_one_address() {
-    let sim = two_zones();
+    let mut sim = two_zones();
+    sim.put(allow_all());
+    sim.settle();
     let status = sim
         .get(Kind::MeshMultiZoneService, "default", "redis")
         .status
@@ -135,6 +137,7 @@ fn a_readiness_flip_touches_nothing_but_its_destinations() {
 #[test]
 fn conditions_name_what_is_wrong() {
     let mut sim = two_zones();
+    sim.put(allow_all());
     sim.delete(Kind::ZoneIngress, "", "ingress-west-1");
     sim.settle();
     let reasons = |sim: &Sim| -> Vec<String> {

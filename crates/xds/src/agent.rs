@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::ads::{FIRST_MESSAGE_TIMEOUT, token};
 use crate::proto::agent::agent_message::Message;
 use crate::proto::agent::agent_service_server::{AgentService as AgentServiceTrait, AgentServiceServer};
-use crate::proto::agent::{AgentMessage, ControlPlaneMessage, HealthReport, Hello};
+use crate::proto::agent::{AgentMessage, ControlPlaneMessage, DenialReport, HealthReport, Hello};
 
 /// The largest message an agent may send, in bytes: the health of thousands of inbounds.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
@@ -49,6 +49,8 @@ pub struct AgentSession {
 pub enum AgentEvent {
     /// The whole current health of the application; it replaces what was reported before.
     Health(HealthReport),
+    /// Whom the proxy refused; it replaces what was reported before.
+    Denials(DenialReport),
     /// The stream has ended; always the last event.
     Closed {
         /// Either side ended it on purpose; false when the connection broke or the agent was killed.
@@ -158,6 +160,7 @@ impl OpenStream {
             tokio::select! {
                 message = messages.message() => match message?.map(|message| message.message) {
                     Some(Some(Message::Health(report))) => (self.session.events)(AgentEvent::Health(report)),
+                    Some(Some(Message::Denials(report))) => (self.session.events)(AgentEvent::Denials(report)),
                     Some(Some(Message::Hello(_))) => {
                         return Err(Status::invalid_argument("hello: only the first message may carry it"));
                     }

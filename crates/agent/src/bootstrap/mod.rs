@@ -107,6 +107,7 @@ pub(crate) async fn fetch(
 
 async fn attempt(control_plane: &ControlPlane, body: Bytes) -> Result<Bootstrap, Attempt> {
     let address = control_plane.authority();
+    let hint = control_plane.hint();
     let stream = control_plane
         .connect(Protocol::Http1)
         .await
@@ -129,18 +130,25 @@ async fn attempt(control_plane: &ControlPlane, body: Bytes) -> Result<Bootstrap,
         })?;
     let (status, body) = http_client::send(stream, request, MAX_RESPONSE_BYTES, REQUEST_TIMEOUT)
         .await
-        .map_err(|error| Attempt::Retry(error.to_string()))?;
+        .map_err(|error| Attempt::Retry(format!("{address} gives no answer in HTTP/1.1 ({error}){hint}")))?;
     match status {
         StatusCode::OK => {
-            Bootstrap::parse(&body).map_err(|reason| Attempt::Final(BootstrapError::Malformed { address, reason }))
+            let malformed = |reason| {
+                Attempt::Final(BootstrapError::Malformed {
+                    address,
+                    reason: format!("{reason}{hint}"),
+                })
+            };
+            Bootstrap::parse(&body).map_err(malformed)
         }
-        StatusCode::NOT_FOUND => Err(Attempt::Retry(
-            "the control plane does not know this proxy yet (404)".to_owned(),
-        )),
+        StatusCode::NOT_FOUND => Err(Attempt::Retry(match hint.as_str() {
+            "" => "the control plane does not know this proxy yet (404)".to_owned(),
+            hint => format!("{address} has no path /bootstrap (404){hint}"),
+        })),
         status if status.is_client_error() => Err(Attempt::Final(BootstrapError::Refused {
             address,
             status,
-            text: excerpt(&body),
+            text: format!("{}{hint}", excerpt(&body)),
         })),
         status => Err(Attempt::Retry(format!(
             "the control plane answers {status}: {}",

@@ -140,3 +140,30 @@ async fn an_unreachable_control_plane_is_named_in_the_end() {
     assert!(matches!(error, BootstrapError::TimedOut { .. }), "{error}");
     assert!(error.to_string().contains(&closed.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn a_server_without_tls_and_one_with_another_ca_are_named() {
+    let plain = FakeControlPlane::start(None, vec![(200, bootstrap_answer(YAML))]).await;
+    let control_plane = ControlPlane::new(
+        &plain.url("https", "127.0.0.1"),
+        Some(Trust::Anything),
+        SocketMark::default(),
+    );
+    let text = control_plane
+        .unwrap()
+        .connect(Protocol::Http1)
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(text.contains("speaks no TLS; https was expected"), "{text}");
+
+    let certificate = TestCertificate::issued("localhost");
+    let server = FakeControlPlane::start(Some(&certificate), vec![]).await;
+    let other = TestCertificate::issued("localhost").ca_pem;
+    let error = fetch_from(&server.url("https", "localhost"), Some(Trust::Ca(other)))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("every control plane has a ca.pem of its own"), "{error}");
+}

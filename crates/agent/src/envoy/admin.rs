@@ -58,6 +58,13 @@ impl AdminAddress {
         self.post("/drain_listeners?inboundonly&graceful&skip_exit").await
     }
 
+    /// `GET /stats`: the counters of requests and connections that RBAC filters denied, a line each.
+    pub(crate) async fn denials(&self) -> Result<String, String> {
+        let path = "/stats?usedonly&filter=self_inbound_dp_.*rbac%5C.denied$";
+        let (_, body) = self.request(Method::GET, path).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     async fn post(&self, path: &'static str) -> Result<(), String> {
         match self.request(Method::POST, path).await? {
             (StatusCode::OK, _) => Ok(()),

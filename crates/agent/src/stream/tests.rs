@@ -34,6 +34,7 @@ fn start(url: &str, trust: Option<Trust>) -> Running {
         dns: Some(dns.clone()),
         plans,
         reports: reports_seen,
+        denials: watch::channel(None).1,
         phase: phase_seen,
     };
     let mut tasks = JoinSet::new();
@@ -154,6 +155,7 @@ async fn refusals_are_told_apart() {
         dns: None,
         plans,
         reports,
+        denials: watch::channel(None).1,
         phase,
     };
     let Err(error) = stream.run_once(&mut None).await;
@@ -180,6 +182,7 @@ async fn an_unreachable_control_plane_is_named() {
         dns: None,
         plans,
         reports,
+        denials: watch::channel(None).1,
         phase,
     };
     let Err(error) = stream.run_once(&mut None).await;

@@ -13,6 +13,7 @@ use meshspan_store::Snapshot;
 use serde_json::{Map, Value, json};
 
 use crate::error::{ApiError, COULD_NOT_RETRIEVE};
+use crate::inspect::{ProxyProblems, failure};
 use crate::listing::Listing;
 use crate::path::Target;
 use crate::resources::{DataplaneFilter, require_mesh};
@@ -64,10 +65,12 @@ const OVERVIEWS: [Overview; 3] = [
 pub(super) fn routes() -> Router<ApiState> {
     OVERVIEWS.into_iter().fold(Router::new(), |router, overview| {
         let list = move |State(state): State<ApiState>, Path(target): Path<Target>, listing: Listing| async move {
-            overview.list(&state, &target, &listing)
+            let problems = problems(&state, overview.kind).await?;
+            overview.list(&state, &target, &listing, &problems)
         };
         let single = move |State(state): State<ApiState>, Path(target): Path<Target>| async move {
-            overview.get(&state, &target)
+            let problems = problems(&state, overview.kind).await?;
+            overview.get(&state, &target, &problems)
         };
         let info = overview.kind.info();
         let prefixes: &[&str] = if overview.kind.is_mesh_scoped() {
@@ -90,8 +93,22 @@ pub(super) fn routes() -> Router<ApiState> {
     })
 }
 
+/// What of Dataplanes is not served, as far as this control plane has proxies.
+async fn problems(state: &ApiState, kind: Kind) -> Result<ProxyProblems, ApiError> {
+    match &state.proxy_configs {
+        Some(configs) if kind == Kind::Dataplane => configs.problems().await.map_err(failure),
+        _ => Ok(ProxyProblems::new()),
+    }
+}
+
 impl Overview {
-    fn list(&self, state: &ApiState, target: &Target, listing: &Listing) -> Result<Response, ApiError> {
+    fn list(
+        &self,
+        state: &ApiState,
+        target: &Target,
+        listing: &Listing,
+        problems: &ProxyProblems,
+    ) -> Result<Response, ApiError> {
         let mesh = match target.mesh.as_str() {
             "" => None,
             mesh => {
@@ -117,11 +134,11 @@ impl Overview {
             .filter(|resource| wanted(resource))
             .collect();
         Ok(listing.respond(found, |resource| {
-            self.render(&resource, self.insight_of(&resource, &snapshot))
+            self.render(&resource, self.insight_of(&resource, &snapshot), problems)
         }))
     }
 
-    fn get(&self, state: &ApiState, target: &Target) -> Result<Response, ApiError> {
+    fn get(&self, state: &ApiState, target: &Target, problems: &ProxyProblems) -> Result<Response, ApiError> {
         if self.kind.is_mesh_scoped() {
             require_mesh(state, target)?;
         }
@@ -133,7 +150,7 @@ impl Overview {
         let insight = self
             .insight_of(&stored.resource, &snapshot)
             .unwrap_or_else(|| json!({}));
-        Ok(response::ok(&self.render(&stored.resource, Some(insight))))
+        Ok(response::ok(&self.render(&stored.resource, Some(insight), problems)))
     }
 
     fn insight_of(&self, resource: &Resource, snapshot: &Snapshot) -> Option<Value> {
@@ -144,7 +161,7 @@ impl Overview {
         snapshot.get(&key).map(|stored| stored.resource.spec.clone())
     }
 
-    fn render(&self, resource: &Resource, insight: Option<Value>) -> Value {
+    fn render(&self, resource: &Resource, insight: Option<Value>, problems: &ProxyProblems) -> Value {
         let mut object = Map::new();
         object.insert("type".into(), self.name.into());
         if self.kind.is_mesh_scoped() {
@@ -162,6 +179,10 @@ impl Overview {
         object.insert(self.field.into(), self.payload(resource));
         if let Some(insight) = insight {
             object.insert(self.insight_field.into(), insight);
+        }
+        // Beyond the reference.
+        if let Some(problems) = problems.get(&(resource.mesh.clone(), resource.name.clone())) {
+            object.insert("problems".into(), json!(problems));
         }
         Value::Object(object)
     }

@@ -33,7 +33,16 @@ pub trait ProxyConfigs: Send + Sync {
     /// What the Dataplane `name` of a mesh is sent, or would be sent if policies in shadow were in effect; `None` if it
     /// is no proxy of this control plane.
     fn resources(&self, mesh: String, name: String, shadow: bool) -> ProxyConfigFuture;
+
+    /// What of Dataplanes cannot be served, with field, value and remedy, by mesh and name; only those where that is so.
+    fn problems(&self) -> ProxyProblemsFuture;
 }
+
+/// The answer of [`ProxyConfigs::problems`].
+pub type ProxyProblemsFuture = Pin<Box<dyn Future<Output = Result<ProxyProblems, ProxyConfigError>> + Send>>;
+
+/// Problems by mesh and name of the Dataplane.
+pub type ProxyProblems = BTreeMap<(String, String), Vec<String>>;
 
 /// The answer of [`ProxyConfigs`].
 pub type ProxyConfigFuture = Pin<Box<dyn Future<Output = Result<Option<XdsResources>, ProxyConfigError>> + Send>>;
@@ -111,7 +120,7 @@ fn includes_diff(query: &Query) -> Result<bool, ApiError> {
     }
 }
 
-fn failure(error: ProxyConfigError) -> ApiError {
+pub(crate) fn failure(error: ProxyConfigError) -> ApiError {
     match error {
         ProxyConfigError::Stopped => ApiError::unavailable(error.to_string()),
         ProxyConfigError::Projection(_) => ApiError::internal(COULD_NOT_RETRIEVE, &error),

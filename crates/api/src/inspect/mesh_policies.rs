@@ -54,7 +54,8 @@ impl<'a> MeshPolicies<'a> {
         })
     }
 
-    fn with(kinds: &[PolicyKind], mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {
+    /// As [`MeshPolicies::of`], with policies of these kinds.
+    pub(crate) fn with(kinds: &[PolicyKind], mesh: &'a str, snapshot: &'a Snapshot, mode: &'a Mode) -> Self {
         let zone = match mode {
             Mode::Zone { name, .. } => name.as_str(),
             Mode::Global => "",

@@ -30,7 +30,8 @@ mod rules;
 mod silenced;
 mod touched;
 
-pub use config::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, XdsResources};
+pub(crate) use config::failure;
+pub use config::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblems, ProxyProblemsFuture, XdsResources};
 pub(crate) use mesh_policies::MeshPolicies;
 
 /// All paths of this module.

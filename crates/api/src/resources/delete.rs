@@ -40,12 +40,14 @@ pub(super) async fn delete(
             .into_result()
             .and_then(|()| rules::before_delete(&context, &stored.resource))
             .map_err(|violations| ApiError::invalid(COULD_NOT_DELETE, &violations))?;
+        let warnings = rules::warnings_of_delete(&context, &key);
         let write = Write::Delete {
             key: key.clone(),
             expected: Some(stored.spec_version),
         };
         match state.store.apply(vec![write]).await {
-            Ok(_) => return Ok(response::ok(&json!({}))),
+            Ok(_) if warnings.is_empty() => return Ok(response::ok(&json!({}))),
+            Ok(_) => return Ok(response::ok(&json!({ "warnings": warnings }))),
             Err(StoreError::Conflict { .. }) if attempts < ATTEMPTS => attempts += 1,
             Err(error) => return Err(ApiError::store(COULD_NOT_DELETE, error)),
         }

@@ -1,11 +1,14 @@
-//! The status of a MeshMultiZoneService on the global: computed in the zones, shown as their union and one by one.
+//! What the global shows of services: the status of a MeshMultiZoneService is computed in the zones, shown as their union
+//! and one by one; what comes from a zone that is not connected is marked as old.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use meshspan_model::document::timestamp;
 use meshspan_model::kinds::mesh_multi_zone_service::{MeshMultiZoneServiceStatus, ZoneView};
 use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
-use meshspan_model::kinds::mesh_service::Condition;
-use meshspan_model::{Kind, Resource};
+use meshspan_model::kinds::mesh_service::{Condition, MeshServiceStatus};
+use meshspan_model::kinds::zone_insight::ZoneInsight;
+use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::Snapshot;
 
 use crate::settings::Mode;
@@ -13,10 +16,53 @@ use crate::settings::Mode;
 /// The resource as this control plane shows it.
 pub(crate) fn shown(resource: &Resource, mode: &Mode, snapshot: &Snapshot) -> Resource {
     let mut shown = resource.clone();
-    if *mode == Mode::Global && resource.kind == Kind::MeshMultiZoneService {
-        shown.status = serde_json::to_value(union(resource, snapshot)).ok();
+    if *mode != Mode::Global {
+        return shown;
+    }
+    match resource.kind {
+        Kind::MeshMultiZoneService => shown.status = serde_json::to_value(union(resource, snapshot)).ok(),
+        Kind::MeshService => {
+            if let Some(lost) = lost(&BTreeSet::from([resource.zone()]), snapshot) {
+                let stored = shown.status.take().unwrap_or_default();
+                let mut status: MeshServiceStatus = serde_json::from_value(stored).unwrap_or_default();
+                status.conditions.push(lost);
+                shown.status = serde_json::to_value(status).ok();
+            }
+        }
+        _ => {}
     }
     shown
+}
+
+/// Says which of these zones are not connected, so that what is known of them is old; `None` if all are, or were never.
+fn lost(zones: &BTreeSet<&str>, snapshot: &Snapshot) -> Option<Condition> {
+    let lost: Vec<String> = zones
+        .iter()
+        .filter_map(|zone| {
+            let since = lost_since(zone, snapshot)?;
+            Some(format!(
+                "the control plane of zone {zone} is not connected since {since}"
+            ))
+        })
+        .collect();
+    if lost.is_empty() {
+        return None;
+    }
+    let message = format!("{}: what is said of it is as of then", lost.join("; "));
+    Some(Condition::new("ZonesConnected", Err(("ZoneOffline", message))))
+}
+
+fn lost_since(zone: &str, snapshot: &Snapshot) -> Option<String> {
+    let insight = snapshot.get(&ResourceKey::new(Kind::ZoneInsight, "", zone))?;
+    let insight: ZoneInsight = insight.resource.parse().ok()?;
+    if insight.is_online() {
+        return None;
+    }
+    let ends = insight
+        .subscriptions
+        .iter()
+        .filter_map(|subscription| subscription.disconnect_time);
+    ends.max().map(timestamp)
 }
 
 fn union(resource: &Resource, snapshot: &Snapshot) -> MeshMultiZoneServiceStatus {
@@ -38,6 +84,10 @@ fn union(resource: &Resource, snapshot: &Snapshot) -> MeshMultiZoneServiceStatus
     }
     status.mesh_services.sort();
     status.conditions = conditions(&views);
+    status.conditions.extend(different_addresses(&views));
+    let zones = views.iter().map(|view| view.zone.as_str());
+    let zones = zones.chain(status.mesh_services.iter().map(|service| service.zone.as_str()));
+    status.conditions.extend(lost(&zones.collect(), snapshot));
     status.zones = views
         .into_iter()
         .map(|view| ZoneView {
@@ -80,12 +130,7 @@ fn conditions(views: &[MeshMultiZoneServiceInsight]) -> Vec<Condition> {
         let (_, first) = unmet.first().copied().or_else(|| told.first())?;
         let message = match unmet.is_empty() {
             true => format!("in every zone that was asked ({})", told.len()),
-            false => {
-                let told = unmet
-                    .iter()
-                    .map(|(zone, condition)| format!("zone {zone}: {}", condition.message));
-                told.collect::<Vec<_>>().join("; ")
-            }
+            false => by_message(&unmet),
         };
         Some(Condition {
             message,
@@ -93,4 +138,42 @@ fn conditions(views: &[MeshMultiZoneServiceInsight]) -> Vec<Condition> {
         })
     });
     merged.collect()
+}
+
+/// What zones say, each sentence once.
+fn by_message(unmet: &[&(&str, &Condition)]) -> String {
+    let mut zones: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (zone, condition) in unmet {
+        match zones.iter_mut().find(|(message, _)| *message == condition.message) {
+            Some((_, zones)) => zones.push(zone),
+            None => zones.push((&condition.message, vec![zone])),
+        }
+    }
+    let said = zones.iter().map(|(message, zones)| match zones.len() {
+        1 => format!("zone {}: {message}", zones.concat()),
+        _ => format!("zones {}: {message}", zones.join(", ")),
+    });
+    said.collect::<Vec<_>>().join("; ")
+}
+
+/// A service has one address in all zones, unless their ranges differ.
+fn different_addresses(views: &[MeshMultiZoneServiceInsight]) -> Option<Condition> {
+    let addresses: Vec<_> = views
+        .iter()
+        .filter_map(|view| Some((view.zone.as_str(), view.status.vips.first()?.ip.as_str())))
+        .collect();
+    let distinct: BTreeSet<_> = addresses.iter().map(|(_, address)| address).collect();
+    if distinct.len() < 2 {
+        return None;
+    }
+    let list: Vec<_> = addresses
+        .iter()
+        .map(|(zone, address)| format!("{address} in {zone}"))
+        .collect();
+    let message = format!(
+        "the service has {}: set KUMA_IPAM_MESH_MULTI_ZONE_SERVICE_CIDR to the same range in all zones, if clients are to know one \
+         address",
+        list.join(", ")
+    );
+    Some(Condition::new("AddressEqual", Err(("DifferentAddresses", message))))
 }

@@ -2,7 +2,7 @@
 //! without a file have no such rules.
 
 use meshspan_model::policy::PolicyKind;
-use meshspan_model::{Kind, Resource, Violations};
+use meshspan_model::{Kind, Resource, ResourceKey, Violations};
 use meshspan_store::Snapshot;
 use time::OffsetDateTime;
 
@@ -11,8 +11,10 @@ use crate::settings::{Mode, Settings};
 pub mod dataplane;
 mod mesh;
 mod mesh_service;
+mod permission_effects;
 pub(crate) mod policy;
 mod secret;
+mod unknown_zones;
 mod zone;
 
 /// What a rule may look at.
@@ -47,10 +49,17 @@ pub(crate) fn before_put(
 
 /// What the user should know about a resource that is about to be stored and has passed [`before_put`].
 pub(crate) fn warnings(context: &Context<'_>, resource: &Resource) -> Vec<String> {
-    match PolicyKind::of(resource.kind) {
+    let mut warnings = match PolicyKind::of(resource.kind) {
         Some(kind) => policy::warnings(context, kind, resource),
         None => Vec::new(),
-    }
+    };
+    warnings.extend(permission_effects::of_put(context, resource));
+    warnings
+}
+
+/// What the user should know about a deletion that has passed [`before_delete`].
+pub(crate) fn warnings_of_delete(context: &Context<'_>, key: &ResourceKey) -> Vec<String> {
+    permission_effects::of_delete(context, key)
 }
 
 /// Checks whether a resource may be deleted.

@@ -6,7 +6,7 @@ use meshspan_model::policy::{PolicyKind, Role, check};
 use meshspan_model::{Resource, Violations, labels};
 use meshspan_policy::{Mode, Policy};
 
-use super::Context;
+use super::{Context, unknown_zones};
 use crate::inspect::MeshPolicies;
 
 /// Sets the role, which users never do (`spec/policies.md` §1.4).
@@ -60,5 +60,6 @@ pub(super) fn warnings(context: &Context<'_>, kind: PolicyKind, resource: &Resou
     }
     warnings.extend(mesh.missing(&policy));
     warnings.extend(mesh.silenced(&policy));
+    warnings.extend(unknown_zones::warnings(context, &policy));
     warnings
 }

@@ -14,6 +14,7 @@ use crate::default_resources::CLUSTER_ID;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::response;
+use crate::settings::Mode;
 use crate::state::ApiState;
 
 mod kri;
@@ -43,7 +44,15 @@ async fn index(State(state): State<ApiState>) -> Response {
         .and_then(|stored| stored.resource.parse::<Config>().ok())
         .unwrap_or_default()
         .config;
+    let (mode, zone) = match &settings.mode {
+        Mode::Global => ("global", None),
+        Mode::Zone { name, .. } => ("zone", Some(name)),
+    };
     response::ok(&json!({
+        // Beyond the reference.
+        "mode": mode,
+        "zone": zone,
+        "meshspan": env!("CARGO_PKG_VERSION"),
         "hostname": settings.hostname,
         "product": settings.product,
         "version": settings.version,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshspan_api::access::Grant;
-use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, Settings, XdsResources};
+use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblemsFuture, Settings, XdsResources};
 use meshspan_model::{Kind, Resource};
 use serde_json::{Value, json};
 
@@ -27,6 +27,12 @@ impl ProxyConfigs for Engine {
                 _ => Ok(None),
             }
         })
+    }
+
+    fn problems(&self) -> ProxyProblemsFuture {
+        let proxy = ("default".to_owned(), "web-1".to_owned());
+        let problem = "networking.inbound[1] is not served".to_owned();
+        Box::pin(async move { Ok(BTreeMap::from([(proxy, vec![problem])])) })
     }
 }
 
@@ -130,4 +136,20 @@ async fn only_who_has_the_right_sees_it() {
         .body(axum::body::Body::empty())
         .unwrap();
     api.send(stranger).await.expect(403);
+}
+
+#[tokio::test]
+async fn overviews_say_what_is_not_served() {
+    let api = with_engine().await;
+    let problems = |overview: &Value| overview["problems"].clone();
+    let list = api.get("/meshes/default/dataplanes/_overview").await.expect(200).json();
+    let items = list["items"].as_array().unwrap();
+    let with: Vec<_> = items.iter().filter(|item| problems(item) != Value::Null).collect();
+    assert_eq!(with.len(), 1, "{list}");
+    let one = api
+        .get("/meshes/default/dataplanes/web-1/_overview")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(problems(&one), json!(["networking.inbound[1] is not served"]));
 }

@@ -4,6 +4,7 @@
 mod access;
 mod concurrency;
 mod defaults;
+mod effects;
 mod errors;
 mod harness;
 mod insights;

@@ -16,9 +16,14 @@ async fn the_index() {
     settings.gui = "/gui".to_owned();
     let api = Api::with(settings);
     let expected = json!({
+        "mode": "zone", "zone": "east", "meshspan": env!("CARGO_PKG_VERSION"),
         "hostname": "host", "product": "Kuma", "version": "2.9.13", "instanceId": "cp-1", "clusterId": "", "gui": "/gui",
     });
-    assert_eq!(api.get("/").await.expect(200).json(), expected);
+    let index = api.get("/").await.expect(200);
+    assert_eq!(index.json(), expected);
+    let own = concat!("Meshspan/", env!("CARGO_PKG_VERSION"));
+    assert_eq!(index.headers["server"], own);
+    assert_eq!(api.get("/nothing").await.expect(404).headers["server"], own);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ fn insight(zone: &str, vip: &str, reachable: &str) -> Resource {
         "vips": [{"ip": vip}],
         "addresses": [{"hostname": "redis.mzsvc.mesh.local", "origin": "HostnameGenerator", "hostnameGeneratorRef": {"coreName": "g"}}],
         "meshServices": [{"name": "redis", "namespace": "", "zone": "west", "mesh": "default"}],
-        "conditions": [{"type": "ZonesReachable", "status": reachable, "reason": "NoZoneIngress", "message": "run one"}],
+        "conditions": [{"type": "ZoneIngressesKnown", "status": reachable, "reason": "NoZoneIngress", "message": "run one"}],
     }});
     Resource::new(
         Kind::MeshMultiZoneServiceInsight,
@@ -45,6 +45,9 @@ async fn the_global_shows_every_zones_view_and_their_union() {
         "one name in both zones"
     );
     assert_eq!(shown["conditions"][0]["status"], "False");
+    assert_eq!(shown["conditions"][1]["reason"], "DifferentAddresses");
+    let message = shown["conditions"][1]["message"].as_str().unwrap();
+    assert!(message.contains("253.4.0.1 in east, 243.0.0.1 in west"), "{message}");
     assert_eq!(shown["conditions"][0]["message"], "zone east: run one");
     let zones: Vec<_> = shown["zones"]
         .as_array()
@@ -65,4 +68,42 @@ async fn the_global_shows_every_zones_view_and_their_union() {
         .expect(200)
         .json();
     assert_eq!(status(listed["items"][0].clone()), shown);
+}
+
+/// A zone that connected, and one that did and is gone.
+fn connection(zone: &str, ended: bool) -> Resource {
+    let mut subscription = json!({"id": "1", "connectTime": "2025-02-03T09:00:00Z"});
+    if ended {
+        subscription["disconnectTime"] = "2025-02-03T10:00:00Z".into();
+    }
+    Resource::new(Kind::ZoneInsight, "", zone, json!({"subscriptions": [subscription]}))
+}
+
+#[tokio::test]
+async fn what_zones_say_alike_is_said_once_and_what_a_lost_zone_said_is_old() {
+    let api = Api::with_mesh(global()).await;
+    let mut wanted = document(Kind::MeshMultiZoneService).unwrap();
+    wanted["name"] = "redis".into();
+    let path = "/meshes/default/meshmultizoneservices/redis";
+    api.put(path, &wanted).await.expect(201);
+    for zone in ["east", "west"] {
+        api.seed(insight(zone, "243.0.0.1", "False")).await;
+        api.seed(connection(zone, zone == "west")).await;
+    }
+    let service = json!({"state": "Available", "ports": [{"port": 6379}]});
+    let service = Resource::new(Kind::MeshService, "default", "redis-x", service).with_label(labels::ZONE, "west");
+    api.seed(service).await;
+    let conditions = api.get(path).await.expect(200).json()["status"]["conditions"].clone();
+    assert_eq!(conditions[0]["message"], "zones east, west: run one");
+    let old =
+        "the control plane of zone west is not connected since 2025-02-03T10:00:00Z: what is said of it is as of then";
+    assert_eq!(
+        (&conditions[1]["reason"], &conditions[1]["message"]),
+        (&json!("ZoneOffline"), &json!(old))
+    );
+    let status = |answer: Value| answer["status"]["conditions"].clone();
+    let single = "/meshes/default/meshservices/redis-x";
+    assert_eq!(status(api.get(single).await.expect(200).json())[0]["message"], old);
+    api.seed(connection("west", false)).await;
+    assert_eq!(status(api.get(single).await.expect(200).json()), Value::Null);
 }

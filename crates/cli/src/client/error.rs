@@ -35,7 +35,7 @@ pub enum ClientError {
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
     /// Nobody answers, or TLS fails.
-    #[error("cannot reach the control plane at {url}: {reason}; {}", unreachable_remedy(*certificate))]
+    #[error("cannot reach the control plane at {url}: {reason}; {}{}", unreachable_remedy(*certificate), wrong_port(url))]
     Unreachable {
         url: String,
         reason: String,
@@ -49,7 +49,8 @@ pub enum ClientError {
     Timeout { url: String, timeout: Duration },
     /// The answer is not what a control plane says.
     #[error(
-        "the answer of {url} cannot be used: {reason}; is this the REST API of a control plane (port 5681 or 5682)?"
+        "the answer of {url} cannot be used: {reason}; is this the REST API of a control plane (port 5681 or 5682)?{}",
+        wrong_port(url)
     )]
     Malformed { url: String, reason: String },
     /// The control plane refuses.
@@ -67,6 +68,20 @@ impl ClientError {
     pub fn is_connection_problem(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
     }
+}
+
+/// What is on a port that is not the API's, by default.
+fn wrong_port(url: &str) -> String {
+    let port = url.parse::<http::Uri>().ok().and_then(|uri| uri.port_u16());
+    let found = match port {
+        Some(5678) => "where proxies connect",
+        Some(5685) => "where control planes of zones connect to the global one",
+        Some(5680) => "health and metrics of a control plane",
+        Some(9901) => "an Envoy's admin interface",
+        _ => return String::new(),
+    };
+    let port = port.unwrap_or_default();
+    format!("; port {port} is {found}, the API is http://…:5681 or https://…:5682")
 }
 
 fn unreachable_remedy(certificate: bool) -> &'static str {
@@ -184,6 +199,16 @@ mod tests {
         assert_eq!(shown(StatusCode::BAD_REQUEST, new), expected);
         let old = r#"{"title":"T","details":"D","causes":[{"field":"f","message":"m"}]}"#;
         assert_eq!(shown(StatusCode::BAD_REQUEST, old), "T (D)\n* f: m");
+    }
+
+    #[test]
+    fn ports_of_other_servers_are_recognised() {
+        let error = |url: &str| {
+            let (url, reason) = (url.to_owned(), "x".to_owned());
+            ClientError::Malformed { url, reason }.to_string()
+        };
+        assert!(error("http://cp:5678/meshes").contains("port 5678 is where proxies connect"));
+        assert!(error("http://cp:5681/meshes").ends_with("(port 5681 or 5682)?"));
     }
 
     #[test]

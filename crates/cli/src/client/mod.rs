@@ -140,26 +140,23 @@ impl Client {
     pub async fn put(&self, path: &str, document: &Value) -> Result<Written, ClientError> {
         let answer = self.send(Method::PUT, path, Some(document)).await?;
         self.expect_success(&answer)?;
-        // The body is empty up to 2.9, `{}` or warnings later.
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let warnings = body.get("warnings").and_then(Value::as_array).into_iter().flatten();
         Ok(Written {
             created: answer.status == StatusCode::CREATED,
-            warnings: warnings.filter_map(Value::as_str).map(str::to_owned).collect(),
+            warnings: warnings(&answer),
         })
     }
 
-    /// Deletes a resource; false if there is none.
+    /// Deletes a resource; what the control plane warns of, or `None` if there is no such resource.
     ///
     /// # Errors
     /// No connection, or a refusal.
-    pub async fn delete(&self, path: &str) -> Result<bool, ClientError> {
+    pub async fn delete(&self, path: &str) -> Result<Option<Vec<String>>, ClientError> {
         let answer = self.send(Method::DELETE, path, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
-            return Ok(false);
+            return Ok(None);
         }
         self.expect_success(&answer)?;
-        Ok(true)
+        Ok(Some(warnings(&answer)))
     }
 
     /// Posts a document and returns the text of the answer, as the token endpoints give it.
@@ -248,7 +245,10 @@ impl Client {
         }
         ClientError::Unreachable {
             url: self.url.clone(),
-            reason: innermost.to_string(),
+            reason: match tls::explain(innermost) {
+                Some(explained) => format!("{explained} ({innermost})"),
+                None => innermost.to_string(),
+            },
             certificate: error.source().is_some_and(tls::is_certificate_problem),
         }
     }
@@ -272,4 +272,10 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, ClientError> {
         headers.insert(AUTHORIZATION, value);
     }
     Ok(headers)
+}
+/// The warnings in the answer to a write; its body is empty up to 2.9, `{}` or warnings later.
+fn warnings(answer: &Answer) -> Vec<String> {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let warnings = body.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    warnings.filter_map(Value::as_str).map(str::to_owned).collect()
 }

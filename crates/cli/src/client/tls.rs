@@ -62,6 +62,25 @@ pub(super) fn is_certificate_problem(error: &(dyn std::error::Error + 'static)) 
     false
 }
 
+/// Errors that mean something else than what they say.
+pub(super) fn explain(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use rustls::{CertificateError, Error, InvalidMessage};
+    if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+        return Some("what answers there speaks no HTTP/1.1; if it speaks TLS, the address must start with https");
+    }
+    let io = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+    let inside = io.and_then(|inner| inner.downcast_ref::<Error>());
+    match inside.or_else(|| error.downcast_ref::<Error>())? {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            Some("what answers there speaks no TLS; if it is the plain API, the address must start with http")
+        }
+        Error::InvalidCertificate(CertificateError::BadSignature) => Some(
+            "its certificate was signed by another CA of the same name: every control plane has a ca.pem of its own",
+        ),
+        _ => None,
+    }
+}
+
 fn roots(ca_cert_file: Option<&Path>) -> Result<RootCertStore, ClientError> {
     let mut roots = RootCertStore::empty();
     match ca_cert_file {

@@ -84,7 +84,8 @@ pub async fn get(args: &GetArgs, client: &Client, console: &mut Console<'_>) -> 
     if let Some(name) = &args.name {
         let resource = one(args.kind, &args.mesh, name, client).await?;
         if !write_document(console.out, args.output, &resource)? {
-            columns::table(args.kind, &[resource], args.output, console.now).write(console.out, "")?;
+            let table = columns::table(args.kind, &[resource], args.output, console.now);
+            console.table(&table, args.output, "")?;
         }
         return Ok(Outcome::Done);
     }
@@ -109,7 +110,13 @@ pub async fn get(args: &GetArgs, client: &Client, console: &mut Console<'_>) -> 
         None => list_document(&list.items),
     };
     if !write_document(console.out, args.output, &document)? {
-        columns::table(args.kind, &list.items, args.output, console.now).write(console.out, "")?;
+        let table = columns::table(args.kind, &list.items, args.output, console.now);
+        let scope = match args.kind.is_mesh_scoped() {
+            true if args.all_meshes => " in any mesh".to_owned(),
+            true => format!(" in mesh {}", args.mesh),
+            false => String::new(),
+        };
+        console.table(&table, args.output, &format!("no {}{scope}", args.kind))?;
         if let Some(offset) = &list.next_offset {
             writeln!(
                 console.out,
@@ -122,7 +129,8 @@ pub async fn get(args: &GetArgs, client: &Client, console: &mut Console<'_>) -> 
     Ok(Outcome::Done)
 }
 
-async fn one(kind: Kind, mesh: &str, name: &str, client: &Client) -> anyhow::Result<Value> {
+/// The only resource of a name; an error lists the candidates if there are several.
+pub(crate) async fn one(kind: Kind, mesh: &str, name: &str, client: &Client) -> anyhow::Result<Value> {
     let mut found = find(kind, mesh, name, client).await?;
     match (found.pop(), found.is_empty()) {
         (Some(resource), true) => Ok(resource),

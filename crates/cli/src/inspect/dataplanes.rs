@@ -1,28 +1,32 @@
 //! `inspect dataplanes`.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::{Dataplane, InboundState};
 use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, ProxyVersion, is_online};
+use meshspan_model::{Kind, labels};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::lost_zones::LostZones;
 use super::proxy::{self, Details, ProxyQuestion};
-use super::service_text::{write_fields, write_section};
-use super::{MeshArgs, OutputArgs, overview_path, subscriptions, text, typed};
+use super::service_text::{write_fields, write_notes, write_section};
+use super::{MeshArgs, OutputArgs, label, overview_path, subscriptions, text, typed};
 use crate::age::age;
-use crate::client::{Client, item};
+use crate::client::{Client, collection, item};
 use crate::console::Console;
 use crate::get::columns::tags;
-use crate::output::{list_document, write_document};
-use crate::table::Table;
+use crate::get::{display_name, one};
+use crate::output::{Format, list_document, write_document};
+use crate::table::{Table, shown};
 
 /// Arguments of `inspect dataplanes`.
 #[derive(Debug, Args)]
 pub struct DataplanesArgs {
-    /// Only this one, in full
+    /// Only this one, in full: its display name or the name that `meshspan get` shows
     #[arg(value_name = "NAME", conflicts_with_all = ["all_meshes", "tags", "gateway"])]
     pub name: Option<String>,
     /// What to ask about it instead
@@ -34,7 +38,7 @@ pub struct DataplanesArgs {
     /// With --type config: diff, the difference to what the proxy has now
     #[arg(long, value_name = "WHAT", value_parser = ["diff"], requires = "name")]
     pub include: Option<String>,
-    /// What policies say of its traffic to this service, field by field with the policy that decided it
+    /// What policies say of its traffic to this service, by name or host name, field by field with the policy that decided it
     #[arg(long, value_name = "SERVICE", requires = "name")]
     pub to: Option<String>,
     /// With --to: only this port, by name or number
@@ -103,6 +107,21 @@ const COLUMNS: [&str; 17] = [
     "NOTES",
 ];
 
+/// What a narrow terminal can do without.
+const OPTIONAL: [&str; 11] = [
+    "NOTES",
+    "DEPENDENCIES VERSIONS",
+    "SUPPORTED CERT BACKENDS",
+    "CERT REGENERATIONS",
+    "CERT REGENERATED AGO",
+    "KUMA-DP VERSION",
+    "CERT BACKEND",
+    "TOTAL UPDATES",
+    "ENVOY VERSION",
+    "LAST CONNECTED AGO",
+    "CERT EXPIRATION",
+];
+
 pub(super) async fn inspect(args: &DataplanesArgs, client: &Client, console: &mut Console<'_>) -> anyhow::Result<()> {
     if let Some(name) = &args.name {
         return inspect_one(name, args, client, console).await;
@@ -117,11 +136,24 @@ pub(super) async fn inspect(args: &DataplanesArgs, client: &Client, console: &mu
     if write_document(console.out, args.output.output, &list_document(&overviews))? {
         return Ok(());
     }
-    let mut table = Table::new(COLUMNS);
+    let lost = LostZones::of(&overviews, client, console.now).await?;
+    let is_narrow = console.width.is_some() && args.output.output != Format::Wide;
+    let mut table = Table::new(COLUMNS).optional(OPTIONAL);
+    let mut remarks = Vec::new();
     for overview in &overviews {
-        table.add(row(overview, console.now)?);
+        let mut row = row(overview, &lost, console.now)?;
+        if is_narrow && let Some(note) = row.last_mut().filter(|note| !note.is_empty()) {
+            // Sentences have more room below the table.
+            remarks.push(format!("{}: {}", text(overview, "name"), std::mem::take(note)));
+        }
+        table.add(row);
     }
-    table.write(console.out, "")?;
+    let scope = args
+        .mesh
+        .one()
+        .map_or_else(|| "any mesh".to_owned(), |mesh| format!("mesh {mesh}"));
+    console.table(&table, args.output.output, &format!("no Dataplane in {scope} fits"))?;
+    write_notes(console.out, &remarks)?;
     Ok(())
 }
 
@@ -132,12 +164,17 @@ async fn inspect_one(
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let mesh = &args.mesh.mesh;
-    let resource = item(Kind::Dataplane, mesh, name);
+    let found = one(Kind::Dataplane, mesh, name, client).await?;
+    let resource = item(Kind::Dataplane, mesh, &text(&found, "name"));
     if let Some(question) = args.question()? {
+        let to = match &args.to {
+            Some(to) => Some(service_called(to, mesh, client).await?),
+            None => None,
+        };
         let details = Details {
             shadow: args.shadow,
             diff: args.include.is_some(),
-            to: args.to.as_deref(),
+            to: to.as_deref(),
             port: args.port.as_deref(),
         };
         return proxy::show(&resource, question, details, args.output.output, client, console).await;
@@ -148,10 +185,30 @@ async fn inspect_one(
     if write_document(console.out, args.output.output, &overview)? {
         return Ok(());
     }
-    write_full(&overview, console)
+    let lost = LostZones::of(std::slice::from_ref(&overview), client, console.now).await?;
+    write_full(&overview, &lost, console)
 }
 
-fn write_full(overview: &Value, console: &mut Console<'_>) -> anyhow::Result<()> {
+/// A host name means the service that has it; anything else is a service's name already.
+async fn service_called(to: &str, mesh: &str, client: &Client) -> anyhow::Result<String> {
+    if !to.contains('.') {
+        return Ok(to.to_owned());
+    }
+    for kind in [Kind::MeshMultiZoneService, Kind::MeshService] {
+        for service in client.list(&collection(kind, Some(mesh)), &[]).await? {
+            let addresses = service.pointer("/status/addresses").and_then(Value::as_array);
+            let mut names = addresses.into_iter().flatten().map(|address| text(address, "hostname"));
+            if names.any(|name| name.eq_ignore_ascii_case(to)) {
+                let kri = text(&service, "kri");
+                return Ok(if kri.is_empty() { text(&service, "name") } else { kri });
+            }
+        }
+    }
+    // A service may well have a dot in its name.
+    Ok(to.to_owned())
+}
+
+fn write_full(overview: &Value, lost: &LostZones, console: &mut Console<'_>) -> anyhow::Result<()> {
     let dataplane: Dataplane = typed(overview, "dataplane")?;
     let insight: DataplaneInsight = typed(overview, "dataplaneInsight")?;
     let [connected, updated, updates, errors] = subscriptions::cells(&insight.subscriptions, console.now);
@@ -160,6 +217,8 @@ fn write_full(overview: &Value, console: &mut Console<'_>) -> anyhow::Result<()>
     let fields = [
         ("Name", text(overview, "name")),
         ("Mesh", text(overview, "mesh")),
+        ("Display name", display_name(overview).to_owned()),
+        ("Zone", label(overview, labels::ZONE)),
         ("Status", status(&dataplane, &insight).to_owned()),
         ("Address", dataplane.dial_address().to_owned()),
         ("Connected ago", connected),
@@ -171,11 +230,19 @@ fn write_full(overview: &Value, console: &mut Console<'_>) -> anyhow::Result<()>
             "Certificate until",
             mtls.certificate_expiration_time.map(calendar).unwrap_or_default(),
         ),
+        ("Identities", identities(&text(overview, "mesh"), &dataplane)),
         ("Agent", version.kuma_dp.version.clone()),
         ("Envoy", version.envoy.version.clone()),
-        ("Notes", notes(&insight, &version)),
     ];
     write_fields(console.out, &fields)?;
+    let notes = notes(overview, &insight, &version, lost, console.now);
+    match notes.is_empty() {
+        true => writeln!(console.out, "Notes: none")?,
+        false => writeln!(console.out, "Notes:")?,
+    }
+    for note in notes {
+        writeln!(console.out, "  {}", shown(&note))?;
+    }
     let mut inbounds = Table::new(["PORT", "STATE", "TAGS"]);
     for inbound in &dataplane.networking.inbound {
         let state = match inbound.state {
@@ -195,7 +262,17 @@ fn write_full(overview: &Value, console: &mut Console<'_>) -> anyhow::Result<()>
     Ok(())
 }
 
-fn row(overview: &Value, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
+/// What a MeshTrafficPermission calls this proxy as a client.
+fn identities(mesh: &str, dataplane: &Dataplane) -> String {
+    let services = dataplane.networking.inbound.iter().map(|inbound| inbound.service());
+    let ids: BTreeSet<String> = services
+        .filter(|service| !service.is_empty())
+        .map(|service| format!("spiffe://{mesh}/{service}"))
+        .collect();
+    ids.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn row(overview: &Value, lost: &LostZones, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
     let dataplane: Dataplane = typed(overview, "dataplane")?;
     let insight: DataplaneInsight = typed(overview, "dataplaneInsight")?;
     let mut row = vec![
@@ -222,7 +299,7 @@ fn row(overview: &Value, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
         version.kuma_dp.version.clone(),
         version.envoy.version.clone(),
         dependencies.collect::<Vec<_>>().join(", "),
-        notes(&insight, &version),
+        notes(overview, &insight, &version, lost, now).join("; "),
     ]);
     Ok(row)
 }
@@ -253,9 +330,32 @@ fn newest_version(insight: &DataplaneInsight) -> ProxyVersion {
         .unwrap_or_default()
 }
 
-/// What an operator has to know: incompatible versions, and what Envoy still rejects.
-fn notes(insight: &DataplaneInsight, version: &ProxyVersion) -> String {
-    let mut notes = Vec::new();
+/// What an operator has to know: what is old, why inbounds are not ready or not served, whom they refused, incompatible
+/// versions, and what Envoy still rejects.
+fn notes(
+    overview: &Value,
+    insight: &DataplaneInsight,
+    version: &ProxyVersion,
+    lost: &LostZones,
+    now: OffsetDateTime,
+) -> Vec<String> {
+    let mut notes: Vec<String> = lost.note(overview).into_iter().collect();
+    for inbound in &insight.inbounds {
+        let port = inbound.port;
+        if !inbound.not_ready.is_empty() {
+            notes.push(format!("inbound {port} is not ready: {}", inbound.not_ready));
+        }
+        if inbound.denied > 0 {
+            let ago = age(now, inbound.last_denied);
+            notes.push(format!(
+                "inbound {port} refused {} connections or requests, the last {ago} ago: no MeshTrafficPermission allows their \
+                 clients",
+                inbound.denied
+            ));
+        }
+    }
+    let problems = overview.get("problems").and_then(Value::as_array).into_iter().flatten();
+    notes.extend(problems.filter_map(Value::as_str).map(str::to_owned));
     if !version.kuma_dp.version.is_empty() && !version.kuma_dp.kuma_cp_compatible {
         notes.push("the agent's version does not fit the control plane".to_owned());
     }
@@ -275,7 +375,7 @@ fn notes(insight: &DataplaneInsight, version: &ProxyVersion) -> String {
             ));
         }
     }
-    notes.join("; ")
+    notes
 }
 
 fn calendar(time: OffsetDateTime) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use meshspan_model::Kind;
-use meshspan_model::kinds::mesh_service::{MeshService, MeshServiceStatus, State, TargetPort, TlsReadiness};
+use meshspan_model::kinds::mesh_service::{Condition, MeshService, MeshServiceStatus, State, TargetPort, TlsReadiness};
 use meshspan_model::labels;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use super::{NamedServicesArgs, services_asked_for, text, typed};
 use crate::client::Client;
 use crate::console::Console;
 use crate::get::display_name;
-use crate::output::{list_document, write_document};
+use crate::output::{Format, list_document, write_document};
 use crate::table::Table;
 
 /// A MeshService as far as inspection needs it.
@@ -50,6 +50,32 @@ impl Service {
         match self.spec.state {
             Some(State::Available) => "Available",
             Some(State::Unavailable) | None => "Unavailable",
+        }
+    }
+
+    /// What the control plane says; of one that says nothing, what follows from the state.
+    pub(super) fn conditions(&self) -> Vec<Condition> {
+        let mut conditions = self.status.conditions.clone();
+        if conditions.is_empty() && self.spec.state != Some(State::Available) {
+            let message = "its zone knows of no ready instance: start one, or look at `meshspan inspect dataplanes`";
+            conditions.push(Condition::new("InstancesReady", Err(("NoneReady", message.to_owned()))));
+        }
+        conditions
+    }
+
+    /// True if its zone is not connected, so that all of this is old.
+    fn is_old(&self) -> bool {
+        self.status
+            .conditions
+            .iter()
+            .any(|condition| condition.reason == "ZoneOffline")
+    }
+
+    /// The state, and whether that is old.
+    pub(super) fn shown_state(&self) -> String {
+        match self.is_old() {
+            true => format!("{} (zone offline)", self.state()),
+            false => self.state().to_owned(),
         }
     }
 
@@ -89,7 +115,7 @@ pub(super) async fn inspect(
         .map(Service::read)
         .collect::<anyhow::Result<Vec<_>>>()?;
     if args.name.is_none() {
-        return write_table(&services, mesh.is_none(), console.out);
+        return write_table(&services, mesh.is_none(), args.services.output.output, console);
     }
     for (index, service) in services.iter().enumerate() {
         if index > 0 {
@@ -101,7 +127,12 @@ pub(super) async fn inspect(
 }
 
 /// One line a service, then what is wrong with its hostnames.
-pub(super) fn write_table(services: &[Service], with_mesh: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn write_table(
+    services: &[Service],
+    with_mesh: bool,
+    format: Format,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
     let columns = ["NAME", "ZONE", "STATE", "PROXIES", "VIP", "HOSTNAMES", "PORTS", "TLS"];
     let mut table = if with_mesh {
         Table::new(["MESH"])
@@ -119,7 +150,7 @@ pub(super) fn write_table(services: &[Service], with_mesh: bool, out: &mut dyn W
         row.extend([
             service.name.clone(),
             service.zone.clone(),
-            service.state().to_owned(),
+            service.shown_state(),
             proxies(&service.status.dataplane_proxies),
             vips(&service.status.vips),
             hostnames(&service.status.addresses),
@@ -127,10 +158,16 @@ pub(super) fn write_table(services: &[Service], with_mesh: bool, out: &mut dyn W
             service.tls().to_owned(),
         ]);
         table.add(row);
-        remarks.extend(notes(&service.name, &[], &service.status.hostname_generators));
+        // The same service may be there in several zones.
+        let name = format!("{} in {}", service.name, service.zone);
+        remarks.extend(notes(&name, &service.conditions(), &service.status.hostname_generators));
     }
-    table.write(out, "")?;
-    write_notes(out, &remarks)?;
+    console.table(
+        &table.optional(["TLS", "PORTS", "VIP"]),
+        format,
+        "no MeshService: one is made for each kuma.io/service of a proxy",
+    )?;
+    write_notes(console.out, &remarks)?;
     Ok(())
 }
 
@@ -146,7 +183,7 @@ fn write_full(service: &Service, out: &mut dyn Write) -> anyhow::Result<()> {
         ("Zone", service.zone.clone()),
         ("Namespace", service.namespace.clone()),
         ("Resource", service.core_name.clone()),
-        ("State", service.state().to_owned()),
+        ("State", service.shown_state()),
         ("Proxies", proxies(&service.status.dataplane_proxies)),
         ("VIP", vips(&service.status.vips)),
         ("Hostnames", hostnames(&service.status.addresses)),
@@ -155,10 +192,7 @@ fn write_full(service: &Service, out: &mut dyn Write) -> anyhow::Result<()> {
         ("Identities", identities.collect::<Vec<_>>().join(", ")),
     ];
     write_fields(out, &fields)?;
-    write_section(
-        out,
-        "Problems",
-        &conditions_table(&[], &service.status.hostname_generators),
-    )?;
+    let conditions = conditions_table(&service.conditions(), &service.status.hostname_generators);
+    write_section(out, "Conditions", &conditions)?;
     Ok(())
 }

@@ -96,7 +96,7 @@ pub(super) async fn inspect(format: Format, client: &Client, console: &mut Conso
     }
     let document: Value = json!({ "total": items.len(), "items": items });
     if !write_document(console.out, format, &document)? {
-        table.write(console.out, "")?;
+        console.table(&table, format, "no mesh")?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `meshspan inspect`: how things are, put together from several resources.
 
 mod dataplanes;
+mod lost_zones;
 mod mesh_services;
 mod meshes;
 mod multi_zone_services;
@@ -23,6 +24,7 @@ pub use dataplanes::DataplanesArgs;
 pub use policy::{PolicyArgs, PolicyCommand};
 pub use proxy::ProxyQuestion;
 pub use zone_ingresses::ZoneIngressesArgs;
+pub use zones::ZonesArgs;
 
 use crate::client::{Client, collection};
 use crate::console::Console;
@@ -54,17 +56,18 @@ pub enum InspectCommand {
   meshspan inspect dataplanes -A --tag kuma.io/service=redis"
     )]
     Dataplanes(DataplanesArgs),
-    /// Zones: connection to the global control plane, updates, versions
+    /// Zones: connection to the global control plane, updates, versions; with a name, everything about it
     #[command(
         alias = "zone",
         after_help = "Example:
-  meshspan inspect zones"
+  meshspan inspect zones
+  meshspan inspect zone east"
     )]
-    Zones(OutputArgs),
-    /// Zone ingresses: connection, updates, versions, public address
+    Zones(ZonesArgs),
+    /// Zone ingresses: connection, updates, versions, public address; with a name, everything about it
     #[command(aliases = ["zone-ingress", "zoneingresses", "zoneingress"], after_help = "Examples:
   meshspan inspect zone-ingresses
-  meshspan inspect zone-ingress ingress-1 --type stats")]
+  meshspan inspect zone-ingress ingress-1")]
     ZoneIngresses(ZoneIngressesArgs),
     /// Meshes: mTLS and how many proxies and services work
     #[command(
@@ -150,7 +153,7 @@ pub struct NamedServicesArgs {
 pub async fn inspect(args: &InspectArgs, client: &Client, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     match &args.command {
         InspectCommand::Dataplanes(args) => dataplanes::inspect(args, client, console).await?,
-        InspectCommand::Zones(args) => zones::inspect(args.output, client, console).await?,
+        InspectCommand::Zones(args) => zones::inspect(args, client, console).await?,
         InspectCommand::ZoneIngresses(args) => zone_ingresses::inspect(args, client, console).await?,
         InspectCommand::Meshes(args) => meshes::inspect(args.output, client, console).await?,
         InspectCommand::Services(args) => services::inspect(args, client, console).await?,

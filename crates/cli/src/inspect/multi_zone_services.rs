@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::bail;
 use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_multi_zone_service::{
-    MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus,
+    MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus, ZoneView,
 };
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use super::{NamedServicesArgs, services_asked_for, text, typed};
 use crate::client::{Client, ClientError, collection, item};
 use crate::console::Console;
 use crate::get::display_name;
-use crate::output::{list_document, write_document};
+use crate::output::{Format, list_document, write_document};
 use crate::table::Table;
 
 /// A MeshMultiZoneService with what other resources say about it.
@@ -39,7 +39,7 @@ struct Match {
     namespace: String,
     zone: String,
     /// Empty if the MeshService itself is not (or no longer) there.
-    state: &'static str,
+    state: String,
     proxies: String,
     tls: &'static str,
 }
@@ -58,7 +58,7 @@ pub(super) async fn inspect(
     let members = members.iter().map(Service::read).collect::<anyhow::Result<Vec<_>>>()?;
     let services = read_all(&documents, &members, client).await?;
     if args.name.is_none() {
-        return write_table(&services, mesh.is_none(), console.out);
+        return write_table(&services, mesh.is_none(), args.services.output.output, console);
     }
     for (index, service) in services.iter().enumerate() {
         if index > 0 {
@@ -133,9 +133,16 @@ impl Match {
             name: service.name.clone(),
             namespace: service.namespace.clone(),
             zone: service.zone.clone(),
-            state: service.state(),
+            state: service.shown_state(),
             proxies: proxies(&service.status.dataplane_proxies),
             tls: service.tls(),
+        }
+    }
+
+    fn shown_state(&self) -> &str {
+        match self.state.as_str() {
+            "" => "gone",
+            state => state,
         }
     }
 
@@ -144,7 +151,7 @@ impl Match {
             name: wanted.name.clone(),
             namespace: wanted.namespace.clone(),
             zone: wanted.zone.clone(),
-            state: "",
+            state: String::new(),
             proxies: String::new(),
             tls: "",
         }
@@ -193,11 +200,7 @@ impl MultiZoneService {
         }
         let texts = self.matched.iter().map(|service| {
             let zone = if service.zone.is_empty() { "-" } else { &service.zone };
-            let state = if service.state.is_empty() {
-                "gone"
-            } else {
-                service.state
-            };
+            let state = service.shown_state();
             let count = if service.proxies.is_empty() {
                 String::new()
             } else {
@@ -225,7 +228,12 @@ impl MultiZoneService {
 }
 
 /// One line a service, then what is wrong and what to do about it.
-pub(super) fn write_table(services: &[MultiZoneService], with_mesh: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn write_table(
+    services: &[MultiZoneService],
+    with_mesh: bool,
+    format: Format,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
     let columns = ["NAME", "VIP", "HOSTNAMES", "PORTS", "SERVICES", "CONDITIONS"];
     let mut table = if with_mesh {
         Table::new(["MESH"])
@@ -255,8 +263,13 @@ pub(super) fn write_table(services: &[MultiZoneService], with_mesh: bool, out: &
             &service.status.hostname_generators,
         ));
     }
-    table.write(out, "")?;
-    write_notes(out, &remarks)?;
+    let table = table.optional(["PORTS", "VIP"]);
+    console.table(
+        &table,
+        format,
+        "no MeshMultiZoneService: `meshspan apply` one on the global control plane",
+    )?;
+    write_notes(console.out, &remarks)?;
     Ok(())
 }
 
@@ -275,11 +288,7 @@ fn write_full(service: &MultiZoneService, out: &mut dyn Write) -> anyhow::Result
     write_fields(out, &fields)?;
     let mut table = Table::new(["ZONE", "NAME", "NAMESPACE", "STATE", "PROXIES", "TLS"]);
     for matched in &service.matched {
-        let state = if matched.state.is_empty() {
-            "gone"
-        } else {
-            matched.state
-        };
+        let state = matched.shown_state();
         table.add(vec![
             matched.zone.clone(),
             matched.name.clone(),
@@ -290,7 +299,32 @@ fn write_full(service: &MultiZoneService, out: &mut dyn Write) -> anyhow::Result
         ]);
     }
     write_section(out, "Services", &table)?;
+    if !service.status.zones.is_empty() {
+        write_section(out, "As zones see it", &zones_table(&service.status.zones))?;
+    }
     let conditions = conditions_table(&service.status.conditions, &service.status.hostname_generators);
     write_section(out, "Conditions", &conditions)?;
     Ok(())
+}
+
+/// One row a zone: what clients get there, and in one word what is wrong.
+fn zones_table(zones: &[ZoneView]) -> Table {
+    let mut table = Table::new(["ZONE", "VIP", "HOSTNAMES", "CONDITIONS"]);
+    for view in zones {
+        let bad: Vec<&str> = problems(&view.conditions)
+            .map(|condition| condition.reason.as_str())
+            .collect();
+        let conditions = if bad.is_empty() {
+            "OK".to_owned()
+        } else {
+            bad.join(", ")
+        };
+        table.add(vec![
+            view.zone.clone(),
+            vips(&view.vips),
+            hostnames(&view.addresses),
+            conditions,
+        ]);
+    }
+    table
 }

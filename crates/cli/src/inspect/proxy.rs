@@ -1,5 +1,6 @@
 //! What a control plane and a proxy's Envoy say about one proxy (`spec/http-api.md` §2.2, §2.3), passed on as it comes.
 
+use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::Value;
 
@@ -16,10 +17,13 @@ pub enum ProxyQuestion {
     /// What policies say together, by kind and traffic.
     Rules,
     /// What its Envoy runs with.
+    #[value(hide = true)]
     ConfigDump,
     /// Its Envoy's statistics.
+    #[value(hide = true)]
     Stats,
     /// Its Envoy's clusters and endpoints.
+    #[value(hide = true)]
     Clusters,
     /// What the control plane would send to it.
     Config,
@@ -35,6 +39,22 @@ pub(super) struct Details<'a> {
     /// The service that traffic goes to, and its port.
     pub(super) to: Option<&'a str>,
     pub(super) port: Option<&'a str>,
+}
+
+/// What only some control planes of the reference answer.
+fn asks_envoy(question: ProxyQuestion) -> bool {
+    matches!(
+        question,
+        ProxyQuestion::ConfigDump | ProxyQuestion::Stats | ProxyQuestion::Clusters
+    )
+}
+
+fn admin_path(question: ProxyQuestion) -> &'static str {
+    match question {
+        ProxyQuestion::Stats => "stats",
+        ProxyQuestion::Clusters => "clusters",
+        _ => "config_dump",
+    }
 }
 
 /// The path of a question; `proxy` is that of the resource.
@@ -72,6 +92,13 @@ pub(super) async fn show(
         // What control planes before 2.12 have instead.
         Err(error) if error.is_not_found() && question == ProxyQuestion::Policies => {
             client.get_text(&format!("{proxy}/policies")).await?
+        }
+        Err(error) if error.is_not_found() && asks_envoy(question) => {
+            bail!(
+                "this control plane does not pass on what an Envoy says: ask Envoy's admin interface on the proxy's host, for \
+                 example `curl http://127.0.0.1:9901/{}`",
+                admin_path(question)
+            )
         }
         answer => answer?,
     };

@@ -23,7 +23,7 @@ pub(super) async fn inspect(args: &ServicesArgs, client: &Client, console: &mut 
         .collect::<anyhow::Result<Vec<_>>>()?;
     let services = multi_zone_services::read_all(&multi_zone, &members, client).await?;
     writeln!(console.out, "Services of several zones (MeshMultiZoneService)")?;
-    multi_zone_services::write_table(&services, mesh.is_none(), console.out)?;
+    multi_zone_services::write_table(&services, mesh.is_none(), args.output.output, console)?;
     writeln!(console.out, "\nServices of single zones (MeshService)")?;
-    mesh_services::write_table(&members, mesh.is_none(), console.out)
+    mesh_services::write_table(&members, mesh.is_none(), args.output.output, console)
 }

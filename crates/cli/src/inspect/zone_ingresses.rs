@@ -1,5 +1,6 @@
 //! `inspect zone-ingresses`.
 
+use anyhow::bail;
 use clap::Args;
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane_insight::{ZoneIngressInsight, is_online};
@@ -7,21 +8,24 @@ use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::lost_zones::{LostZones, is_of_another_zone};
 use super::proxy::{self, Details, ProxyQuestion};
+use super::service_text::{write_fields, write_notes};
 use super::{OutputArgs, overview_path, subscriptions, text, typed};
-use crate::client::{Client, segment};
+use crate::client::{Client, item, segment};
 use crate::console::Console;
-use crate::output::{list_document, write_document};
+use crate::get::one;
+use crate::output::{Format, list_document, write_document};
 use crate::table::Table;
 
 /// Arguments of `inspect zone-ingresses`.
 #[derive(Debug, Args)]
 pub struct ZoneIngressesArgs {
-    /// Ask about this one
-    #[arg(value_name = "NAME", requires = "question")]
+    /// Only this one, in full: its display name or the name that `meshspan get` shows
+    #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// What to ask about it: what its Envoy says
-    #[arg(long = "type", value_name = "TYPE", requires = "name", value_parser = question)]
+    /// What its Envoy says, where the control plane passes that on: config-dump, stats or clusters
+    #[arg(long = "type", value_name = "TYPE", hide = true, requires = "name", value_parser = question)]
     pub question: Option<ProxyQuestion>,
     /// How to print.
     #[command(flatten)]
@@ -56,6 +60,9 @@ pub(super) async fn inspect(
         )
         .await;
     }
+    if let Some(name) = &args.name {
+        return inspect_one(name, args.output.output, client, console).await;
+    }
     let overviews = client.list(&overview_path(Kind::ZoneIngress, None), &[]).await?;
     if write_document(console.out, args.output.output, &list_document(&overviews))? {
         return Ok(());
@@ -72,11 +79,67 @@ pub(super) async fn inspect(
         "ENVOY VERSION",
         "ZONE",
         "PUBLIC ADDRESS",
+    ])
+    .optional([
+        "KUMA-DP VERSION",
+        "TOTAL UPDATES",
+        "LAST UPDATED AGO",
+        "ENVOY VERSION",
+        "LAST CONNECTED AGO",
     ]);
+    let lost = LostZones::of(&overviews, client, console.now).await?;
+    let mut remarks = Vec::new();
     for overview in &overviews {
-        table.add(row(overview, console.now)?);
+        let row = row(overview, console.now)?;
+        let note = note(overview, &lost);
+        remarks.extend(note.map(|note| format!("{}: {note}", text(overview, "name"))));
+        table.add(row);
     }
-    table.write(console.out, "")?;
+    console.table(
+        &table,
+        args.output.output,
+        "no zone ingress: without one, other zones cannot enter a zone",
+    )?;
+    write_notes(console.out, &remarks)?;
+    Ok(())
+}
+
+fn note(overview: &Value, lost: &LostZones) -> Option<String> {
+    match is_of_another_zone(overview) {
+        true => Some("it is in another zone; whether it is connected there, the global control plane knows".to_owned()),
+        false => lost.note(overview),
+    }
+}
+
+async fn inspect_one(name: &str, format: Format, client: &Client, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let found = one(Kind::ZoneIngress, "", name, client).await?;
+    let core_name = text(&found, "name");
+    let path = format!("{}/_overview", item(Kind::ZoneIngress, "", &core_name));
+    let Some(overview) = client.find(&path).await? else {
+        bail!("there is no zone ingress {name}: see `meshspan inspect zone-ingresses`");
+    };
+    if write_document(console.out, format, &overview)? {
+        return Ok(());
+    }
+    let lost = LostZones::of(std::slice::from_ref(&overview), client, console.now).await?;
+    let titles = [
+        "Name",
+        "Status",
+        "Connected ago",
+        "Updated ago",
+        "Updates",
+        "Errors",
+        "Agent",
+        "Envoy",
+        "Zone",
+        "Public address",
+    ];
+    let mut fields: Vec<_> = titles.into_iter().zip(row(&overview, console.now)?).collect();
+    let ingress: ZoneIngress = typed(&overview, "zoneIngress")?;
+    let networking = &ingress.networking;
+    fields.push(("Listens on", format!("{}:{}", networking.address, networking.port)));
+    fields.push(("Notes", note(&overview, &lost).unwrap_or_default()));
+    write_fields(console.out, &fields)?;
     Ok(())
 }
 
@@ -85,6 +148,8 @@ fn row(overview: &Value, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
     let insight: ZoneIngressInsight = typed(overview, "zoneIngressInsight")?;
     let status = if is_online(&insight.subscriptions) {
         "Online"
+    } else if is_of_another_zone(overview) {
+        "Unknown"
     } else {
         "Offline"
     };

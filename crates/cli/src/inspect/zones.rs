@@ -1,18 +1,40 @@
 //! `inspect zones`.
 
+use anyhow::bail;
+use clap::Args;
 use meshspan_model::Kind;
 use meshspan_model::kinds::zone::Zone;
 use meshspan_model::kinds::zone_insight::ZoneInsight;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{overview_path, subscriptions, text, typed};
-use crate::client::Client;
+use super::service_text::{write_fields, write_notes};
+use super::{OutputArgs, overview_path, subscriptions, text, typed};
+use crate::client::{Client, item};
 use crate::console::Console;
 use crate::output::{Format, list_document, write_document};
 use crate::table::Table;
 
-pub(super) async fn inspect(format: Format, client: &Client, console: &mut Console<'_>) -> anyhow::Result<()> {
+/// Arguments of `inspect zones`.
+#[derive(Debug, Args)]
+pub struct ZonesArgs {
+    /// Only this one, in full
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// A zone's control plane knows itself, but not whether the global one sees it.
+const OWN: &str = "this is the control plane of the zone itself; the global one knows whether it is connected";
+
+pub(super) async fn inspect(args: &ZonesArgs, client: &Client, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let format = args.output.output;
+    let own = own_zone(client).await?;
+    if let Some(name) = &args.name {
+        return inspect_one(name, own.as_deref(), format, client, console).await;
+    }
     let overviews = client.list(&overview_path(Kind::Zone, None), &[]).await?;
     if write_document(console.out, format, &list_document(&overviews))? {
         return Ok(());
@@ -26,23 +48,84 @@ pub(super) async fn inspect(format: Format, client: &Client, console: &mut Conso
         "TOTAL ERRORS",
         "ZONE-CP VERSION",
         "BACKEND",
-    ]);
+    ])
+    .optional(["BACKEND", "TOTAL UPDATES", "LAST UPDATED AGO", "ZONE-CP VERSION"]);
+    let mut remarks = Vec::new();
     for overview in &overviews {
-        table.add(row(overview, console.now)?);
+        table.add(row(overview, own.as_deref(), console.now)?);
+        if Some(text(overview, "name")) == own {
+            remarks.push(format!("{}: {OWN}", text(overview, "name")));
+        }
     }
-    table.write(console.out, "")?;
+    console.table(&table, format, "no zone has connected to this control plane")?;
+    write_notes(console.out, &remarks)?;
     Ok(())
 }
 
-fn row(overview: &Value, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
+/// The zone whose control plane is asked; `None` for a global one, or one that does not say.
+async fn own_zone(client: &Client) -> anyhow::Result<Option<String>> {
+    match client.get("/").await {
+        Err(error) if error.is_not_found() => Ok(None),
+        index => {
+            let zone = text(&index?, "zone");
+            Ok((!zone.is_empty()).then_some(zone))
+        }
+    }
+}
+
+async fn inspect_one(
+    name: &str,
+    own: Option<&str>,
+    format: Format,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let Some(overview) = client
+        .find(&format!("{}/_overview", item(Kind::Zone, "", name)))
+        .await?
+    else {
+        bail!("there is no zone {name}: see `meshspan inspect zones`");
+    };
+    if write_document(console.out, format, &overview)? {
+        return Ok(());
+    }
+    let insight: ZoneInsight = typed(&overview, "zoneInsight")?;
+    let row = row(&overview, own, console.now)?;
+    let titles = [
+        "Name",
+        "Status",
+        "Connected ago",
+        "Updated ago",
+        "Updates",
+        "Errors",
+        "Version",
+        "Store",
+    ];
+    let mut fields: Vec<_> = titles.into_iter().zip(row).collect();
+    let newest = insight
+        .subscriptions
+        .iter()
+        .max_by_key(|subscription| subscription.connect_time);
+    let instance = newest.map(|subscription| subscription.zone_instance_id.clone());
+    fields.push(("Instance", instance.unwrap_or_default()));
+    if own == Some(name) {
+        fields.push(("Notes", OWN.to_owned()));
+    }
+    write_fields(console.out, &fields)?;
+    Ok(())
+}
+
+fn row(overview: &Value, own: Option<&str>, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
     let zone: Zone = typed(overview, "zone")?;
     let insight: ZoneInsight = typed(overview, "zoneInsight")?;
+    let name = text(overview, "name");
     let status = match (zone.is_enabled(), insight.is_online()) {
+        (true, false) if own == Some(&name) => "Unknown",
         (false, _) => "Disabled",
         (true, true) => "Online",
         (true, false) => "Offline",
     };
-    let mut row = vec![text(overview, "name"), status.to_owned()];
+    let mut row = vec![name, status.to_owned()];
     row.extend(subscriptions::cells(&insight.subscriptions, now));
     let newest = insight
         .subscriptions

@@ -140,3 +140,16 @@ async fn version_of_both_sides() {
     );
     assert!(out.ends_with(&expected), "{out}");
 }
+
+#[tokio::test]
+async fn a_server_of_the_other_kind_is_named() {
+    let cp = ControlPlane::start().await;
+    let https = cp.url.replace("http://", "https://");
+    let error = run_line(&["--no-config", "--address", &https, "get", "meshes"], "")
+        .await
+        .error();
+    assert!(
+        error.contains("speaks no TLS; if it is the plain API, the address must start with http"),
+        "{error}"
+    );
+}

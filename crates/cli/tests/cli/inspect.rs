@@ -59,6 +59,8 @@ Services of single zones (MeshService)
 NAME    ZONE   STATE         PROXIES   VIP         HOSTNAMES                   PORTS            TLS
 redis   east   Available     2/2       241.0.0.3   redis.svc.east.mesh.local   6379/tcp→16379   Ready
 redis   west   Unavailable   0/2       241.0.0.3   redis.svc.west.mesh.local   6379/tcp→16379   Ready
+
+redis in west: NoneReady: its zone knows of no ready instance: start one, or look at `meshspan inspect dataplanes`
 ";
     let out = cp.run(&["inspect", "services"]).await.done();
     assert_eq!(out, expected);
@@ -129,7 +131,7 @@ Conditions:
         "Zone:         east",
         "Proxies:      1/2",
         "Identities:   ServiceTag redis",
-        "Problems: none",
+        "Conditions: none",
     ] {
         assert!(out.contains(line), "{line:?} is missing in\n{out}");
     }
@@ -229,6 +231,155 @@ async fn dataplanes() {
 }
 
 #[tokio::test]
+async fn a_proxy_says_why_it_is_not_ready_whom_it_refused_and_what_is_not_served() {
+    let cp = ControlPlane::start().await;
+    let mut proxy = overview("redis-x7", &["NotReady"], true);
+    proxy["labels"] = json!({ "kuma.io/display-name": "redis-1", "kuma.io/zone": "west", "kuma.io/origin": "zone" });
+    proxy["problems"] = json!(["networking.inbound[1] is not served: give it another port"]);
+    proxy["dataplaneInsight"]["inbounds"] = json!([
+        { "port": 8080, "notReady": "connection refused", "denied": "12", "lastDenied": "2025-02-03T11:57:00Z" },
+    ]);
+    cp.put("/meshes/default/dataplanes/redis-x7", proxy.clone());
+    cp.put("/meshes/default/dataplanes/redis-x7/_overview", proxy.clone());
+    cp.list(
+        "/zones/_overview",
+        json!([{ "type": "ZoneOverview", "name": "west", "zone": {}, "zoneInsight": { "subscriptions": [
+            { "connectTime": "2025-02-03T09:00:00Z", "disconnectTime": "2025-02-03T11:58:00Z" } ] } }]),
+    );
+    let list = json!({ "total": 1, "items": [proxy], "next": null });
+    cp.answer(
+        "GET /meshes/default/dataplanes?name=redis-1&size=1000",
+        200,
+        list.clone(),
+    );
+    // By the name that its user gave.
+    let out = cp.run(&["inspect", "dataplane", "redis-1"]).await.done();
+    for line in [
+        "Display name:        redis-1",
+        "Identities:          spiffe://default/cart",
+        "Notes:\n  the control plane of zone west is offline for 2m: this is as of then",
+        "  inbound 8080 is not ready: connection refused",
+        "  inbound 8080 refused 12 connections or requests, the last 3m ago: no MeshTrafficPermission allows their clients",
+        "  networking.inbound[1] is not served: give it another port",
+    ] {
+        assert!(out.contains(line), "{line:?} is missing in\n{out}");
+    }
+    cp.answer("GET /meshes/default/dataplanes/_overview?size=1000", 200, list);
+    let table = cp.run(&["inspect", "dataplanes"]).await.done();
+    assert!(
+        table.contains("inbound 8080 is not ready: connection refused; inbound 8080 refused"),
+        "{table}"
+    );
+}
+
+#[tokio::test]
+async fn several_proxies_of_one_name_are_listed() {
+    let cp = ControlPlane::start().await;
+    let proxy = |core: &str, zone: &str| {
+        json!({ "type": "Dataplane", "mesh": "default", "name": core,
+                "labels": { "kuma.io/display-name": "redis-1", "kuma.io/zone": zone } })
+    };
+    let list = json!({ "total": 2, "items": [proxy("redis-1-a", "east"), proxy("redis-1-b", "west")], "next": null });
+    cp.answer("GET /meshes/default/dataplanes?name=redis-1&size=1000", 200, list);
+    let error = cp.run(&["inspect", "dataplane", "redis-1"]).await.error();
+    assert_eq!(error, "several are called redis-1: name one of redis-1-a, redis-1-b");
+}
+
+#[tokio::test]
+async fn traffic_is_asked_about_by_host_name_too() {
+    let cp = ControlPlane::start().await;
+    cp.put(
+        "/meshes/default/dataplanes/web-1",
+        json!({ "type": "Dataplane", "mesh": "default", "name": "web-1" }),
+    );
+    let mut service = redis(status_in_a_zone());
+    service["kri"] = json!("kri_mzsvc_default___redis_");
+    cp.list("/meshes/default/meshmultizoneservices", json!([service]));
+    let answer = json!({ "matched": [], "policies": [] });
+    let line = "GET /meshes/default/dataplanes/web-1/_policies?shadow=false&destination=kri_mzsvc_default___redis_";
+    cp.answer(line, 200, answer);
+    let flags = ["inspect", "dataplane", "web-1", "--to", "redis.mzsvc.mesh.local"];
+    cp.run(&flags).await.done();
+    assert!(cp.lines().contains(&line.to_owned()), "{:?}", cp.lines());
+}
+
+#[tokio::test]
+async fn a_zone_says_that_it_does_not_know_how_the_global_sees_it() {
+    let cp = ControlPlane::start().await;
+    cp.answer("GET /", 200, json!({ "mode": "zone", "zone": "east" }));
+    cp.list(
+        "/zones/_overview",
+        json!([{ "type": "ZoneOverview", "name": "east", "zone": { "enabled": true } }]),
+    );
+    let out = cp.run(&["inspect", "zones"]).await.done();
+    assert!(out.contains("east   Unknown   never"), "{out}");
+    assert!(
+        out.contains("east: this is the control plane of the zone itself"),
+        "{out}"
+    );
+    cp.put(
+        "/zones/east/_overview",
+        json!({ "type": "ZoneOverview", "name": "east", "zone": { "enabled": true } }),
+    );
+    let one = cp.run(&["inspect", "zone", "east"]).await.done();
+    assert!(one.contains("Status:          Unknown"), "{one}");
+    let error = cp.run(&["inspect", "zone", "north"]).await.error();
+    assert_eq!(error, "there is no zone north: see `meshspan inspect zones`");
+
+    let foreign = json!({ "type": "ZoneIngressOverview", "name": "in-west", "labels": { "kuma.io/origin": "global", "kuma.io/zone": "west" },
+        "zoneIngress": { "zone": "west", "networking": { "address": "10.0.0.1", "port": 10001 } } });
+    cp.list("/zone-ingresses/_overview", json!([foreign]));
+    let out = cp.run(&["inspect", "zone-ingresses"]).await.done();
+    assert!(out.contains("in-west   Unknown   never"), "{out}");
+    assert!(out.contains("in-west: it is in another zone"), "{out}");
+    cp.put("/zone-ingresses/in-west", foreign.clone());
+    cp.put("/zone-ingresses/in-west/_overview", foreign);
+    let one = cp.run(&["inspect", "zone-ingress", "in-west"]).await.done();
+    assert!(one.contains("Listens on:       10.0.0.1:10001"), "{one}");
+}
+
+#[tokio::test]
+async fn the_global_shows_a_row_a_zone_and_what_is_old() {
+    let cp = ControlPlane::start().await;
+    let unmet =
+        |reason: &str, message: &str| json!({ "type": "T", "status": "False", "reason": reason, "message": message });
+    let mut status = status_in_a_zone();
+    status["zones"] = json!([
+        { "zone": "east", "vips": [{ "ip": "242.0.0.7" }], "addresses": [{ "hostname": "redis.mzsvc.mesh.local" }] },
+        { "zone": "west", "vips": [{ "ip": "243.0.0.7" }], "conditions": [unmet("NoZoneIngress", "x"), unmet("NobodyAllowed", "y")] },
+    ]);
+    cp.put("/meshes/default/meshmultizoneservices/redis", redis(status));
+    let mut old = member("redis-x", "west", "Available", 1);
+    old["status"]["conditions"] = json!([unmet("ZoneOffline", "old")]);
+    cp.list("/meshes/default/meshservices", json!([old]));
+    let out = cp.run(&["inspect", "mzsvc", "redis"]).await.done();
+    for line in [
+        "  east   242.0.0.7   redis.mzsvc.mesh.local   OK",
+        "  west   243.0.0.7   -                        NoZoneIngress, NobodyAllowed",
+        "  west   redis   -           Available (zone offline)   1/2       Ready",
+    ] {
+        assert!(out.contains(line), "{line:?} is missing in\n{out}");
+    }
+}
+
+#[tokio::test]
+async fn empty_tables_say_so() {
+    let cp = ControlPlane::start().await;
+    for (path, line) in [
+        ("/zones/_overview", &["inspect", "zones"][..]),
+        ("/zone-ingresses/_overview", &["inspect", "zone-ingresses"]),
+        ("/meshes/default/dataplanes/_overview", &["inspect", "dataplanes"]),
+        ("/meshes/default/meshservices", &["inspect", "meshservices"]),
+        ("/meshes/default/dataplanes", &["get", "dataplanes"]),
+    ] {
+        cp.list(path, json!([]));
+        let ran = cp.run(line).await;
+        assert!(ran.err.starts_with("no "), "{line:?}: {:?}", ran.err);
+        assert_eq!(ran.done().lines().count(), 1, "programs read the header only");
+    }
+}
+
+#[tokio::test]
 async fn zones_and_their_ingresses() {
     let cp = ControlPlane::start().await;
     let connected = json!({ "subscriptions": [ {
@@ -293,6 +444,7 @@ async fn one_proxy_in_full_and_what_its_envoy_says() {
     let cp = ControlPlane::start().await;
     let mut proxy = overview("cart-1", &["Ready", "NotReady"], true);
     proxy["type"] = json!("DataplaneOverview");
+    cp.put("/meshes/default/dataplanes/cart-1", proxy.clone());
     cp.put("/meshes/default/dataplanes/cart-1/_overview", proxy);
     let out = cp.run(&["inspect", "dataplane", "cart-1"]).await.done();
     for line in [
@@ -344,7 +496,12 @@ async fn one_proxy_in_full_and_what_its_envoy_says() {
     );
     let error = cp.run(&["inspect", "dataplane", "nope"]).await.error();
     assert!(
-        error.starts_with("there is no Dataplane nope in mesh default"),
+        error.starts_with("there is no Dataplane named nope in mesh default"),
         "{error}"
     );
+    let error = cp
+        .run(&["inspect", "dataplane", "cart-1", "--type", "clusters"])
+        .await
+        .error();
+    assert!(error.contains("curl http://127.0.0.1:9901/clusters"), "{error}");
 }

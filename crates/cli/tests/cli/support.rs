@@ -164,6 +164,7 @@ pub async fn run_line(line: &[&str], input: &str) -> Ran {
         out: &mut out,
         err: &mut err,
         now: NOW,
+        width: None,
     };
     let outcome = run_with(command, &mut console)
         .await

@@ -68,8 +68,18 @@ pub async fn run(args: DemoArgs, isolation: Isolation) -> Result<ExitCode> {
     } else {
         ApplicationKind::Redis
     };
+    // Who wants it for the length of the story must have it from the start.
+    let mut early = None;
+    let open_early = |global: &ControlPlane| {
+        if args.once && args.api_port.is_some() {
+            let (address, relay) = open_api(global)?;
+            println!("  The API of the global control plane is http://{address} until the end of the story.");
+            early = Some(relay);
+        }
+        Ok(())
+    };
     let outcome = tokio::select! {
-        told = story::tell(network.clone(), program, redis, &mut screen) => Some(told),
+        told = story::tell(network.clone(), program, redis, &mut screen, open_early) => Some(told),
         () = stop.asked() => None,
     };
     let code = match outcome {
@@ -92,6 +102,7 @@ pub async fn run(args: DemoArgs, isolation: Isolation) -> Result<ExitCode> {
         }
         None => ExitCode::from(INTERRUPTED),
     };
+    drop(early);
     if let Some(folder) = &args.keep_logs {
         keep_logs(network.directory(), folder).with_context(|| format!("keeping logs in {}", folder.display()))?;
         println!("\nLogs are in {}", folder.display());

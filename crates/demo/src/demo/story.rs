@@ -9,7 +9,7 @@ use meshspan_lab::eventually;
 
 use super::screen::{Screen, requests, short};
 use crate::machine::{Machine, Network};
-use crate::mesh::{Application, ApplicationKind, Deployment, Outbound, Workload, WorkloadSpec};
+use crate::mesh::{Application, ApplicationKind, ControlPlane, Deployment, Outbound, Workload, WorkloadSpec};
 use crate::program::Program;
 use crate::traffic::{PACE, Question, Traffic};
 
@@ -31,15 +31,17 @@ pub(super) struct Stage {
     _workloads: Vec<Workload>,
 }
 
-/// Starts the mesh and tells the story.
+/// Starts the mesh and tells the story. `started` is called with the global control plane as soon as it is there.
 pub(super) async fn tell(
     network: Network,
     program: Program,
     redis_kind: ApplicationKind,
     screen: &mut Screen,
+    started: impl FnOnce(&ControlPlane) -> Result<()>,
 ) -> Result<Stage> {
     let intercepted = network.is_lab();
     let mut deployment = Deployment::start(network, program, &["east", "west"]).await?;
+    started(&deployment.global)?;
     screen.done("a global control plane; zones east and west: control plane and ingress");
     let mut specs: Vec<WorkloadSpec> = ["east", "west"]
         .iter()

@@ -19,6 +19,26 @@ pub struct DataplaneInsight {
     /// Its certificate; absent when mTLS is off.
     #[serde(rename = "mTLS", skip_serializing_if = "Option::is_none")]
     pub mtls: Option<MtlsInsight>,
+    /// Beyond the reference: what is to be known of inbounds. Those of which there is nothing to say are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inbounds: Vec<InboundInsight>,
+}
+
+/// What the agent found out about an inbound.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InboundInsight {
+    /// `networking.inbound[].port`.
+    pub port: u32,
+    /// Why the application is not ready; empty if it is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub not_ready: String,
+    /// Connections or requests that no MeshTrafficPermission allowed, since the proxy's Envoy started.
+    #[serde(with = "string_u64", skip_serializing_if = "is_default")]
+    pub denied: u64,
+    /// When the control plane last heard of such a denial.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_denied: Option<OffsetDateTime>,
 }
 
 /// Insight of a ZoneIngress.

@@ -136,6 +136,9 @@ pub struct MeshServiceStatus {
     pub hostname_generators: Vec<HostnameGeneratorStatus>,
     /// Its proxies.
     pub dataplane_proxies: DataplaneProxies,
+    /// Beyond the reference: what keeps clients from being served, with the remedy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
 }
 
 /// One hostname.
@@ -207,6 +210,27 @@ pub struct Condition {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
+}
+
+impl Condition {
+    /// One that is met (`Ok`) or not, with a reason and a message.
+    pub fn new(condition_type: &str, outcome: Result<(&str, String), (&str, String)>) -> Self {
+        let (status, (reason, message)) = match outcome {
+            Ok(met) => ("True", met),
+            Err(unmet) => ("False", unmet),
+        };
+        Self {
+            condition_type: condition_type.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message,
+        }
+    }
+
+    /// True if what its type says holds.
+    pub fn is_met(&self) -> bool {
+        self.status == "True"
+    }
 }
 
 /// Counts of the proxies of a service.

@@ -4,9 +4,10 @@
 //! thing, so one conf holds the fields of both, and each field may stand only in its own part.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::policy::values::required_at_least_one;
-use crate::policy::{Conf as PolicyConf, MAX_ITEMS, Part, Place, PolicyKind, PolicySpec, RuleMatch};
+use crate::policy::{Conf as PolicyConf, MAX_ITEMS, Part, Place, PolicyKind, PolicySpec, RuleMatch, SpiffeIdMatchType};
 use crate::violation::Violations;
 
 /// Who may call whom.
@@ -49,6 +50,49 @@ impl Conf {
             ("allow", self.allow.as_deref()),
             ("allowWithShadowDeny", self.allow_with_shadow_deny.as_deref()),
         ]
+    }
+}
+
+/// True if the rules of an inbound let anybody in; `confs` are what they say, each of some clients.
+///
+/// What a rule both allows and denies by SPIFFE id counts as denied, as it does in force.
+pub fn lets_anybody_in<'a>(confs: impl IntoIterator<Item = &'a Value>) -> bool {
+    let allows = |conf: &Value| Conf::deserialize(conf).is_ok_and(|conf| conf.lets_anybody_in());
+    confs.into_iter().any(allows)
+}
+
+impl Conf {
+    fn lets_anybody_in(&self) -> bool {
+        match self.action {
+            Some(Action::Deny) => false,
+            Some(Action::Allow | Action::AllowWithShadowDeny) => !self.denies(None),
+            None => self.allowed().any(|clients| !self.denies(Some(clients))),
+        }
+    }
+
+    /// The clients that the lists let in.
+    pub fn allowed(&self) -> impl Iterator<Item = &RuleMatch> {
+        [&self.allow, &self.allow_with_shadow_deny]
+            .into_iter()
+            .flatten()
+            .flatten()
+    }
+
+    /// True if a denial is about all of these clients, or about everybody.
+    fn denies(&self, clients: Option<&RuleMatch>) -> bool {
+        let covers = |denied: &RuleMatch| match (
+            &denied.spiffe_id,
+            clients.and_then(|clients| clients.spiffe_id.as_ref()),
+        ) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(denied), Some(clients)) => match denied.how {
+                SpiffeIdMatchType::Exact => denied == clients,
+                SpiffeIdMatchType::Prefix => denied.matches(&clients.value),
+            },
+        };
+        let denied = self.deny.iter().flatten();
+        denied.filter(|denied| denied.sni.is_none()).any(covers)
     }
 }
 
@@ -104,5 +148,35 @@ impl Conf {
                 clients.check(&format!("{path}[{index}]"), violations);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn somebody_is_let_in_or_nobody() {
+        let web = json!({ "spiffeID": { "type": "Exact", "value": "spiffe://default/web" } });
+        let all = json!({ "spiffeID": { "type": "Prefix", "value": "spiffe://default" } });
+        for (conf, expected) in [
+            (json!({ "action": "Allow" }), true),
+            (json!({ "action": "AllowWithShadowDeny" }), true),
+            (json!({ "action": "Deny" }), false),
+            (json!({}), false),
+            (json!({ "allow": [] }), false),
+            (json!({ "allow": [web] }), true),
+            (json!({ "allowWithShadowDeny": [web] }), true),
+            (json!({ "deny": [web] }), false),
+            (json!({ "deny": [web], "allow": [all] }), true),
+            (json!({ "deny": [web], "allow": [web] }), false),
+            (json!({ "deny": [all], "allow": [web] }), false),
+            (json!({ "deny": [all], "allow": [all] }), false),
+            (json!({ "action": 1 }), false),
+        ] {
+            assert_eq!(lets_anybody_in([&conf]), expected, "{conf}");
+        }
+        assert!(!lets_anybody_in([]), "nothing is said");
     }
 }

@@ -93,6 +93,20 @@ pub struct SpiffeIdMatch {
     pub value: String,
 }
 
+impl SpiffeIdMatch {
+    /// True of an identity that is meant, or of a prefix all of whose identities are. A prefix ends where a part of the path
+    /// ends.
+    pub fn matches(&self, id: &str) -> bool {
+        match self.how {
+            SpiffeIdMatchType::Exact => id == self.value,
+            SpiffeIdMatchType::Prefix => {
+                let rest = id.strip_prefix(self.value.trim_end_matches('/'));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+        }
+    }
+}
+
 /// How identities are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SpiffeIdMatchType {

@@ -70,11 +70,17 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<&str>) -> Res
         .spawn(feed(watch, hello.wants_dns, ttl, outgoing, plane.stop.clone()));
     // The newest report counts; the sender is dropped with the stream, which ends the task.
     let (reports, found) = watch::channel(None);
-    plane.tasks.spawn(take_reports(plane.clone(), id, found));
-    let events = move |event| {
-        if let AgentEvent::Health(report) = event {
+    plane.tasks.spawn(take_reports(plane.clone(), id.clone(), found));
+    let denied = (plane.clone(), id.clone());
+    let events = move |event| match event {
+        AgentEvent::Health(report) => {
             reports.send_replace(Some(report));
         }
+        AgentEvent::Denials(report) => {
+            let (plane, id) = &denied;
+            plane.insights.denied(&*plane.store, id, &report);
+        }
+        AgentEvent::Closed { .. } => {}
     };
     Ok(AgentSession {
         outgoing: receiver,

@@ -54,6 +54,7 @@ pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthR
     if key.kind != Kind::Dataplane {
         return true;
     }
+    plane.insights.health(id, report);
     for _ in 0..ATTEMPTS {
         let Some(stored) = plane.store.get(&key) else {
             return true;

@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use meshspan_model::kinds::dataplane_insight::{
-    DataplaneInsight, DiscoverySubscription, MtlsInsight, ProxyVersion, Rejection, ServiceStats, ZoneIngressInsight,
-    is_online,
+    DataplaneInsight, DiscoverySubscription, InboundInsight, MtlsInsight, ProxyVersion, Rejection, ServiceStats,
+    ZoneIngressInsight, is_online,
 };
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Store, StoreError, Write};
+use meshspan_xds::proto::agent::{DenialReport, HealthReport};
 use meshspan_xds::{ResourceType, StreamEvent};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::registration;
+use super::{inbound_insights, registration};
 use crate::engine::{CertificateNews, ProxyId};
 
 /// Insights that are written at the same time.
@@ -50,6 +51,7 @@ struct State {
 struct Known {
     subscriptions: Vec<DiscoverySubscription>,
     mtls: Option<MtlsInsight>,
+    inbounds: Vec<InboundInsight>,
     stream: u64,
 }
 
@@ -159,6 +161,34 @@ impl Insights {
         self.changed.notify_one();
     }
 
+    /// An agent reported why inbounds are not ready.
+    pub(super) fn health(&self, id: &ProxyId, report: &HealthReport) {
+        let mut state = self.lock();
+        let Some(known) = state.proxies.get_mut(id) else { return };
+        if inbound_insights::health(&mut known.inbounds, report) {
+            state.urgent.insert(id.clone());
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// An agent reported whom its proxy refused. Stored with the counters, so that it costs no more than these.
+    pub(super) fn denied(&self, store: &dyn Store, id: &ProxyId, report: &DenialReport) {
+        let Some(dataplane) = store
+            .get(&registration::key(id))
+            .and_then(|stored| stored.resource.parse().ok())
+        else {
+            return;
+        };
+        let mut state = self.lock();
+        let Some(known) = state.proxies.get_mut(id) else { return };
+        if inbound_insights::denied(&mut known.inbounds, &dataplane, report, OffsetDateTime::now_utc()) {
+            state.counted.insert(id.clone());
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
     /// Stores what changed until `stop`.
     pub async fn run(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
         // A point in time, because a pause that starts again with each event never ends on a busy control plane.
@@ -262,6 +292,7 @@ fn stored(store: &dyn Store, id: &ProxyId) -> Known {
     Known {
         subscriptions: insight.subscriptions,
         mtls: insight.mtls,
+        inbounds: insight.inbounds,
         stream: 0,
     }
 }
@@ -280,6 +311,7 @@ async fn save(store: &dyn Store, id: &ProxyId, known: Known) -> Result<(), Store
         let insight = DataplaneInsight {
             subscriptions: known.subscriptions,
             mtls: known.mtls,
+            inbounds: known.inbounds,
         };
         Resource::of(key.mesh.as_str(), key.name.as_str(), &insight)
     };

@@ -57,6 +57,8 @@ pub(super) struct Projector {
     /// The same sidecars, by the destinations that only their routes lead to.
     routed: BTreeMap<DestinationKey, BTreeSet<ProxyId>>,
     identities_changed: BTreeSet<ProxyId>,
+    /// Why inbounds are not served, by sidecar; of those where there is something to say.
+    problems: BTreeMap<ProxyId, Vec<String>>,
 }
 
 impl Projector {
@@ -74,6 +76,7 @@ impl Projector {
             limited: BTreeMap::new(),
             routed: BTreeMap::new(),
             identities_changed: BTreeSet::new(),
+            problems: BTreeMap::new(),
         }
     }
 
@@ -121,6 +124,11 @@ impl Projector {
         };
         let options = self.proxies.get(id).map_or(unknown, |proxy| proxy.options);
         inspect::resources(inspected, &options)
+    }
+
+    /// Why inbounds are not served, by sidecar.
+    pub(super) fn problems(&self) -> &BTreeMap<ProxyId, Vec<String>> {
+        &self.problems
     }
 
     /// Connected sidecars of a mesh.
@@ -201,6 +209,13 @@ impl Projector {
     }
 
     fn apply_sidecar(&mut self, id: ProxyId, view: Option<Arc<SidecarView>>) {
+        let problems = view
+            .as_ref()
+            .map(|view| meshspan_envoy::sidecar_problems(&view.sidecar.dataplane));
+        match problems.filter(|problems| !problems.is_empty()) {
+            Some(problems) => self.problems.insert(id.clone(), problems),
+            None => self.problems.remove(&id),
+        };
         let before = match &view {
             Some(view) => self.views.insert(id.clone(), view.clone()),
             None => self.views.remove(&id),

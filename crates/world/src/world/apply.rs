@@ -53,6 +53,7 @@ impl World {
             self.hosts.substitute(&mut spec.networking.advertised_address);
             DataplaneEntry::new(resource, spec, &self.settings.zone)
         });
+        self.note_real_address(key, new.as_ref());
         let mesh = self.mesh(&key.mesh);
         let name = &key.name;
         let old = mesh.dataplanes.remove(name);
@@ -92,6 +93,27 @@ impl World {
         if let Some(new) = new {
             mesh.dataplanes.insert(name.clone(), new);
         }
+    }
+
+    /// A host inside a range of virtual IPs is a problem of all services with an address from there.
+    fn note_real_address(&mut self, key: &ResourceKey, new: Option<&DataplaneEntry>) {
+        let ranges = [
+            self.settings.mesh_service_vips,
+            self.settings.mesh_multi_zone_service_vips,
+        ];
+        let address = new
+            .and_then(|new| new.spec.networking.address.parse().ok())
+            .filter(|address| ranges.iter().any(|range| range.contains(*address)));
+        let mesh = self.mesh(&key.mesh);
+        if mesh.real_addresses.get(&key.name) == address.as_ref() {
+            return;
+        }
+        match address {
+            Some(address) => mesh.real_addresses.insert(key.name.clone(), address),
+            None => mesh.real_addresses.remove(&key.name),
+        };
+        mesh.dirty.services.extend(mesh.services.keys().cloned());
+        mesh.dirty.multi_zone.extend(mesh.multi_zone.keys().cloned());
     }
 
     pub(super) fn apply_insight(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
@@ -446,7 +468,7 @@ fn policy_target<'a>(
     }
 }
 
-fn service_tags(entry: &DataplaneEntry) -> BTreeSet<String> {
+pub(super) fn service_tags(entry: &DataplaneEntry) -> BTreeSet<String> {
     entry
         .spec
         .networking

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use meshspan_model::{Kind, Resource, ResourceKey};
 use time::OffsetDateTime;
 
+use super::apply::service_tags;
 use super::{Changes, IngressAddresses, World, Write};
 use crate::dirty::Dirty;
 use crate::generate::{Generated, generate};
 use crate::hostnames::ServiceName;
 use crate::mesh_state::MeshState;
+use crate::permissions::open_inbounds;
 use crate::settings::Settings;
-use crate::view::{Destination, DestinationKey, DnsTable};
+use crate::view::{Destination, DestinationKey, DnsTable, SidecarView};
 use crate::vips::VipPool;
 use crate::{destination, multi_zone, service, sidecar};
 
@@ -36,6 +38,19 @@ impl World {
                     Generated::Later(when) => {
                         self.deadlines.insert((when, name.clone(), service.clone()));
                     }
+                }
+            }
+            // Before services, which say whom their proxies let in.
+            if dirty.references {
+                dirty.sidecars.extend(mesh.index.explicit_outbounds.iter().cloned());
+            }
+            if dirty.policies {
+                mesh.policies.refresh();
+            }
+            for dataplane in &dirty.sidecars {
+                if derive_sidecar(mesh, name, dataplane, &self.settings, &mut changes) {
+                    let tags = mesh.dataplanes.get(dataplane).map(service_tags).unwrap_or_default();
+                    dirty.services.extend(mesh.services_that_may_select(&tags));
                 }
             }
             for service in &dirty.services {
@@ -64,15 +79,6 @@ impl World {
             }
             if dirty.dns {
                 derive_dns(mesh, name, &mut changes);
-            }
-            if dirty.references {
-                dirty.sidecars.extend(mesh.index.explicit_outbounds.iter().cloned());
-            }
-            if dirty.policies {
-                mesh.policies.refresh();
-            }
-            for dataplane in &dirty.sidecars {
-                derive_sidecar(mesh, name, dataplane, &self.settings, &mut changes);
             }
             derive_policies(mesh, name, &dirty, &mut changes);
         }
@@ -154,7 +160,7 @@ fn derive_service(
             _ => changes.writes.push(Write::Put(resource)),
         }
     }
-    let status = service::status(entry, mesh);
+    let status = service::status(entry, mesh, vips.range());
     if status != entry.status {
         let key = ResourceKey::new(Kind::MeshService, mesh_name, name);
         changes
@@ -197,7 +203,8 @@ fn derive_multi_zone(
     let Some(entry) = mesh.multi_zone.get(name) else {
         return dns;
     };
-    let status = multi_zone::status(mesh, entry, ingresses, vips.range());
+    let destinations = destination::of_multi_zone(mesh, entry, &settings.zone, ingresses);
+    let status = multi_zone::status(mesh, entry, &destinations, vips.range());
     if settings.federated
         && let Some(insight) = multi_zone::insight(mesh, entry, &status, &settings.zone)
     {
@@ -209,7 +216,6 @@ fn derive_multi_zone(
             .writes
             .push(Write::Status(key, serde_json::to_value(status).unwrap_or_default()));
     }
-    let destinations = destination::of_multi_zone(mesh, entry, &settings.zone, ingresses);
     publish(mesh, service_name, destinations, changes);
     dns
 }
@@ -264,7 +270,14 @@ fn derive_dns(mesh: &mut MeshState, mesh_name: &str, changes: &mut Changes) {
     }
 }
 
-fn derive_sidecar(mesh: &mut MeshState, mesh_name: &str, name: &str, settings: &Settings, changes: &mut Changes) {
+/// True if other inbounds than before are open to somebody.
+fn derive_sidecar(
+    mesh: &mut MeshState,
+    mesh_name: &str,
+    name: &str,
+    settings: &Settings,
+    changes: &mut Changes,
+) -> bool {
     let entry = mesh.dataplanes.get(name).filter(|_| mesh.mesh.is_some()).cloned();
     let view = entry.and_then(|entry| {
         let policies = mesh.policies.of_proxy(name, &entry.proxy, sidecar::source(&entry));
@@ -274,6 +287,8 @@ fn derive_sidecar(mesh: &mut MeshState, mesh_name: &str, name: &str, settings: &
         mesh.policies.remove_proxy(name);
     }
     let key = (mesh_name.to_owned(), name.to_owned());
+    let open = |view: Option<&SidecarView>| view.map(|view| open_inbounds(&view.sidecar));
+    let opened = open(mesh.sidecars.get(name).map(AsRef::as_ref)) != open(view.as_ref());
     match view {
         Some(view) if mesh.sidecars.get(name).is_some_and(|old| **old == view) => {}
         Some(view) => {
@@ -287,6 +302,7 @@ fn derive_sidecar(mesh: &mut MeshState, mesh_name: &str, name: &str, settings: &
             }
         }
     }
+    opened
 }
 
 /// Derives what policies say about destinations, if policies, proxies or the set of destinations changed.

@@ -232,6 +232,16 @@ pub fn two_zones() -> Sim {
     sim
 }
 
+/// Lets every identity of the mesh reach everything.
+pub fn allow_all() -> Resource {
+    let everybody = serde_json::json!([{ "spiffeID": { "type": "Prefix", "value": "spiffe://default" } }]);
+    policy(
+        Kind::MeshTrafficPermission,
+        "allow-all",
+        serde_json::json!({ "rules": [ { "default": { "allow": everybody } } ] }),
+    )
+}
+
 /// A policy of this kind, made on the global control plane.
 pub fn policy(kind: Kind, name: &str, spec: serde_json::Value) -> Resource {
     let mut resource = Resource::new(kind, "default", name, spec);

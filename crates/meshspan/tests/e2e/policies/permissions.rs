@@ -37,6 +37,7 @@ fn only_those_who_may_get_in() {
             chapter("deny by default");
             remove(mesh, "meshtrafficpermission", "allow-all").await?;
             everyone(&zones, 403).await?;
+            nobody_is_said_to_be_allowed(mesh).await?;
 
             chapter("a service, in the old form");
             let one = "from: [{targetRef: {kind: MeshService, name: client}, default: {action: Allow}}]";
@@ -68,6 +69,24 @@ fn only_those_who_may_get_in() {
             everyone(&zones, 200).await
         })
     });
+}
+
+/// The zone says that nothing is allowed, and its proxies whom they refused.
+async fn nobody_is_said_to_be_allowed(mesh: &Deployment) -> Result<()> {
+    let api = mesh.zone("east")?.control_plane.api();
+    eventually("the condition of the services", LIMIT, || async {
+        let services = api.get("/meshes/default/meshservices").await?.to_string();
+        ensure!(services.contains("NobodyAllowed"), "{services}");
+        Ok(())
+    })
+    .await?;
+    // The agent looks now and then, and what it saw is stored with other counters.
+    eventually("a note of those who were refused", 2 * LIMIT, || async {
+        let proxies = api.get("/meshes/default/dataplanes/_overview").await?.to_string();
+        ensure!(proxies.contains("lastDenied"), "{proxies}");
+        Ok(())
+    })
+    .await
 }
 
 async fn allow_all(mesh: &Deployment) -> Result<()> {

@@ -1,0 +1,37 @@
+//! The binary under the names of the reference's programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the binary through a link of this name; its output if it ends well.
+fn run(folder: &Path, name: &str, arguments: &[&str]) -> String {
+    let link = folder.join(name);
+    if !link.exists() {
+        symlink(env!("CARGO_BIN_EXE_meshspan"), &link).unwrap();
+    }
+    let output = Command::new(&link).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{name} {arguments:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn links_have_the_commands_of_the_programs_whose_names_they_bear() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name, arguments: &[&str]| run(folder.path(), name, arguments);
+    let own = format!("Meshspan {}, compatible with Kuma 2.", env!("CARGO_PKG_VERSION"));
+    for name in ["kuma-cp", "kuma-dp"] {
+        assert!(run(name, &["version"]).starts_with(&own));
+        assert!(run(name, &["version", "--detailed"]).contains("Program: /"));
+        assert!(run(name, &["run", "--help"]).contains("Usage: "));
+    }
+    let dry = ["install", "transparent-proxy", "--dry-run", "--kuma-dp-user", "root"];
+    let by_link = run("kumactl", &dry);
+    assert!(by_link.contains("REDIRECT"), "{by_link}");
+    assert_eq!(by_link, run("meshspan", &dry), "the same rules under both names");
+    assert!(run("kumactl", &["uninstall", "transparent-proxy", "--help"]).contains("Usage: kumactl uninstall"));
+    assert!(run("kumactl", &["completion", "bash"]).contains("kumactl"));
+    assert!(run("kumactl", &["--no-config", "config", "--help"]).contains("--api-timeout"));
+}

@@ -1,0 +1,114 @@
+//! What a MeshService of this zone says about itself: whatever keeps clients from being served, with the remedy.
+
+use meshspan_model::Kind;
+use meshspan_model::kinds::mesh_service::Condition;
+
+use crate::address_range;
+use crate::mesh_state::{MeshState, ServiceEntry};
+use crate::permissions::Closed;
+use crate::service::inbounds_of_port;
+use crate::vips::VipRange;
+
+/// Instances that are named in one message.
+const NAMED: usize = 3;
+
+/// Conditions in a fixed order.
+pub(crate) fn of(mesh: &MeshState, service: &ServiceEntry, range: VipRange) -> Vec<Condition> {
+    let address = address_range::condition(mesh, Kind::MeshService, service.derived.vip, range);
+    if !service.local {
+        return address.into_iter().collect();
+    }
+    let mut conditions = vec![instances_ready(mesh, service)];
+    conditions.extend(traffic_permitted(mesh, &[service]));
+    conditions.extend(address);
+    conditions
+}
+
+/// Whether anybody may reach these services of this zone; `None` where that is not a question: mTLS is off, or there is no
+/// instance.
+pub(crate) fn traffic_permitted(mesh: &MeshState, services: &[&ServiceEntry]) -> Option<Condition> {
+    mesh.mesh.as_ref()?.enabled_backend()?;
+    if services.iter().all(|service| service.matched.is_empty()) {
+        return None;
+    }
+    let closed: Vec<String> = services
+        .iter()
+        .filter_map(|service| Closed::of(mesh, service).what(&in_zone(service)))
+        .collect();
+    let outcome = if closed.is_empty() {
+        Ok((
+            "SomebodyAllowed",
+            "MeshTrafficPermissions let some clients in; `meshspan inspect dataplane` with --type rules shows which"
+                .into(),
+        ))
+    } else {
+        Err((
+            "NobodyAllowed",
+            format!(
+                "mTLS is on and nothing allows anyone to reach {}: create a MeshTrafficPermission that allows its clients",
+                closed.join(", ")
+            ),
+        ))
+    };
+    Some(Condition::new("TrafficPermitted", outcome))
+}
+
+/// `redis in east`.
+pub(crate) fn in_zone(service: &ServiceEntry) -> String {
+    format!("{} in {}", service.resource.display_name(), service.zone)
+}
+
+fn instances_ready(mesh: &MeshState, service: &ServiceEntry) -> Condition {
+    let name = in_zone(service);
+    let unready: Vec<String> = service
+        .matched
+        .iter()
+        .filter_map(|dataplane| Some(format!("{dataplane}: {}", why_not_ready(mesh, service, dataplane)?)))
+        .collect();
+    let total = service.matched.len();
+    let ready = total - unready.len();
+    let outcome = if total == 0 {
+        Err((
+            "NoInstance",
+            format!("{name} selects no Dataplane: start a proxy with its tags, or change spec.selector"),
+        ))
+    } else if ready == 0 {
+        Err((
+            "NoneReady",
+            format!("no instance of {name} is ready: {}", list(&unready)),
+        ))
+    } else if unready.is_empty() {
+        Ok(("AllReady", "every instance is ready".to_owned()))
+    } else {
+        Ok(("SomeReady", format!("not ready: {}", list(&unready))))
+    };
+    Condition::new("InstancesReady", outcome)
+}
+
+/// Why a proxy does not count as an instance that serves all ports; `None` if it does.
+fn why_not_ready(mesh: &MeshState, service: &ServiceEntry, dataplane: &str) -> Option<String> {
+    if !mesh.is_reachable(dataplane) {
+        return Some("its proxy is not connected".to_owned());
+    }
+    let spec = &mesh.dataplanes.get(dataplane)?.spec;
+    service.spec.ports.iter().find_map(|port| {
+        let mut inbounds = inbounds_of_port(spec, port).map(|(_, inbound)| inbound).peekable();
+        match inbounds.peek() {
+            None => Some(format!("it has no inbound for port {}", port.section())),
+            Some(first) => {
+                let section = first.section();
+                let is_ready = inbounds.any(|inbound| inbound.is_ready());
+                (!is_ready)
+                    .then(|| format!("inbound {section} is not ready, see `meshspan inspect dataplane {dataplane}`"))
+            }
+        }
+    })
+}
+
+fn list(unready: &[String]) -> String {
+    let mut text = unready.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    if let Some(more) = unready.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
