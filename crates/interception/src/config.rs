@@ -10,6 +10,8 @@ use crate::exclusion::{PortRange, UidExclusion, VirtualNetwork, parse_network};
 use crate::rule::Family;
 use crate::settings::{Settings, TrafficSettings};
 
+const SSH_PORT: u16 = 22;
+
 /// How Envoy's own sockets are told from the application's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -50,12 +52,20 @@ pub struct Traffic {
     pub port: u16,
     /// Only these ports, if any.
     pub include_ports: Vec<PortRange>,
-    /// Not these ports; ignored with `include_ports`.
+    /// Not these ports, even if they are among `include_ports`.
     pub exclude_ports: Vec<PortRange>,
     /// Not these sources (inbound) or destinations (outbound).
     pub exclude_networks: Vec<IpNet>,
     /// Jump at the head of the built-in chain rather than at its end.
     pub insert: bool,
+}
+
+impl Traffic {
+    /// Whether new connections to `port` are led to Envoy.
+    pub fn intercepts(&self, port: u16) -> bool {
+        let among = |ranges: &[PortRange]| ranges.iter().any(|range| range.contains(port));
+        self.enabled && !among(&self.exclude_ports) && (self.include_ports.is_empty() || among(&self.include_ports))
+    }
 }
 
 /// Traffic that the application sends.
@@ -147,6 +157,48 @@ impl Config {
         };
         config.check_ports_differ()?;
         Ok(config)
+    }
+
+    /// What a user should know before these rules are in force: `families` are those that are intercepted on this host, `ssh_port` is the
+    /// one through which the user is logged in.
+    pub(crate) fn warnings(&self, families: &[Family], ssh_port: Option<u16>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut ssh_ports = vec![SSH_PORT];
+        ssh_ports.extend(ssh_port.filter(|port| *port != SSH_PORT));
+        for port in ssh_ports.into_iter().filter(|port| self.inbound.intercepts(*port)) {
+            warnings.push(format!(
+                "new connections to port {port} (SSH) are led to Envoy: while the agent does not run nobody can log in there, \
+                 though open sessions go on; leave the port alone with --exclude-inbound-ports {port}"
+            ));
+        }
+        if self.dns.is_some() && !self.virtual_networks.is_empty() {
+            warnings.push(
+                "queries of virtual networks arrive at the address of their interface: run the agent with --dns-proxy-address 0.0.0.0, else they \
+                 are refused"
+                    .to_owned(),
+            );
+        }
+        let servers = self.dns.as_ref().and_then(|dns| dns.servers.as_ref());
+        let (asked, missed): (Vec<IpAddr>, Vec<IpAddr>) = servers
+            .into_iter()
+            .flatten()
+            .partition(|server| families.iter().any(|family| family.has(&IpNet::from(**server))));
+        if !missed.is_empty() {
+            let missed: Vec<String> = missed.iter().map(ToString::to_string).collect();
+            let consequence = if asked.is_empty() {
+                "no query is intercepted and no name of the mesh resolves"
+            } else {
+                "names of the mesh do not resolve when they are asked"
+            };
+            let intercepted: Vec<&str> = families.iter().map(|family| family.name()).collect();
+            warnings.push(format!(
+                "queries to the name servers {} are not intercepted, since only {} traffic is: {consequence}; give the host name servers of \
+                 an intercepted IP version, or choose another --ip-family-mode",
+                missed.join(", "),
+                intercepted.join(" and ")
+            ));
+        }
+        warnings
     }
 
     fn check_ports_differ(&self) -> Result<(), Error> {
@@ -273,6 +325,49 @@ mod tests {
         );
         assert!(error(|s| s.store_firewalld = true).starts_with("storeFirewalld"));
         assert!(error(|s| s.log.level = 8).starts_with("log.level"));
+    }
+
+    #[test]
+    fn dangers_are_named() {
+        let families = [Family::Ipv4];
+        let warnings = |change: &dyn Fn(&mut Settings), name_servers: &[&str], ssh_port| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            let name_servers: Vec<IpAddr> = name_servers.iter().map(|server| server.parse().unwrap()).collect();
+            let config = Config::new(&settings, Owner::Uid(5678), &name_servers).unwrap();
+            config.warnings(&families, ssh_port)
+        };
+        let ports = |list: &str| crate::settings::Ports(list.split(',').map(str::to_owned).collect());
+        let ssh = warnings(&|_| {}, &[], Some(2222));
+        assert!(ssh[0].contains("--exclude-inbound-ports 22") && ssh[1].contains("--exclude-inbound-ports 2222"));
+        assert!(warnings(&|s| s.redirect.inbound.exclude_ports = ports("20-30"), &[], Some(22)).is_empty());
+        assert!(warnings(&|s| s.redirect.inbound.include_ports = ports("80"), &[], None).is_empty());
+        assert!(warnings(&|s| s.redirect.inbound.enabled = false, &[], None).is_empty());
+
+        let dns = |s: &mut Settings| {
+            s.redirect.inbound.enabled = false;
+            s.redirect.dns.enabled = true;
+        };
+        assert!(warnings(&dns, &["10.0.0.1"], None).is_empty());
+        let some = warnings(&dns, &["10.0.0.1", "fd00::1"], None);
+        assert!(
+            some[0].contains("servers fd00::1 are not") && some[0].contains("when they are asked"),
+            "{some:?}"
+        );
+        let bridge = |s: &mut Settings| {
+            dns(s);
+            s.redirect.vnet.networks = vec!["docker0:172.17.0.0/16".to_owned()];
+        };
+        assert!(
+            warnings(&bridge, &["10.0.0.1"], None)
+                .concat()
+                .contains("--dns-proxy-address 0.0.0.0")
+        );
+        let none = warnings(&dns, &["fd00::1"], None);
+        assert!(
+            none[0].contains("only IPv4") && none[0].contains("no name of the mesh resolves"),
+            "{none:?}"
+        );
     }
 
     #[test]

@@ -70,8 +70,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// iptables refused the rules. Nothing of the refused table was changed.
-    #[error("{program} refused the {table} rules: {stderr}")]
+    /// iptables refused the rules. Nothing was changed.
+    #[error("{program} refused the {table} rules, so nothing was changed: {stderr}{}", remedy(.program))]
     Refused {
         /// The program that was run.
         program: String,
@@ -79,6 +79,26 @@ pub enum Error {
         table: &'static str,
         /// Its error output.
         stderr: String,
+    },
+    /// The rules were refused, and those that were there before could not be put back.
+    #[error(
+        "{refused}; the rules that were there before could not be put back either: {reason}. See what there is with iptables-save"
+    )]
+    NotUndone {
+        /// Why the rules were taken back.
+        refused: Box<Self>,
+        /// Why that failed.
+        reason: String,
+    },
+    /// Another installation or removal is under way on this host.
+    #[error(
+        "another installation of interception rules has been running for {seconds} s on this host (it holds {path}): try again when it has ended"
+    )]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+        /// How long this process waited.
+        seconds: u64,
     },
 }
 
@@ -90,5 +110,13 @@ impl Error {
             value: value.to_string(),
             reason: reason.into(),
         }
+    }
+}
+
+fn remedy(program: &str) -> &'static str {
+    if program.starts_with("ip6tables") {
+        "; where IPv6 is not needed, leave it out with --ip-family-mode ipv4"
+    } else {
+        ""
     }
 }

@@ -37,6 +37,11 @@ impl fmt::Display for PortRange {
 }
 
 impl PortRange {
+    /// Whether `port` is one of the range.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
     /// Reads `80` or `8000-8010`.
     pub fn parse(field: &str, text: &str) -> Result<Self, Error> {
         let wrong = || Error::invalid(field, text, "is not a port (1-65535) or a range such as 8000-8010");

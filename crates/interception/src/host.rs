@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::thread::CapabilitySet;
 
@@ -14,6 +16,10 @@ use crate::settings::{MAX_FILE_BYTES, Settings};
 /// User that Envoy runs as if none is named.
 const DEFAULT_UID: u32 = 5678;
 const DEFAULT_USER: &str = "kuma-dp";
+/// Held while rules are changed; readable and writable for root alone.
+const LOCK: &str = "/run/meshspan-transparent-proxy.lock";
+/// How long another process may hold the lock: longer than its own waits for the lock of iptables.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reads a text file of at most [`MAX_FILE_BYTES`].
 pub fn read_text(path: &Path) -> Result<String, Error> {
@@ -40,9 +46,47 @@ pub fn require_privilege() -> Result<(), Error> {
     if capable { Ok(()) } else { Err(Error::NoPermission) }
 }
 
-/// Whether the kernel speaks IPv6.
+/// Whether this network namespace has an IPv6 address; with IPv6 off not even loopback has one.
 pub fn has_ipv6() -> bool {
-    Path::new("/proc/net/if_inet6").exists()
+    read_text(Path::new("/proc/net/if_inet6")).is_ok_and(|addresses| !addresses.trim().is_empty())
+}
+
+/// The port of this host's SSH server through which the caller is logged in, if so (`SSH_CONNECTION` of ssh(1)).
+pub fn port_of_ssh_session() -> Option<u16> {
+    std::env::var("SSH_CONNECTION")
+        .ok()?
+        .split_whitespace()
+        .nth(3)?
+        .parse()
+        .ok()
+}
+
+/// Waits until no other process changes the rules of this host. `None` where there is no place for the lock.
+///
+/// # Errors
+/// [`Error::Busy`] after [`LOCK_PATIENCE`].
+pub fn lock() -> Result<Option<File>, Error> {
+    let path = Path::new(LOCK);
+    let opened = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    let Ok(file) = opened else {
+        return Ok(None);
+    };
+    let started = Instant::now();
+    while file.try_lock().is_err() {
+        if started.elapsed() > LOCK_PATIENCE {
+            return Err(Error::Busy {
+                path: path.to_owned(),
+                seconds: LOCK_PATIENCE.as_secs(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(Some(file))
 }
 
 /// How Envoy's sockets are recognised, by the settings and the users of this host.

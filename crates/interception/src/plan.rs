@@ -1,10 +1,18 @@
 //! From a configuration to the rules, without touching the host.
 //!
-//! The rules and their order are those of `spec/dataplane.md` §7.
+//! The rules are those of `spec/dataplane.md` §7, with these differences:
+//!
+//! * Only packets that open a connection are looked at. A session that was open before the rules were, of which conntrack knows nothing if
+//!   nothing needed it so far, goes on as it was.
+//! * What is left alone returns from a chain of ours, never from a built-in one: rules of others that come later, such as those of Docker's
+//!   embedded name server, still apply to it.
+//! * Excluded ports are excluded even if they are among the included ones.
+
+mod dns;
 
 use ipnet::IpNet;
 
-use crate::config::{Config, Dns, Owner, Traffic};
+use crate::config::{Config, Owner, Traffic};
 use crate::exclusion::PortRange;
 use crate::rule::{Family, Match, Place, Protocol, Rule, RuleSet, Table, TableRules, Target};
 
@@ -14,24 +22,13 @@ const INBOUND: &str = "KUMA_MESH_INBOUND";
 const INBOUND_REDIRECT: &str = "KUMA_MESH_INBOUND_REDIRECT";
 const OUTBOUND: &str = "KUMA_MESH_OUTBOUND";
 const OUTBOUND_REDIRECT: &str = "KUMA_MESH_OUTBOUND_REDIRECT";
-/// Docker's chain that leads queries to 127.0.0.11 to its own server.
-pub const DOCKER_OUTPUT: &str = "DOCKER_OUTPUT";
+const OUTBOUND_DNS: &str = "KUMA_MESH_OUTBOUND_DNS";
 const LOOPBACK: &str = "lo";
 const DNS_PORT: u16 = 53;
-/// Conntrack zone of the agent's own queries and of the answers to them.
-const ZONE_UPSTREAM: u16 = 1;
-/// Conntrack zone of the application's queries and of the agent's answers.
-const ZONE_APPLICATION: u16 = 2;
 
 /// The rules that `config` means for one IP family.
-///
-/// `docker_output` says that the host's nat table has Docker's chain for its embedded name server, to which Envoy's own queries must go.
-pub fn plan(config: &Config, family: Family, docker_output: bool) -> RuleSet {
-    let planner = Planner {
-        config,
-        family,
-        docker_output,
-    };
+pub fn plan(config: &Config, family: Family) -> RuleSet {
+    let planner = Planner { config, family };
     let tables = [planner.raw(), planner.mangle(), planner.nat()]
         .into_iter()
         .filter(|table| !table.rules.is_empty())
@@ -47,7 +44,6 @@ pub fn plan(config: &Config, family: Family, docker_output: bool) -> RuleSet {
 struct Planner<'a> {
     config: &'a Config,
     family: Family,
-    docker_output: bool,
 }
 
 /// The rules of one chain; keeps the position of rules that go to its head.
@@ -92,23 +88,13 @@ fn tcp() -> Match {
     Match::Protocol(Protocol::Tcp)
 }
 
+/// The first packet of a connection.
+fn new_tcp() -> [Match; 2] {
+    [tcp(), Match::OpensConnection]
+}
+
 fn tcp_to(ports: impl Into<PortRange>) -> [Match; 2] {
     [tcp(), Match::DestinationPort(Protocol::Tcp, ports.into())]
-}
-
-fn udp_to(port: u16) -> [Match; 2] {
-    [
-        Match::Protocol(Protocol::Udp),
-        Match::DestinationPort(Protocol::Udp, port.into()),
-    ]
-}
-
-fn udp_from(port: u16) -> [Match; 2] {
-    [Match::Protocol(Protocol::Udp), Match::SourcePort(Protocol::Udp, port)]
-}
-
-fn and(matches: impl IntoIterator<Item = Match>, last: Match) -> Vec<Match> {
-    matches.into_iter().chain([last]).collect()
 }
 
 impl Planner<'_> {
@@ -142,36 +128,19 @@ impl Planner<'_> {
         }
     }
 
-    /// The DNS settings, unless no name server belongs to this family.
-    fn dns(&self) -> Option<&Dns> {
-        self.config
-            .dns
-            .as_ref()
-            .filter(|dns| dns.servers.is_none() || !self.servers(dns).is_empty())
-    }
-
-    fn servers(&self, dns: &Dns) -> Vec<IpNet> {
-        dns.servers
-            .iter()
-            .flatten()
-            .map(|server| IpNet::from(*server))
-            .filter(|server| self.family.has(server))
-            .collect()
-    }
-
-    /// Conditions that select queries to intercept, one list per rule.
-    fn queries(&self, dns: &Dns, to_port: [Match; 2]) -> Vec<Vec<Match>> {
-        if dns.servers.is_none() {
-            return vec![to_port.to_vec()];
-        }
-        self.servers(dns)
-            .into_iter()
-            .map(|server| {
-                let mut matches = vec![Match::Destination(server)];
-                matches.extend(to_port.clone());
-                matches
+    /// What tells the excluded traffic of users, one list per rule.
+    fn excluded_users(&self, protocol: Protocol) -> impl Iterator<Item = Vec<Match>> {
+        let exclusions = self.config.outbound.exclude_uids.iter();
+        exclusions
+            .filter(move |exclusion| exclusion.protocol == protocol)
+            .map(|exclusion| {
+                let ports = (!exclusion.ports.is_empty()).then(|| Match::DestinationPorts(exclusion.ports.clone()));
+                [Match::Protocol(exclusion.protocol)]
+                    .into_iter()
+                    .chain(ports)
+                    .chain([Match::OwnerUid(exclusion.uids.clone())])
+                    .collect()
             })
-            .collect()
     }
 
     fn excluded_networks<'a>(&'a self, traffic: &'a Traffic) -> impl Iterator<Item = IpNet> + 'a {
@@ -180,50 +149,6 @@ impl Planner<'_> {
             .iter()
             .copied()
             .filter(|net| self.family.has(net))
-    }
-
-    fn raw(&self) -> TableRules {
-        let mut output = ChainRules::new(OUTPUT);
-        let mut prerouting = ChainRules::new(PREROUTING);
-        if let Some(dns) = self.dns().filter(|dns| dns.conntrack_zone_split) {
-            let zone = Target::ConntrackZone;
-            output.append(
-                and(udp_to(DNS_PORT), self.owner()),
-                zone(ZONE_UPSTREAM),
-                "assign connections of kuma-dp to its name servers to conntrack zone 1",
-            );
-            let answers = udp_from(dns.port);
-            // Whether the agent marks its answers is up to it; its port alone identifies them.
-            let answers = match self.config.owner {
-                Owner::Uid(_) => and(answers, self.owner()),
-                Owner::Mark(_) => answers.to_vec(),
-            };
-            output.append(
-                answers,
-                zone(ZONE_APPLICATION),
-                "assign answers of kuma-dp to conntrack zone 2",
-            );
-            for query in self.queries(dns, udp_to(DNS_PORT)) {
-                output.append(
-                    query,
-                    zone(ZONE_APPLICATION),
-                    "assign queries of the application to conntrack zone 2",
-                );
-            }
-            let comment = "assign answers of name servers to conntrack zone 1";
-            if dns.servers.is_none() {
-                prerouting.append(udp_from(DNS_PORT), zone(ZONE_UPSTREAM), comment);
-            }
-            for server in self.servers(dns) {
-                let from_server = [vec![Match::Source(server)], udp_from(DNS_PORT).to_vec()].concat();
-                prerouting.append(from_server, zone(ZONE_UPSTREAM), comment);
-            }
-        }
-        TableRules {
-            table: Table::Raw,
-            chains: Vec::new(),
-            rules: [prerouting.rules, output.rules].concat(),
-        }
     }
 
     fn mangle(&self) -> TableRules {
@@ -251,10 +176,14 @@ impl Planner<'_> {
         };
         TableRules {
             table: Table::Nat,
-            chains: vec![INBOUND, INBOUND_REDIRECT, OUTBOUND, OUTBOUND_REDIRECT],
+            chains: [INBOUND, INBOUND_REDIRECT, OUTBOUND, OUTBOUND_REDIRECT]
+                .into_iter()
+                .chain(self.dns().map(|_| OUTBOUND_DNS))
+                .collect(),
             rules: [
                 self.prerouting(),
                 self.output(),
+                self.outbound_dns(),
                 self.inbound(),
                 redirect(INBOUND_REDIRECT, config.inbound.port),
                 self.outbound(),
@@ -280,23 +209,30 @@ impl Planner<'_> {
             jump_at_head = true;
             let interface = Match::InInterface(network.interface.clone());
             if let Some(dns) = self.dns() {
-                chain.insert(
-                    [vec![interface.clone()], udp_to(DNS_PORT).to_vec()].concat(),
-                    Target::Redirect(dns.port),
-                    "redirect queries of the virtual network to kuma-dp",
-                );
+                for query in dns::queries() {
+                    chain.insert(
+                        [vec![interface.clone()], query].concat(),
+                        Target::Redirect(dns.port),
+                        "redirect queries of the virtual network to kuma-dp",
+                    );
+                }
             }
             chain.insert(
-                [Match::NotDestination(network.cidr), interface, tcp()],
+                [
+                    Match::NotDestination(network.cidr),
+                    interface,
+                    tcp(),
+                    Match::OpensConnection,
+                ],
                 Target::Redirect(config.outbound.traffic.port),
                 "redirect traffic of the virtual network to the outbound port",
             );
         }
         let comment = "redirect inbound traffic to the custom chain for processing";
         if jump_at_head {
-            chain.insert([tcp()], Target::Chain(INBOUND), comment);
+            chain.insert(new_tcp(), Target::Chain(INBOUND), comment);
         } else {
-            chain.append([tcp()], Target::Chain(INBOUND), comment);
+            chain.append(new_tcp(), Target::Chain(INBOUND), comment);
         }
         chain.rules
     }
@@ -308,48 +244,20 @@ impl Planner<'_> {
             let prefix = "OUTPUT:";
             chain.insert([], Target::Log { prefix, level }, "log matching packets");
         }
-        for exclusion in &config.outbound.exclude_uids {
-            let mut matches = vec![Match::Protocol(exclusion.protocol)];
-            if !exclusion.ports.is_empty() {
-                matches.push(Match::DestinationPorts(exclusion.ports.clone()));
-            }
-            matches.push(Match::OwnerUid(exclusion.uids.clone()));
-            chain.insert(
-                matches,
-                Target::Return,
-                "skip further processing for configured ports and users",
-            );
-        }
-        for net in self.excluded_networks(&config.outbound.traffic) {
-            chain.insert(
-                [Match::Destination(net)],
-                Target::Return,
-                "skip further processing for configured IP address",
-            );
-        }
-        if let Some(dns) = self.dns() {
-            chain.insert(
-                and(udp_to(DNS_PORT), self.owner()),
-                if self.docker_output {
-                    Target::Chain(DOCKER_OUTPUT)
-                } else {
-                    Target::Return
-                },
-                "leave the queries of kuma-dp alone",
-            );
-            for query in self.queries(dns, udp_to(DNS_PORT)) {
+        if self.dns().is_some() {
+            for query in dns::queries() {
                 chain.insert(
                     query,
-                    Target::Redirect(dns.port),
-                    "redirect queries of the application to kuma-dp",
+                    Target::Chain(OUTBOUND_DNS),
+                    "redirect queries to the custom chain for processing",
                 );
             }
         }
         let comment = "redirect outbound traffic to the custom chain for processing";
         if config.outbound.traffic.insert {
-            chain.insert([tcp()], Target::Chain(OUTBOUND), comment);
+            chain.insert(new_tcp(), Target::Chain(OUTBOUND), comment);
         } else {
-            chain.append([tcp()], Target::Chain(OUTBOUND), comment);
+            chain.append(new_tcp(), Target::Chain(OUTBOUND), comment);
         }
         chain.rules
     }
@@ -368,6 +276,9 @@ impl Planner<'_> {
                 "skip further processing for configured IP address",
             );
         }
+        for ports in &traffic.exclude_ports {
+            chain.append(tcp_to(*ports), Target::Return, "exclude configured inbound port");
+        }
         for ports in &traffic.include_ports {
             chain.append(
                 tcp_to(*ports),
@@ -376,9 +287,6 @@ impl Planner<'_> {
             );
         }
         if traffic.include_ports.is_empty() {
-            for ports in &traffic.exclude_ports {
-                chain.append(tcp_to(*ports), Target::Return, "exclude configured inbound port");
-            }
             chain.append([tcp()], Target::Chain(INBOUND_REDIRECT), "redirect all inbound traffic");
         }
         chain.rules
@@ -391,33 +299,44 @@ impl Planner<'_> {
             chain.append([tcp()], Target::Return, "outbound redirection is disabled");
             return chain.rules;
         }
-        if traffic.include_ports.is_empty() {
-            for ports in &traffic.exclude_ports {
-                chain.append(tcp_to(*ports), Target::Return, "exclude configured outbound port");
-            }
+        for matches in self.excluded_users(Protocol::Tcp) {
+            chain.append(
+                matches,
+                Target::Return,
+                "skip further processing for configured ports and users",
+            );
+        }
+        for net in self.excluded_networks(traffic) {
+            chain.append(
+                [Match::Destination(net)],
+                Target::Return,
+                "skip further processing for configured IP address",
+            );
+        }
+        for ports in &traffic.exclude_ports {
+            chain.append(tcp_to(*ports), Target::Return, "exclude configured outbound port");
         }
         chain.append(
             [Match::Source(self.passthrough_source()), Match::OutInterface(LOOPBACK)],
             Target::Return,
             "leave traffic from the proxy to the application alone",
         );
-        // Queries to a name server on a loopback address must reach the DNS rule below.
+        // The agent's questions to a name server on a loopback address are no inbound traffic.
         let but_queries = self.dns().map(|_| Match::NotDestinationPort(Protocol::Tcp, DNS_PORT));
-        let on_loopback = |first: Option<Match>, last: Match| -> Vec<Match> {
-            first
-                .into_iter()
-                .chain([Match::OutInterface(LOOPBACK), tcp()])
-                .chain(but_queries.clone())
-                .chain([last])
-                .collect()
-        };
         chain.append(
-            on_loopback(Some(Match::NotDestination(self.localhost())), self.owner()),
+            [
+                Match::NotDestination(self.localhost()),
+                Match::OutInterface(LOOPBACK),
+                tcp(),
+            ]
+            .into_iter()
+            .chain(but_queries)
+            .chain([self.owner()]),
             Target::Chain(INBOUND_REDIRECT),
             "traffic of the proxy to an address of this host is inbound traffic",
         );
         chain.append(
-            on_loopback(None, self.not_owner()),
+            [Match::OutInterface(LOOPBACK), tcp(), self.not_owner()],
             Target::Return,
             "leave loopback traffic of the application alone",
         );
@@ -426,15 +345,6 @@ impl Planner<'_> {
             Target::Return,
             "leave outbound traffic of the proxy alone",
         );
-        if let Some(dns) = self.dns() {
-            for query in self.queries(dns, tcp_to(DNS_PORT)) {
-                chain.append(
-                    query,
-                    Target::Redirect(dns.port),
-                    "redirect queries over TCP to kuma-dp",
-                );
-            }
-        }
         chain.append(
             [Match::Destination(self.localhost())],
             Target::Return,

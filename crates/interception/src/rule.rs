@@ -14,6 +14,9 @@ pub const COMMENT_PREFIX: &str = "kuma/mesh/transparent/proxy/";
 /// Prefix of the names of all chains of ours.
 pub const CHAIN_PREFIX: &str = "KUMA_MESH_";
 
+/// `--syn` as it is saved.
+const SYN: &str = "--tcp-flags FIN,SYN,RST,ACK SYN";
+
 /// IP version that a rule set is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
@@ -97,6 +100,10 @@ pub enum Match {
     OutInterface(&'static str),
     /// `-p`
     Protocol(Protocol),
+    /// `-m tcp --syn`, in the form in which it is saved: the first packet of a TCP connection.
+    OpensConnection,
+    /// The first packet of a TCP connection to this port.
+    OpensConnectionTo(u16),
     /// `-m tcp --dport`
     DestinationPort(Protocol, PortRange),
     /// `-m tcp ! --dport`
@@ -113,6 +120,8 @@ pub enum Match {
     Mark(u32),
     /// `-m mark ! --mark`
     NotMark(u32),
+    /// `-m addrtype ! --dst-type LOCAL`: not to an address of this host
+    ToOtherHost,
     /// `-m conntrack --ctstate INVALID`
     InvalidState,
 }
@@ -126,6 +135,8 @@ impl fmt::Display for Match {
             Self::InInterface(name) => write!(f, "-i {name}"),
             Self::OutInterface(name) => write!(f, "-o {name}"),
             Self::Protocol(protocol) => write!(f, "-p {}", protocol.name()),
+            Self::OpensConnection => write!(f, "-m tcp {SYN}"),
+            Self::OpensConnectionTo(port) => write!(f, "-m tcp --dport {port} {SYN}"),
             Self::DestinationPort(protocol, ports) => {
                 write!(f, "-m {} --dport {ports}", protocol.name())
             }
@@ -141,6 +152,7 @@ impl fmt::Display for Match {
             Self::NotOwnerUid(uid) => write!(f, "-m owner ! --uid-owner {uid}"),
             Self::Mark(mark) => write!(f, "-m mark --mark {mark:#x}"),
             Self::NotMark(mark) => write!(f, "-m mark ! --mark {mark:#x}"),
+            Self::ToOtherHost => write!(f, "-m addrtype ! --dst-type LOCAL"),
             Self::InvalidState => write!(f, "-m conntrack --ctstate INVALID"),
         }
     }
@@ -208,6 +220,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The same rule without its comment.
+    pub fn without_comment(self) -> Self {
+        Self { comment: None, ..self }
+    }
+
     /// The rule without its place: what follows `-A chain `.
     pub fn specification(&self) -> String {
         let mut parts: Vec<String> = self.matches.iter().map(ToString::to_string).collect();

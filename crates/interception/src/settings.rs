@@ -98,9 +98,9 @@ pub struct TrafficSettings {
     pub enabled: bool,
     /// Envoy's port for it.
     pub port: u32,
-    /// Only these ports; if given, `exclude_ports` is not looked at.
+    /// Only these ports.
     pub include_ports: Ports,
-    /// All but these ports.
+    /// Not these ports, even if they are among `include_ports`.
     pub exclude_ports: Ports,
     /// Outbound only: `protocol:ports:uids`.
     #[serde(rename = "excludePortsForUIDs")]
@@ -126,7 +126,7 @@ impl TrafficSettings {
     }
 }
 
-/// A list of ports: a YAML list of numbers or texts, or one text with commas.
+/// A list of ports: a YAML list of numbers or texts, one number, or one text with commas.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "PortsForm")]
 pub struct Ports(pub Vec<String>);
@@ -134,6 +134,7 @@ pub struct Ports(pub Vec<String>);
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum PortsForm {
+    Number(i64),
     Text(String),
     List(Vec<TextOrNumber>),
 }
@@ -148,6 +149,7 @@ enum TextOrNumber {
 impl From<PortsForm> for Ports {
     fn from(form: PortsForm) -> Self {
         let texts: Vec<String> = match form {
+            PortsForm::Number(number) => vec![number.to_string()],
             PortsForm::Text(text) => text.split(',').map(str::to_owned).collect(),
             PortsForm::List(list) => list
                 .into_iter()

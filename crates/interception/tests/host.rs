@@ -4,75 +4,23 @@
 //! the tests fail and say so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "host/dns.rs"]
+mod dns;
+#[path = "host/network.rs"]
+mod network;
+#[path = "host/sessions.rs"]
+mod sessions;
+#[path = "host/whole.rs"]
+mod whole;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
+use network::{MARKER, in_own_network, rules, run};
+
 use meshspan_interception::{Error, InstallArgs, UninstallArgs, install, uninstall};
-
-const MARKER: &str = "MESHSPAN_TEST_IN_NETWORK_NAMESPACE";
-
-/// Runs `body` as root of a network namespace that nothing else uses; `test` is the name of the calling test.
-fn in_own_network(test: &str, body: impl FnOnce()) {
-    if std::env::var_os(MARKER).is_some() {
-        run("ip", &["link", "set", "lo", "up"]);
-        run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]);
-        run("ip", &["address", "add", "10.0.0.2/24", "dev", "eth0"]);
-        run("ip", &["link", "set", "eth0", "up"]);
-        run("ip", &["link", "set", "eth1", "up"]);
-        run("ip", &["route", "add", "default", "dev", "eth0"]);
-        // iptables-legacy keeps its lock in /run, where a plain user may not write.
-        run("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
-        return body();
-    }
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let output = command
-        .args(["--net", "--mount", "--"])
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(MARKER, "1")
-        .output()
-        .expect("needs the program `unshare` (package util-linux)");
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        output.status.success(),
-        "in a network namespace (needs root or user namespaces): {text}"
-    );
-    assert!(text.contains("1 passed"), "the test did not run: {text}");
-}
-
-fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("needs the program `{program}`: {error}"));
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The rules on the host without counters and dates.
-fn rules(variant: &str) -> String {
-    ["iptables", "ip6tables"]
-        .iter()
-        .map(|program| run(&format!("{program}-{variant}-save"), &[]))
-        .collect::<String>()
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.split(" [").next().unwrap().to_owned() + "\n")
-        .collect()
-}
 
 /// Rules of somebody else in every table that we touch.
 fn foreign_rules(variant: &str) {
@@ -99,6 +47,7 @@ fn args() -> InstallArgs {
         kuma_dp_user: Some("0".to_owned()),
         redirect_all_dns_traffic: Some(true),
         drop_invalid_packets: true,
+        exclude_inbound_ports: Some("22".to_owned()),
         ..InstallArgs::default()
     }
 }
@@ -121,9 +70,7 @@ fn lifecycle(variant: &str, args: &InstallArgs) {
 
     installed(args);
     let once = rules(variant);
-    assert!(
-        once.contains("-A OUTPUT -p tcp -m comment --comment \"kuma/mesh/transparent/proxy/") || args.disable_comments
-    );
+    assert!(once.contains("-m comment --comment \"kuma/mesh/transparent/proxy/") || args.disable_comments);
     assert!(once.contains("-A KUMA_MESH_OUTBOUND_REDIRECT -p tcp"), "{once}");
     assert!(once.contains("-j CT --zone 2"), "{once}");
 
@@ -190,11 +137,14 @@ fn every_golden_configuration_is_accepted_by_the_kernel() {
             let args = InstallArgs {
                 config_file: Some(path.clone()),
                 kuma_dp_mark: Some(77),
+                exclude_inbound_ports: Some("22".to_owned()),
                 // Ids of the exclusions are not mapped where the test runs as a plain user.
                 exclude_outbound_ports_for_uids: vec!["tcp:22,8000-8010:0".to_owned()],
                 ..InstallArgs::default()
             };
-            installed(&args);
+            let report = install(&args, &mut Vec::new()).unwrap();
+            let is_advice = |warning: &String| warning.contains("--dns-proxy-address");
+            assert!(report.warnings.iter().all(is_advice), "{:?}", report.warnings);
             assert_ne!(rules("nft"), before, "{}", path.display());
             uninstalled(&args);
             assert_eq!(rules("nft"), before, "{}", path.display());
@@ -270,20 +220,6 @@ fn ask(address: SocketAddr) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
-}
-
-#[test]
-fn a_refused_installation_leaves_nothing() {
-    in_own_network("a_refused_installation_leaves_nothing", || {
-        foreign_rules("nft");
-        // A chain with a name of ours that somebody else uses cannot be removed: the nat transaction, the last one, fails.
-        run("iptables-nft", &["-t", "nat", "-N", "KUMA_MESH_OLD"]);
-        run("iptables-nft", &["-t", "nat", "-A", "FOREIGN", "-g", "KUMA_MESH_OLD"]);
-        let before = rules("nft");
-        let error = install(&args(), &mut Vec::new()).unwrap_err();
-        assert!(matches!(error, Error::Refused { table: "nat", .. }), "{error}");
-        assert_eq!(rules("nft"), before);
-    });
 }
 
 #[test]
