@@ -171,6 +171,8 @@ pub enum Target {
     Redirect(u16),
     /// Track the connection in this conntrack zone.
     ConntrackZone(u16),
+    /// Track packets of the direction in which the connection was opened in this conntrack zone, and answers in the usual one.
+    ConntrackZoneOfOrigin(u16),
     /// Write to the kernel log and go on.
     Log {
         /// Text before each line.
@@ -188,6 +190,7 @@ impl fmt::Display for Target {
             Self::Chain(name) => write!(f, "-j {name}"),
             Self::Redirect(port) => write!(f, "-j REDIRECT --to-ports {port}"),
             Self::ConntrackZone(zone) => write!(f, "-j CT --zone {zone}"),
+            Self::ConntrackZoneOfOrigin(zone) => write!(f, "-j CT --zone-orig {zone}"),
             Self::Log { prefix, level } => {
                 write!(f, "-j LOG --log-prefix \"{prefix}\" --log-level {level}")
             }

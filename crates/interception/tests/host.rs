@@ -196,6 +196,30 @@ fn traffic_is_redirected() {
 }
 
 /// Listens on a port of localhost and greets with a word.
+#[test]
+fn what_the_proxy_was_not_answered_holds_up_no_connection_of_the_application() {
+    in_own_network(
+        "what_the_proxy_was_not_answered_holds_up_no_connection_of_the_application",
+        || {
+            installed(&InstallArgs {
+                kuma_dp_mark: Some(77),
+                ..args()
+            });
+            let _outbound = answering(15001, "outbound");
+            let nowhere = (Ipv4Addr::new(243, 1, 2, 3), 6379).into();
+            // All connections come from the same port, as some of them do anywhere in the course of time.
+            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "41000 41000").unwrap();
+            // The mark must be there before other rules see the packet, as it is on Envoy's sockets.
+            let mark = ["OUTPUT", "-p", "tcp", "-j", "MARK", "--set-mark", "77"];
+            run("iptables-nft", &[&["-t", "raw", "-I"], &mark[..]].concat());
+            let of_proxy = TcpStream::connect_timeout(&nowhere, Duration::from_millis(200));
+            assert!(of_proxy.is_err(), "the proxy's own connection was redirected");
+            run("iptables-nft", &[&["-t", "raw", "-D"], &mark[..]].concat());
+            assert_eq!(ask(nowhere), "outbound");
+        },
+    );
+}
+
 fn answering(port: u16, word: &'static str) -> std::thread::JoinHandle<()> {
     let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Queries: which of them go to the agent, and how those of the application and of the agent are kept apart in conntrack.
+//! Queries: which of them go to the agent, and how what the application sends and what the agent and Envoy send is kept apart in conntrack.
 //!
 //! The agent asks the servers that the application meant to ask, perhaps from the same port: two connections that conntrack cannot tell
 //! apart unless they are in different zones. Packets of one connection must all be in the same zone, else the answer is not recognised as one:
@@ -18,6 +18,12 @@ use crate::rule::{Match, Protocol, Rule, Table, TableRules, Target};
 const ZONE_UPSTREAM: u16 = 1;
 /// Conntrack zone of the application's queries and of the agent's answers.
 const ZONE_APPLICATION: u16 = 2;
+/// Conntrack zone of the connections that Envoy opens.
+///
+/// Both Envoy and an application may connect from one port to one address, one after the other. As long as conntrack remembers a
+/// connection of Envoy that nobody answered (two minutes), it takes the application's for the same one, and does what was decided for
+/// that: it is not redirected, and never answered either.
+const ZONE_PROXY: u16 = 3;
 /// Docker's name server in a container. Rules of Docker in the nat table lead queries to another port, from which the answers come.
 const DOCKER_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
@@ -148,6 +154,11 @@ impl Planner<'_> {
         if let Some(dns) = self.dns().filter(|dns| dns.conntrack_zone_split) {
             self.zones_of_output(dns, &mut output);
             self.zones_of_prerouting(dns, &mut prerouting);
+            output.append(
+                [Match::Protocol(Protocol::Tcp), self.owner()],
+                Target::ConntrackZoneOfOrigin(ZONE_PROXY),
+                "assign connections that kuma-dp opens to conntrack zone 3",
+            );
         }
         TableRules {
             table: Table::Raw,
