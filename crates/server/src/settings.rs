@@ -3,6 +3,8 @@
 mod check;
 mod load;
 mod names;
+#[cfg(test)]
+mod page;
 
 use std::net::IpAddr;
 
