@@ -249,14 +249,11 @@ fn route_configuration(name: &str) -> RouteConfiguration {
     }
 }
 
-/// The start of every path, also of `*`, which `OPTIONS` may ask for.
-pub(crate) const ANY_PATH: &str = "";
-
 /// The route that takes what no other route does.
 pub(crate) fn everything_to(cluster: &str) -> Route {
     Route {
         r#match: Some(RouteMatch {
-            path_specifier: Some(route_match::PathSpecifier::Prefix(ANY_PATH.to_owned())),
+            path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
             ..Default::default()
         }),
         action: Some(route::Action::Route(RouteAction {

@@ -146,14 +146,3 @@ fn http_1_0_is_served() {
         assert!(answer.contains(" 200 ") && answer.contains(expected), "{answer}");
     }
 }
-
-#[test]
-fn options_of_the_server_as_a_whole_arrive() {
-    let app = App::http("east");
-    let (_server, client) = pair(&app, Protocol::Http);
-    let response = send(client.address, "OPTIONS", "*", &[]).unwrap();
-    assert!(
-        response.status == 200 && response.body.contains("\nOPTIONS * HTTP/1.1"),
-        "{response:?}"
-    );
-}

@@ -27,6 +27,10 @@ const REQUESTS_PER_INGRESS_CONNECTION: u32 = 100;
 ///
 /// [`destination_endpoints`]: crate::destination_endpoints
 pub fn destination_cluster(destination: &Destination, policies: &DestinationPolicies) -> Encoded {
+    cluster_parts(destination, policies).encode()
+}
+
+pub(super) fn cluster_parts(destination: &Destination, policies: &DestinationPolicies) -> ClusterParts {
     let through_ingress = destination.localities.iter().any(|locality| locality.through_ingress);
     let max_requests = through_ingress.then_some(REQUESTS_PER_INGRESS_CONNECTION);
     let mesh = &destination.key.service.mesh;
@@ -36,7 +40,7 @@ pub fn destination_cluster(destination: &Destination, policies: &DestinationPoli
         tls: destination.tls.as_ref().map(|peer| tls::upstream(mesh, peer)),
     };
     policies::cluster(&Towards { destination, policies }, &mut parts);
-    parts.encode()
+    parts
 }
 
 /// What clusters of services have in common in sidecars and zone ingresses.

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig a
 use envoy_types::util::pack_any;
 use meshspan_world::view::{Destination, DestinationPolicies, Outbound};
 
+use super::cluster::cluster_parts;
 use crate::encode::Encoded;
 use crate::network::address;
 use crate::parts::{Chain, TcpChain};
@@ -67,18 +68,29 @@ pub fn outbound_listener(outbound: &Outbound) -> Encoded {
     })
 }
 
-/// The cluster of an outbound that has several destinations, one behind the other: as priorities of one cluster, so that
-/// retries leave a zone here too.
-pub(crate) fn fallback_cluster(outbound: &Outbound) -> Option<Encoded> {
+/// The clusters of an outbound that has several destinations, one behind the other: as priorities of one cluster, so that
+/// retries leave a zone here too. The destination gets a cluster of its own in it, whose last endpoint is not the last of all
+/// and may be ejected.
+pub(crate) fn fallback_clusters(outbound: &Outbound) -> Vec<Encoded> {
     if outbound.fallbacks.is_empty() {
-        return None;
+        return Vec::new();
     }
-    let all = [&outbound.destination.key].into_iter().chain(&outbound.fallbacks);
-    let config = AggregateConfig {
-        clusters: all.map(names::destination).collect(),
-    };
+    let destination = names::destination(&outbound.destination.key);
     let name = names::explicit_outbound(outbound.address, outbound.port);
-    Some(Encoded::cluster(&Cluster {
+    let mut first = cluster_parts(&outbound.destination, &outbound.policies);
+    first.cluster.name = format!("{name}:first");
+    first.cluster.alt_stat_name = names::stat_prefix(&first.cluster.name);
+    if let Some(eds) = &mut first.cluster.eds_cluster_config {
+        eds.service_name = destination;
+    }
+    if let Some(detection) = &mut first.cluster.outlier_detection {
+        policies::outlier::let_the_last_go(detection);
+    }
+    let behind = outbound.fallbacks.iter().map(names::destination);
+    let config = AggregateConfig {
+        clusters: [first.cluster.name.clone()].into_iter().chain(behind).collect(),
+    };
+    let all = Cluster {
         alt_stat_name: names::stat_prefix(&name),
         name,
         cluster_discovery_type: Some(ClusterDiscoveryType::ClusterType(CustomClusterType {
@@ -89,7 +101,8 @@ pub(crate) fn fallback_cluster(outbound: &Outbound) -> Option<Encoded> {
         // Connections are made by the clusters within; Envoy wants a time here too.
         connect_timeout: time(Duration::from_secs(5)),
         ..Default::default()
-    }))
+    };
+    vec![first.encode(), Encoded::cluster(&all)]
 }
 
 /// Clusters that the listener of a destination needs, other than those of destinations. Several destinations may need the

@@ -13,4 +13,4 @@ pub use listener::{outbound_clusters, outbound_listener};
 
 pub(crate) use cluster::eds_cluster;
 pub(crate) use endpoints::{lb_endpoint, list_the_last_alone, load_assignment};
-pub(crate) use listener::fallback_cluster;
+pub(crate) use listener::fallback_clusters;

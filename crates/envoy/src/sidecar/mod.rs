@@ -9,7 +9,7 @@ mod ports;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_world::view::Sidecar;
 
-use crate::destination::{fallback_cluster, outbound_listener};
+use crate::destination::{fallback_clusters, outbound_listener};
 use crate::encode::Encoded;
 use ports::ports;
 
@@ -44,7 +44,7 @@ pub fn sidecar(sidecar: &Sidecar, options: &ProxyOptions) -> Vec<Encoded> {
     }
     for outbound in &sidecar.outbounds {
         add(&mut resources, outbound_listener(outbound));
-        if let Some(cluster) = fallback_cluster(outbound) {
+        for cluster in fallback_clusters(outbound) {
             add(&mut resources, cluster);
         }
     }

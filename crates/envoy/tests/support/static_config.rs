@@ -154,9 +154,13 @@ fn endpoints_file(cluster: &str, folder: &Path) -> PathBuf {
 }
 
 fn endpoints_from_file(cluster: &mut Cluster, folder: &Path) {
-    let path = endpoints_file(&cluster.name, folder);
     if let Some(eds) = &mut cluster.eds_cluster_config {
-        eds.eds_config = from_file(path);
+        let name = if eds.service_name.is_empty() {
+            &cluster.name
+        } else {
+            &eds.service_name
+        };
+        eds.eds_config = from_file(endpoints_file(name, folder));
     }
 }
 

@@ -99,6 +99,13 @@ fn thousandths(factor: Decimal) -> Option<UInt32Value> {
     uint((factor.value() * 1000.0).round() as u32)
 }
 
+/// For a cluster behind which stands another: where nothing is said of it, all endpoints may be ejected.
+pub(crate) fn let_the_last_go(detection: &mut OutlierDetection) {
+    if detection.max_ejection_percent == uint(ALL_BUT_ONE) {
+        detection.max_ejection_percent = uint(100);
+    }
+}
+
 /// Requests fail for many reasons, and a failed one is retried elsewhere in any case: five in a row.
 fn of_requests() -> OutlierDetection {
     OutlierDetection {

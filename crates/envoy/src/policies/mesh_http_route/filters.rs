@@ -17,7 +17,6 @@ use meshspan_model::kinds::mesh_http_route::filters::{
 use meshspan_model::policy::values::{Decimal, HeaderModifier};
 use meshspan_world::view::RouteBackend;
 
-use crate::http::ANY_PATH;
 use crate::names;
 use crate::policies::header_match::expression;
 use crate::policies::header_options;
@@ -107,21 +106,17 @@ enum Replacement {
     Prefix(String),
 }
 
-/// What replaces a path, or the part of it by which Envoy matched: it ends with `/` exactly if that part does. An empty one
-/// replaces nothing.
+/// What replaces a path, or the part of it by which Envoy matched: it ends with `/` exactly if that part does.
 fn replacement(rewrite: &PathRewrite, path: Option<&PathSpecifier>) -> Option<Replacement> {
     match rewrite.how? {
         PathRewriteType::ReplaceFullPath => Some(Replacement::Path(rewrite.replace_full_path.clone()?)),
         PathRewriteType::ReplacePrefixMatch => {
             let new = rewrite.replace_prefix_match.as_deref()?.trim_end_matches('/');
-            let end = match path {
-                // What follows begins with a slash.
-                Some(PathSpecifier::Prefix(prefix)) if prefix == ANY_PATH => "",
-                Some(PathSpecifier::Prefix(_)) => "/",
-                _ if new.is_empty() => "/",
-                _ => "",
-            };
-            Some(Replacement::Prefix(format!("{new}{end}")))
+            let with_slash = new.is_empty() || matches!(path, Some(PathSpecifier::Prefix(_)));
+            Some(Replacement::Prefix(format!(
+                "{new}{}",
+                if with_slash { "/" } else { "" }
+            )))
         }
     }
 }

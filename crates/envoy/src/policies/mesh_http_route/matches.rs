@@ -7,7 +7,6 @@ use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use meshspan_model::kinds::mesh_http_route::matches::{Match, PathMatchType, QueryParamMatch, QueryParamMatchType};
 use meshspan_model::policy::values::{HeaderMatch, HeaderMatchType};
 
-use crate::http::ANY_PATH;
 use crate::policies::header_match::{expression, header_matcher, string};
 
 /// How precise a match is; of several that fit a request the most precise one takes it.
@@ -76,7 +75,7 @@ pub(super) fn route_matches(found: &Match) -> impl Iterator<Item = RouteMatch> {
 }
 
 fn path_specifiers(found: &Match) -> (PathSpecifier, Option<PathSpecifier>) {
-    let everything = PathSpecifier::Prefix(ANY_PATH.to_owned());
+    let everything = PathSpecifier::Prefix("/".to_owned());
     let Some(path) = &found.path else {
         return (everything, None);
     };

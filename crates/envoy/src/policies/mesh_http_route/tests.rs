@@ -9,7 +9,7 @@ use meshspan_world::view::{Destination, DestinationKey, DestinationPolicies, Pro
 use serde_json::{Value, json};
 
 use super::*;
-use crate::http::{self, ANY_PATH};
+use crate::http;
 
 fn key(name: &str) -> DestinationKey {
     DestinationKey {
@@ -94,12 +94,11 @@ fn routes_of(rules: Vec<HttpRule>) -> Vec<Route> {
     chain.routes.into_iter().map(|parts| parts.route).collect()
 }
 
-/// Routes as `name path`, with `=` for whole paths, `~` for expressions and `any` for every path.
+/// Routes as `name path`, with `=` for whole paths and `~` for expressions.
 fn in_order(rules: Vec<HttpRule>) -> Vec<String> {
     let text = |route: Route| {
         let path = match route.r#match.unwrap().path_specifier.unwrap() {
             PathSpecifier::Path(path) => format!("={path}"),
-            PathSpecifier::Prefix(prefix) if prefix == ANY_PATH => "any".to_owned(),
             PathSpecifier::Prefix(prefix) => prefix,
             PathSpecifier::SafeRegex(regex) => format!("~{}", regex.regex),
             other => panic!("{other:?}"),
@@ -153,8 +152,8 @@ fn precise_matches_come_first_and_the_destination_last() {
             "short =/a",
             "short /a/",
             "regex ~/a/very/long/.*",
-            "any any",
-            "any",
+            "any /",
+            "/",
         ]
     );
 }
@@ -162,11 +161,11 @@ fn precise_matches_come_first_and_the_destination_last() {
 #[test]
 fn a_route_for_everything_leaves_nothing_to_add() {
     let everything = |matches: Value| in_order(vec![rule("r", matches, json!([]))]);
-    assert_eq!(everything(json!([{}])), ["r any"]);
-    assert_eq!(everything(json!([path("PathPrefix", "/")])), ["r any"]);
-    assert_eq!(everything(json!([path("Exact", "/")])), ["r =/", "any"]);
-    assert_eq!(everything(json!([{ "method": "GET" }])), ["r any", "any"]);
-    assert_eq!(in_order(Vec::new()), ["any"]);
+    assert_eq!(everything(json!([{}])), ["r /"]);
+    assert_eq!(everything(json!([path("PathPrefix", "/")])), ["r /"]);
+    assert_eq!(everything(json!([path("Exact", "/")])), ["r =/", "/"]);
+    assert_eq!(everything(json!([{ "method": "GET" }])), ["r /", "/"]);
+    assert_eq!(in_order(Vec::new()), ["/"]);
 }
 
 #[test]
@@ -216,8 +215,8 @@ fn the_part_of_a_path_that_matched_is_replaced() {
     assert_eq!(replaced("/a", "/b/"), ["/b", "/b/"]);
     assert_eq!(replaced("/a", "/"), ["/", "/"]);
     assert_eq!(replaced("/a", ""), ["/", "/"]);
-    assert_eq!(replaced("/", "/b"), ["/b"]);
-    assert_eq!(replaced("/", "/"), [""]);
+    assert_eq!(replaced("/", "/b"), ["/b/"]);
+    assert_eq!(replaced("/", "/"), ["/"]);
 }
 
 #[test]
@@ -231,7 +230,7 @@ fn of_several_rewrites_the_last_counts() {
         let full = action.regex_rewrite.clone().map(|rewrite| rewrite.substitution);
         (action.prefix_rewrite.clone(), full)
     };
-    assert_eq!(rewritten([&full, &prefix]), ("/b".to_owned(), None));
+    assert_eq!(rewritten([&full, &prefix]), ("/b/".to_owned(), None));
     assert_eq!(rewritten([&prefix, &full]), (String::new(), Some("/\\\\1".to_owned())));
 }
 
