@@ -1,8 +1,8 @@
 //! Access logs on their way to TCP backends (MeshAccessLog, type `Tcp`): Envoy has no logger that writes lines to a
 //! connection, so it sends records to a socket of the agent, which writes them where they belong.
 //!
-//! Records are Envoy's `envoy.access_loggers.fluentd`, `{address, message}`. What cannot be delivered is dropped: logs
-//! must never hold up traffic.
+//! Records are Envoy's `envoy.access_loggers.fluentd`, `{address, message}`. Lines wait for a backend that is away in
+//! a queue of bounded size; what does not fit is dropped and counted: logs must never hold up traffic.
 
 mod forward;
 mod record;
