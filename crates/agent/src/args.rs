@@ -70,9 +70,10 @@ pub struct RunArgs {
     /// Number of Envoy's worker threads. Default: by the CPUs the process may use.
     #[arg(long, env = "KUMA_DATAPLANE_RUNTIME_CONCURRENCY")]
     pub concurrency: Option<u32>,
-    /// Envoy's log level.
-    #[arg(long, env = "KUMA_DATAPLANE_RUNTIME_ENVOY_LOG_LEVEL", default_value = "info")]
-    pub envoy_log_level: String,
+    /// Envoy's log level; its whole log is then shown. Default: warnings and errors are shown, and with RUST_LOG=envoy=debug what it says at
+    /// level info.
+    #[arg(long, env = "KUMA_DATAPLANE_RUNTIME_ENVOY_LOG_LEVEL")]
+    pub envoy_log_level: Option<String>,
     /// Envoy's log levels by component, as `upstream:debug,connection:trace`.
     #[arg(long, env = "KUMA_DATAPLANE_RUNTIME_ENVOY_COMPONENT_LOG_LEVEL")]
     pub envoy_component_log_level: Option<String>,

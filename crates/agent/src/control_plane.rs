@@ -6,13 +6,15 @@ use crate::tls::{self, Trust};
 use crate::wrong_server;
 use rustls_pki_types::ServerName;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Short enough that a resolver that does not answer is reported within 5 s.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Any byte stream that an HTTP connection can run on.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -169,18 +171,32 @@ impl ControlPlane {
         }
     }
 
-    async fn connect_tcp(&self) -> Result<tokio::net::TcpStream, ConnectError> {
+    /// The addresses of the host's name, by the hosts file and the resolvers of this host.
+    pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, ConnectError> {
         let resolved = tokio::time::timeout(
-            CONNECT_TIMEOUT,
+            RESOLVE_TIMEOUT,
             tokio::net::lookup_host((self.host.as_str(), self.port)),
         );
         let addresses = resolved
             .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .unwrap_or_else(|_| {
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!(
+                        "no answer within {} s from the DNS resolvers of this host",
+                        RESOLVE_TIMEOUT.as_secs()
+                    ),
+                ))
+            })
             .map_err(|source| ConnectError::Resolve {
                 host: self.host.clone(),
                 source,
             })?;
+        Ok(addresses.collect())
+    }
+
+    async fn connect_tcp(&self) -> Result<tokio::net::TcpStream, ConnectError> {
+        let addresses = self.resolve().await?;
         let mut last: io::Error = io::ErrorKind::AddrNotAvailable.into();
         for address in addresses {
             match tokio::time::timeout(CONNECT_TIMEOUT, socket::tcp_connect(address, None, self.mark)).await {

@@ -11,9 +11,11 @@
 //! * `bootstrap`: `POST /bootstrap`; `envoy`: find, install, run, administrate.
 //! * `stream`: the agent's own gRPC stream, which feeds `dns` (records) and `health` (what to probe).
 //! * `access_log`: lines from Envoy to TCP backends.
-//! * `phase`, `readiness`: where the agent is in its life, and `GET /ready`.
+//! * `phase`, `readiness`, `announce`: where the agent is in its life, `GET /ready`, and what people are told about it.
+//! * `interception`: whether the rules of this host fit this proxy, found out by trying.
 
 mod access_log;
+mod announce;
 mod args;
 mod backoff;
 mod bootstrap;
@@ -25,6 +27,7 @@ mod envoy;
 mod fake_control_plane;
 mod health;
 mod http_client;
+mod interception;
 mod phase;
 mod proxy;
 mod readiness;

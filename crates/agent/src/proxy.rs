@@ -2,6 +2,7 @@
 
 use crate::args::{ProxyType, RunArgs};
 use crate::template::{self, TemplateError};
+use meshspan_model::kinds::dataplane::{Dataplane, Networking};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,7 +11,7 @@ use std::path::Path;
 const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
 
 /// The proxy as the control plane is told about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Proxy {
     pub(crate) proxy_type: ProxyType,
     /// Empty for zone proxies.
@@ -18,6 +19,8 @@ pub(crate) struct Proxy {
     pub(crate) name: String,
     /// Listener ports of the document's inbounds.
     pub(crate) inbound_ports: Vec<u32>,
+    /// Where it says to listen; `None` for zone proxies, and when the control plane already has the resource.
+    pub(crate) networking: Option<Networking>,
     /// The document as JSON text; `None` when the control plane already has the resource.
     pub(crate) resource: Option<String>,
 }
@@ -109,6 +112,7 @@ impl Proxy {
             mesh,
             name,
             inbound_ports: Vec::new(),
+            networking: None,
             resource: None,
         })
     }
@@ -157,7 +161,24 @@ impl Proxy {
             mesh: mesh.to_owned(),
             name: name.to_owned(),
             inbound_ports: inbound_ports(&document),
+            networking: (proxy_type == ProxyType::Dataplane)
+                .then(|| serde_json::from_value(document.get("networking")?.clone()).ok())
+                .flatten(),
             resource: Some(document.to_string()),
+        })
+    }
+}
+
+impl Proxy {
+    /// What is wrong with the document although it is valid, for people.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let networking = self.networking.clone();
+        networking.map_or_else(Vec::new, |networking| {
+            let dataplane = Dataplane {
+                networking,
+                ..Dataplane::default()
+            };
+            dataplane.inbounds_that_lead_to_envoy()
         })
     }
 }
@@ -231,6 +252,21 @@ mod tests {
         assert_eq!(
             proxy.resource.unwrap(),
             r#"{"type":"Dataplane","mesh":"demo","name":"web-1","networking":{"address":"10.0.0.1"}}"#
+        );
+    }
+
+    #[test]
+    fn an_inbound_that_leads_to_envoy_is_found() {
+        let problems = |inbound: &str| {
+            let document =
+                format!("{{type: Dataplane, name: a, networking: {{address: 10.0.0.1, inbound: [{inbound}]}}}}");
+            resolve(&["--dataplane", &document]).unwrap().problems()
+        };
+        assert!(problems("{port: 80}").concat().contains("serviceAddress"));
+        assert!(problems("{port: 80, serviceAddress: 127.0.0.1}").is_empty());
+        assert!(
+            problems("{port: many}").is_empty(),
+            "left to the control plane's validation"
         );
     }
 

@@ -1,6 +1,7 @@
 //! Everything up to a running Envoy, in order: settings, DNS and readiness listeners, bootstrap, Envoy, agent stream.
 
 use crate::access_log::LogSink;
+use crate::announce::Announcement;
 use crate::args::{ProxyType, RunArgs};
 use crate::bootstrap::{self, BootstrapRequest, MetricsResources, RetryPolicy};
 use crate::control_plane::ControlPlane;
@@ -8,6 +9,7 @@ use crate::denials;
 use crate::dns::{DnsServer, DnsSettings, Table};
 use crate::envoy::{self, AdminAddress, EnvoyCommand, EnvoyProcess};
 use crate::health::Prober;
+use crate::interception;
 use crate::phase::{self, Phase};
 use crate::proxy::Proxy;
 use crate::readiness::{self, Readiness};
@@ -122,14 +124,27 @@ pub(crate) async fn start(
         backoff: args.retry_backoff,
         max_duration: args.retry_max_duration,
     };
-    let bootstrap = bootstrap::fetch(&control_plane, &request, retry).await?;
-    tracing::info!(mesh = proxy.mesh, name = proxy.name, "bootstrap configuration received");
+    for problem in proxy.problems() {
+        tracing::error!("{}: {problem}", proxy.name);
+    }
+    let misfits = async {
+        match &proxy.networking {
+            Some(networking) => interception::problems(networking, mark).await,
+            None => Vec::new(),
+        }
+    };
+    let (bootstrap, misfits) = tokio::join!(bootstrap::fetch(&control_plane, &request, retry), misfits);
+    let bootstrap = bootstrap?;
+    for misfit in misfits {
+        tracing::error!("{}: {misfit}", proxy.name);
+    }
+    tracing::debug!(mesh = proxy.mesh, name = proxy.name, "bootstrap configuration received");
 
     let command = EnvoyCommand {
         config_path: config_folder.write_bootstrap(&bootstrap.yaml)?,
         binary,
         drain_time: args.drain_time,
-        log_level: args.envoy_log_level.clone(),
+        log_level: args.envoy_log_level.clone().filter(|level| !level.is_empty()),
         component_log_level: args.envoy_component_log_level.clone(),
         concurrency: args.concurrency,
     };
@@ -142,7 +157,15 @@ pub(crate) async fn start(
     let prober = Prober::new(mark, proxy.inbound_ports, reports).run(plans_seen, phase.clone());
     let starting = bootstrap.admin.clone();
     let mut leaving = phase.clone();
-    background.spawn(async move {
+    let announcement = Announcement {
+        name: proxy.name.clone(),
+        control_plane: control_plane.authority(),
+        readiness: Readiness {
+            phase: phase.clone(),
+            dns: dns.clone(),
+        },
+    };
+    let probing = async move {
         // Nobody must be sent here before Envoy listens, however well the application is.
         if let Some(admin) = starting {
             tokio::select! {
@@ -151,11 +174,16 @@ pub(crate) async fn start(
             }
         }
         prober.await;
+    };
+    // Probing goes on when all is said.
+    background.spawn(async move {
+        tokio::join!(announcement.run(), probing);
     });
     let (denials, denials_seen) = watch::channel(None);
     if let Some(admin) = bootstrap.admin.clone() {
         background.spawn(denials::watch(admin, denials));
     }
+    let mut stream = JoinSet::new();
     let hello = Hello {
         mesh: proxy.mesh,
         name: proxy.name,
@@ -163,7 +191,6 @@ pub(crate) async fn start(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wants_dns: dns.is_some(),
     };
-    let mut stream = JoinSet::new();
     stream.spawn(
         AgentStream {
             control_plane,

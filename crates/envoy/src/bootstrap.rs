@@ -32,6 +32,18 @@ impl ProxyType {
     }
 }
 
+/// Which addresses the name of the control plane has, as seen from the proxy's host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ControlPlaneAddresses {
+    /// Both, or unknown.
+    #[default]
+    Any,
+    /// IPv4 alone.
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+}
+
 /// What a bootstrap is made of, mostly the fields of the agent's request (`spec/dataplane.md` §1.1).
 #[derive(Clone)]
 pub struct BootstrapParams {
@@ -66,6 +78,8 @@ pub struct BootstrapParams {
     pub socket_mark: u32,
     /// Host name or IP of the control plane, as in its certificate.
     pub xds_host: String,
+    /// What kinds of addresses that name has.
+    pub xds_addresses: ControlPlaneAddresses,
     /// Port of its xDS server.
     pub xds_port: u16,
     /// PEM of the CA that signed the control plane's certificate.
@@ -203,6 +217,7 @@ fn ads_cluster(params: &BootstrapParams) -> Value {
     json!({
         "name": ADS_CLUSTER,
         "type": if ip.is_some() { "STATIC" } else { "STRICT_DNS" },
+        "dns_lookup_family": dns_lookup_family(params),
         "connect_timeout": "1s",
         "lb_policy": "ROUND_ROBIN",
         "upstream_connection_options": {
@@ -225,6 +240,17 @@ fn ads_cluster(params: &BootstrapParams) -> Value {
             } }] }],
         },
     })
+}
+
+/// Envoy's `AUTO` asks for IPv6 first, and for IPv4 only when it has an answer. A resolver that does not answer then keeps Envoy from the control
+/// plane for minutes, even if the hosts file has its (IPv4) address.
+fn dns_lookup_family(params: &BootstrapParams) -> &'static str {
+    match params.xds_addresses {
+        ControlPlaneAddresses::Ipv4 => "V4_ONLY",
+        ControlPlaneAddresses::Ipv6 => "V6_ONLY",
+        ControlPlaneAddresses::Any if params.ipv6 => "AUTO",
+        ControlPlaneAddresses::Any => "V4_ONLY",
+    }
 }
 
 /// The agent, which passes access logs on over TCP. Loggers name this cluster, so it is always there.
@@ -284,6 +310,7 @@ mod tests {
             ipv6: true,
             socket_mark: 0,
             xds_host: "cp.example".to_owned(),
+            xds_addresses: ControlPlaneAddresses::Any,
             xds_port: 5678,
             ca_pem: "PEM".to_owned(),
             token: "secret".to_owned(),
@@ -322,6 +349,22 @@ mod tests {
             }),
             json!([])
         );
+    }
+
+    #[test]
+    fn the_control_plane_is_looked_up_in_the_family_that_exists() {
+        let family = |xds_addresses, ipv6| {
+            let params = BootstrapParams {
+                xds_addresses,
+                ipv6,
+                ..params()
+            };
+            bootstrap(&params)["static_resources"]["clusters"][0]["dns_lookup_family"].clone()
+        };
+        assert_eq!(family(ControlPlaneAddresses::Any, true), "AUTO");
+        assert_eq!(family(ControlPlaneAddresses::Any, false), "V4_ONLY");
+        assert_eq!(family(ControlPlaneAddresses::Ipv4, true), "V4_ONLY");
+        assert_eq!(family(ControlPlaneAddresses::Ipv6, true), "V6_ONLY");
     }
 
     #[test]

@@ -19,6 +19,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 /// Longest part of a refusal that is shown.
 const MAX_REFUSAL_CHARS: usize = 2000;
+/// After this time without an answer people are told what is waited for.
+const SILENCE: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why there is no bootstrap configuration.
@@ -75,17 +77,25 @@ pub(crate) async fn fetch(
     request: &BootstrapRequest,
     retry: RetryPolicy,
 ) -> Result<Bootstrap, BootstrapError> {
-    let body = serde_json::to_vec(request)
-        .map(Bytes::from)
-        .map_err(|error| BootstrapError::Malformed {
-            address: control_plane.authority(),
-            reason: format!("cannot be asked for: {error}"),
-        })?;
     let started = Instant::now();
     let mut backoff = Backoff::new(FIRST_PAUSE, retry.backoff);
     let mut reported = String::new();
     loop {
-        let reason = match attempt(control_plane, body.clone()).await {
+        let attempt = attempt(control_plane, request);
+        tokio::pin!(attempt);
+        let outcome = match tokio::time::timeout(SILENCE, &mut attempt).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                if reported.is_empty() {
+                    tracing::info!(
+                        "waiting for the bootstrap configuration from control plane {}",
+                        control_plane.authority()
+                    );
+                }
+                attempt.await
+            }
+        };
+        let reason = match outcome {
             Ok(bootstrap) => return Ok(bootstrap),
             Err(Attempt::Final(error)) => return Err(error),
             Err(Attempt::Retry(reason)) => reason,
@@ -105,16 +115,22 @@ pub(crate) async fn fetch(
     }
 }
 
-async fn attempt(control_plane: &ControlPlane, body: Bytes) -> Result<Bootstrap, Attempt> {
+async fn attempt(control_plane: &ControlPlane, request: &BootstrapRequest) -> Result<Bootstrap, Attempt> {
     let address = control_plane.authority();
     let hint = control_plane.hint();
-    let stream = control_plane
-        .connect(Protocol::Http1)
-        .await
-        .map_err(|error| match error {
-            ConnectError::Certificate { .. } => Attempt::Final(BootstrapError::Certificate(error)),
-            error => Attempt::Retry(error.to_string()),
-        })?;
+    let not_connected = |error| match error {
+        ConnectError::Certificate { .. } => Attempt::Final(BootstrapError::Certificate(error)),
+        error => Attempt::Retry(error.to_string()),
+    };
+    let addresses = control_plane.resolve().await.map_err(not_connected)?;
+    let request = request.clone().with_control_plane_at(&addresses);
+    let body = serde_json::to_vec(&request).map(Bytes::from).map_err(|error| {
+        Attempt::Final(BootstrapError::Malformed {
+            address: address.clone(),
+            reason: format!("cannot be asked for: {error}"),
+        })
+    })?;
+    let stream = control_plane.connect(Protocol::Http1).await.map_err(not_connected)?;
     let request = Request::builder()
         .method(Method::POST)
         .uri("/bootstrap")

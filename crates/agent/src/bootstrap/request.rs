@@ -3,6 +3,7 @@
 use crate::proxy::Proxy;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// What the control plane needs to make Envoy's bootstrap configuration. Without `Debug`: it holds the token.
 #[derive(Clone, Serialize)]
@@ -33,6 +34,9 @@ pub(crate) struct BootstrapRequest {
     /// Not in Kuma: Envoy's upstream sockets get this `SO_MARK`.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) socket_mark: u32,
+    /// Not in Kuma: `ipv4` or `ipv6` if the name of the control plane has such addresses alone, else empty. Envoy then asks for no others.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    control_plane_addresses: &'static str,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -115,7 +119,20 @@ impl BootstrapRequest {
             system_ca_path: String::new(),
             ipv6_enabled: false,
             socket_mark: 0,
+            control_plane_addresses: "",
         }
+    }
+
+    /// The request for a control plane whose name has these addresses.
+    pub(crate) fn with_control_plane_at(mut self, addresses: &[SocketAddr]) -> Self {
+        let ipv4 = addresses.iter().any(SocketAddr::is_ipv4);
+        let ipv6 = addresses.iter().any(SocketAddr::is_ipv6);
+        self.control_plane_addresses = match (ipv4, ipv6) {
+            (true, false) => "ipv4",
+            (false, true) => "ipv6",
+            _ => "",
+        };
+        self
     }
 }
 

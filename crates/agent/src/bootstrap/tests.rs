@@ -15,6 +15,7 @@ fn request() -> BootstrapRequest {
         mesh: "demo".to_owned(),
         name: "web-1".to_owned(),
         inbound_ports: vec![],
+        networking: None,
         resource: Some(r#"{"type":"Dataplane"}"#.to_owned()),
     };
     let mut request = BootstrapRequest::new(&proxy, EnvoyVersion::new("1.40.0".into(), "a/1.40.0/b/c/d".into()));
@@ -166,4 +167,18 @@ async fn a_server_without_tls_and_one_with_another_ca_are_named() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("every control plane has a ca.pem of its own"), "{error}");
+}
+
+#[test]
+fn the_control_plane_hears_which_addresses_its_name_has() {
+    let said = |addresses: &[&str]| {
+        let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let request = serde_json::to_value(request().with_control_plane_at(&addresses)).unwrap();
+        request
+            .get("controlPlaneAddresses")
+            .map(|text| text.as_str().unwrap().to_owned())
+    };
+    assert_eq!(said(&["10.0.0.1:5678", "10.0.0.2:5678"]).unwrap(), "ipv4");
+    assert_eq!(said(&["[fd00::1]:5678"]).unwrap(), "ipv6");
+    assert_eq!(said(&["10.0.0.1:5678", "[fd00::1]:5678"]), None);
 }

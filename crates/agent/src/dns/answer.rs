@@ -1,7 +1,7 @@
 //! What a query gets: an answer from the table, an error, or the resolvers. Pure.
 
 use super::Transport;
-use super::table::{Found, Table};
+use super::table::{Found, Lookup, Table};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
@@ -25,8 +25,8 @@ pub(super) enum Decision {
     Ignore,
 }
 
-/// Decides about a message as it came from the network.
-pub(super) fn decide(request: &[u8], table: &Table, transport: Transport) -> Decision {
+/// Decides about a message as it came from the network. `search` is the list of domains that clients append to names.
+pub(super) fn decide(request: &[u8], table: &Table, search: &[String], transport: Transport) -> Decision {
     let is_response = request.get(2).is_none_or(|flags| flags & 0x80 != 0);
     if request.len() < HEADER_LENGTH || is_response {
         return Decision::Ignore;
@@ -40,10 +40,18 @@ pub(super) fn decide(request: &[u8], table: &Table, transport: Transport) -> Dec
     if message.metadata.op_code != OpCode::Query || question.query_class() != DNSClass::IN {
         return Decision::Forward;
     }
-    let Some(found) = table.lookup(&question.name().to_ascii()) else {
-        return Decision::Forward;
+    let response = match table.lookup(&question.name().to_ascii(), search) {
+        Lookup::Foreign => return Decision::Forward,
+        Lookup::Known(found) => known_name(&message, question, &found),
+        Lookup::Domain => answer_to(&message, question),
+        Lookup::Missing => {
+            let mut response = answer_to(&message, question);
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response
+        }
+        Lookup::NotYet => return failure(request, ResponseCode::ServFail).map_or(Decision::Ignore, Decision::Answer),
     };
-    match encode(known_name(&message, question, &found), &message, transport) {
+    match encode(response, &message, transport) {
         Some(bytes) => Decision::Answer(bytes),
         None => failure(request, ResponseCode::ServFail).map_or(Decision::Ignore, Decision::Answer),
     }
@@ -64,6 +72,11 @@ pub(super) fn failure(request: &[u8], code: ResponseCode) -> Option<Vec<u8>> {
     response.to_vec().ok()
 }
 
+/// An answer cut to its question and marked, so that the client comes back over TCP.
+pub(super) fn truncated(answer: &[u8]) -> Option<Vec<u8>> {
+    Message::from_vec(answer).ok()?.truncate().to_vec().ok()
+}
+
 fn response_to(request: &Message) -> Message {
     let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
     response.metadata.recursion_desired = request.metadata.recursion_desired;
@@ -74,9 +87,7 @@ fn response_to(request: &Message) -> Message {
 /// A name of the mesh exists with every type: asking for one that it has no data of gives an empty success, so that
 /// clients do not take it for unknown and look elsewhere.
 fn known_name(request: &Message, question: &Query, found: &Found) -> Message {
-    let mut response = response_to(request);
-    response.metadata.authoritative = true;
-    response.add_query(question.clone());
+    let mut response = answer_to(request, question);
     let wants = |record_type| [record_type, RecordType::ANY].contains(&question.query_type());
     for address in found.addresses.iter() {
         let data = match address {
@@ -86,6 +97,14 @@ fn known_name(request: &Message, question: &Query, found: &Found) -> Message {
         };
         response.add_answer(Record::from_rdata(question.name().clone(), found.ttl_seconds, data));
     }
+    response
+}
+
+/// A response from the table, without any record yet.
+fn answer_to(request: &Message, question: &Query) -> Message {
+    let mut response = response_to(request);
+    response.metadata.authoritative = true;
+    response.add_query(question.clone());
     if request.edns.is_some() {
         let mut edns = Edns::new();
         edns.set_max_payload(MAX_UDP_PAYLOAD);
@@ -148,7 +167,7 @@ mod tests {
     }
 
     fn answer(request: &[u8], table: &Table, transport: Transport) -> Message {
-        match decide(request, table, transport) {
+        match decide(request, table, &[], transport) {
             Decision::Answer(bytes) => Message::from_vec(&bytes).unwrap(),
             other => panic!("{other:?}"),
         }
@@ -191,9 +210,37 @@ mod tests {
     }
 
     #[test]
+    fn names_that_the_mesh_does_not_have() {
+        let missing = query("other.mzsvc.mesh.local.", RecordType::A, Some(1232));
+        let code = |table: &Table| answer(&missing, table, Transport::Udp).metadata.response_code;
+        assert_eq!(code(&Table::new()), ResponseCode::ServFail, "perhaps it has it");
+        assert_eq!(code(&table(1)), ResponseCode::NXDomain);
+        let domain = answer(
+            &query("mzsvc.mesh.local.", RecordType::A, None),
+            &table(1),
+            Transport::Udp,
+        );
+        assert_eq!(
+            (domain.metadata.response_code, domain.answers.len()),
+            (ResponseCode::NoError, 0)
+        );
+    }
+
+    #[test]
+    fn a_name_with_a_search_domain_is_answered_as_it_was_asked() {
+        let request = query("redis.mzsvc.mesh.local.corp.example.", RecordType::A, None);
+        let Decision::Answer(bytes) = decide(&request, &table(1), &["corp.example".to_owned()], Transport::Udp) else {
+            panic!("not answered")
+        };
+        let answers = Message::from_vec(&bytes).unwrap().answers;
+        let names: Vec<String> = answers.iter().map(|record| record.name.to_ascii()).collect();
+        assert_eq!(names, ["redis.mzsvc.mesh.local.corp.example."]);
+    }
+
+    #[test]
     fn unknown_names_are_forwarded() {
         let request = query("example.org.", RecordType::A, None);
-        assert_eq!(decide(&request, &table(1), Transport::Udp), Decision::Forward);
+        assert_eq!(decide(&request, &table(1), &[], Transport::Udp), Decision::Forward);
     }
 
     #[test]
@@ -218,13 +265,13 @@ mod tests {
         #[test]
         fn no_message_does_harm(mut message: Vec<u8>, cut in 0..60usize, change: (usize, u8)) {
             let table = table(3);
-            decide(&message, &table, Transport::Udp);
+            decide(&message, &table, &[], Transport::Udp);
             message = query("redis.mzsvc.mesh.local.", RecordType::A, Some(1232));
             message.truncate(cut);
             if let Some(byte) = message.get_mut(change.0 % 60) {
                 *byte = change.1;
             }
-            if let Decision::Answer(answer) = decide(&message, &table, Transport::Udp) {
+            if let Decision::Answer(answer) = decide(&message, &table, &[], Transport::Udp) {
                 proptest::prop_assert!(Message::from_vec(&answer).is_ok());
             }
         }
@@ -233,8 +280,8 @@ mod tests {
     #[test]
     fn garbage_is_refused_and_responses_are_ignored() {
         let table = table(1);
-        assert_eq!(decide(b"", &table, Transport::Udp), Decision::Ignore);
-        assert_eq!(decide(&[0; 11], &table, Transport::Udp), Decision::Ignore);
+        assert_eq!(decide(b"", &table, &[], Transport::Udp), Decision::Ignore);
+        assert_eq!(decide(&[0; 11], &table, &[], Transport::Udp), Decision::Ignore);
         let mut broken = query("redis.mzsvc.mesh.local.", RecordType::A, None);
         broken.truncate(20);
         assert_eq!(
@@ -243,6 +290,6 @@ mod tests {
         );
         let mut response = query("redis.mzsvc.mesh.local.", RecordType::A, None);
         *response.get_mut(2).unwrap() |= 0x80;
-        assert_eq!(decide(&response, &table, Transport::Udp), Decision::Ignore);
+        assert_eq!(decide(&response, &table, &[], Transport::Udp), Decision::Ignore);
     }
 }

@@ -1,36 +1,37 @@
 //! Passing queries on to the host's resolvers.
 
 use super::Transport;
-use super::resolv_conf::ResolvConf;
+use super::resolv_conf::{Content, ResolvConf};
 use crate::socket::{self, SocketMark};
-use std::collections::{BTreeMap, BTreeSet};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// How long one resolver may take.
-const TRY_TIMEOUT: Duration = Duration::from_millis(1500);
-/// How often the whole list is gone through. Two resolvers that are down cost 3 s, less than the 5 s that the C library
-/// waits before it asks us again.
+/// How long one resolver may take before the next is asked as well.
+const NEXT_AFTER: Duration = Duration::from_millis(1500);
+/// How long a resolver is listened to. The C library waits 5 s before it asks us again.
+const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the whole list is gone through.
 const ROUNDS: usize = 2;
-/// A resolver that did not answer is asked last for this long.
-const AVOID_FOR: Duration = Duration::from_secs(30);
 
 const SERVFAIL: u8 = 2;
 const NOTIMP: u8 = 4;
 const REFUSED: u8 = 5;
 
-/// Asks the resolvers of `resolv.conf` one after the other.
+/// Asks the resolvers of `resolv.conf` one after the other. Each query starts with the first: resolvers may know different names, so a slow
+/// answer to one query is no reason to ask another resolver about the next.
 #[derive(Debug)]
 pub(super) struct Forwarder {
     resolv_conf: ResolvConf,
     mark: SocketMark,
     /// Our own listener: a resolver with this address would be ourselves.
     own: SocketAddr,
-    silent_since: Mutex<BTreeMap<SocketAddr, Instant>>,
     /// Ports from which questions to resolvers are on their way.
     asking_from: Mutex<BTreeSet<u16>>,
 }
@@ -57,33 +58,52 @@ impl Forwarder {
             resolv_conf: ResolvConf::new(resolv_conf),
             mark,
             own,
-            silent_since: Mutex::default(),
             asking_from: Mutex::default(),
         }
     }
 
+    /// What `resolv.conf` says now.
+    pub(super) fn resolv_conf(&self) -> Arc<Content> {
+        self.resolv_conf.content()
+    }
+
     /// The first useful answer. If every resolver refuses, the refusal of the last one; `None` if none answers.
     pub(super) async fn ask(&self, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let resolvers = self.resolvers();
+        let mut asked = FuturesUnordered::new();
         let mut refusal = None;
         for _ in 0..ROUNDS {
-            for resolver in self.in_order() {
-                match tokio::time::timeout(TRY_TIMEOUT, self.exchange(resolver, query, transport)).await {
-                    Ok(Ok(answer)) => {
-                        self.answered(resolver);
-                        if !is_refusal(&answer) {
-                            return Some(answer);
-                        }
-                        refusal = Some(answer);
-                    }
-                    Ok(Err(error)) => self.was_silent(resolver, &error),
-                    Err(_) => self.was_silent(resolver, &io::ErrorKind::TimedOut.into()),
+            for resolver in &resolvers {
+                asked.push(self.try_once(*resolver, query, transport));
+                match tokio::time::timeout(NEXT_AFTER, asked.next()).await {
+                    Ok(Some(Some(answer))) if !is_refusal(&answer) => return Some(answer),
+                    Ok(Some(Some(answer))) => refusal = Some(answer),
+                    Ok(Some(None) | None) | Err(_) => {}
                 }
             }
             if refusal.is_some() {
                 break;
             }
         }
+        while let Some(outcome) = asked.next().await {
+            match outcome {
+                Some(answer) if !is_refusal(&answer) => return Some(answer),
+                Some(answer) => refusal = Some(answer),
+                None => {}
+            }
+        }
         refusal
+    }
+
+    async fn try_once(&self, resolver: SocketAddr, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let outcome = tokio::time::timeout(TRY_TIMEOUT, self.exchange(resolver, query, transport)).await;
+        match outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                tracing::debug!(%resolver, "DNS resolver does not answer: {error}");
+                None
+            }
+        }
     }
 
     /// Is this client one of our own sockets? Then interception redirects the agent's questions back to the agent.
@@ -102,19 +122,11 @@ impl Forwarder {
         Asking { forwarder: self, port }
     }
 
-    /// The file's order, except that resolvers that recently failed come last; ourselves never.
-    fn in_order(&self) -> Vec<SocketAddr> {
-        let silent = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_silent = |resolver: &SocketAddr| silent.get(resolver).is_some_and(|since| since.elapsed() < AVOID_FOR);
-        let mut resolvers: Vec<SocketAddr> = self
-            .resolv_conf
-            .resolvers()
-            .iter()
-            .copied()
-            .filter(|resolver| !self.is_own(*resolver))
-            .collect();
-        resolvers.sort_by_key(is_silent);
-        resolvers
+    /// In the file's order; ourselves never.
+    fn resolvers(&self) -> Vec<SocketAddr> {
+        let content = self.resolv_conf.content();
+        let resolvers = content.resolvers.iter().copied();
+        resolvers.filter(|resolver| !self.is_own(*resolver)).collect()
     }
 
     fn is_own(&self, resolver: SocketAddr) -> bool {
@@ -122,21 +134,6 @@ impl Forwarder {
             || resolver.ip().is_unspecified()
             || (self.own.ip().is_unspecified() && resolver.ip().is_loopback());
         resolver.port() == self.own.port() && same_host
-    }
-
-    fn answered(&self, resolver: SocketAddr) {
-        self.silent_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&resolver);
-    }
-
-    fn was_silent(&self, resolver: SocketAddr, error: &io::Error) {
-        tracing::debug!(%resolver, "DNS resolver does not answer: {error}");
-        self.silent_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(resolver, Instant::now());
     }
 
     async fn exchange(&self, resolver: SocketAddr, query: &[u8], transport: Transport) -> io::Result<Vec<u8>> {
@@ -256,7 +253,11 @@ mod tests {
         std::fs::write(&file, "nameserver [127.0.0.1]:15053\nnameserver [127.0.0.2]:15053\n").unwrap();
         let order = |own: &str| {
             let forwarder = Forwarder::new(&file, own.parse().unwrap(), SocketMark::default());
-            forwarder.in_order().iter().map(ToString::to_string).collect::<Vec<_>>()
+            forwarder
+                .resolvers()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
         assert_eq!(order("127.0.0.1:15053"), ["127.0.0.2:15053"]);
         assert!(order("0.0.0.0:15053").is_empty());
@@ -275,18 +276,5 @@ mod tests {
         assert!(forwarder.is_own_question(client));
         drop(asking);
         assert!(!forwarder.is_own_question(client));
-    }
-
-    #[test]
-    fn a_silent_resolver_is_asked_last() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("resolv.conf");
-        std::fs::write(&file, "nameserver 10.0.0.1\nnameserver 10.0.0.2\n").unwrap();
-        let forwarder = Forwarder::new(&file, "127.0.0.1:15053".parse().unwrap(), SocketMark::default());
-        let first = *forwarder.in_order().first().unwrap();
-        forwarder.was_silent(first, &io::ErrorKind::TimedOut.into());
-        assert_eq!(forwarder.in_order().last(), Some(&first));
-        forwarder.answered(first);
-        assert_eq!(forwarder.in_order().first(), Some(&first));
     }
 }

@@ -1,4 +1,4 @@
-//! The resolvers of the host: `nameserver` lines of resolv.conf(5).
+//! The resolvers of the host and the domains that its programs append to names: resolv.conf(5).
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 const PORT: u16 = 53;
 /// More than the three that the C library uses; a bound all the same.
 const MAX_RESOLVERS: usize = 8;
+/// The C library has no limit; a bound all the same.
+const MAX_SEARCH_DOMAINS: usize = 32;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// How often a use looks whether the file has changed (a laptop changes networks, DHCP renews).
 const CHECK_EVERY: Duration = Duration::from_secs(2);
@@ -23,7 +25,16 @@ pub(super) struct ResolvConf {
 struct State {
     checked: Instant,
     version: Option<(SystemTime, u64)>,
-    resolvers: Arc<[SocketAddr]>,
+    content: Arc<Content>,
+}
+
+/// What the file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Content {
+    /// In the file's order.
+    pub(super) resolvers: Vec<SocketAddr>,
+    /// Lower case, without final dot.
+    pub(super) search: Vec<String>,
 }
 
 impl ResolvConf {
@@ -31,7 +42,7 @@ impl ResolvConf {
         let state = State {
             checked: Instant::now(),
             version: version(path),
-            resolvers: read(path),
+            content: read(path),
         };
         Self {
             path: path.to_owned(),
@@ -39,18 +50,18 @@ impl ResolvConf {
         }
     }
 
-    /// The resolvers in the file's order.
-    pub(super) fn resolvers(&self) -> Arc<[SocketAddr]> {
+    /// The file as it is, or was a moment ago.
+    pub(super) fn content(&self) -> Arc<Content> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.checked.elapsed() > CHECK_EVERY {
             state.checked = Instant::now();
             let version = version(&self.path);
             if version != state.version {
                 state.version = version;
-                state.resolvers = read(&self.path);
+                state.content = read(&self.path);
             }
         }
-        state.resolvers.clone()
+        state.content.clone()
     }
 }
 
@@ -59,7 +70,7 @@ fn version(path: &Path) -> Option<(SystemTime, u64)> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-fn read(path: &Path) -> Arc<[SocketAddr]> {
+fn read(path: &Path) -> Arc<Content> {
     use std::io::Read;
     let mut text = String::new();
     let outcome = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
@@ -67,9 +78,30 @@ fn read(path: &Path) -> Arc<[SocketAddr]> {
         tracing::warn!(path = %path.display(), "cannot read the list of DNS resolvers: {error}; only mesh names resolve");
         return Arc::default();
     }
-    let resolvers = parse(&text);
-    tracing::info!(path = %path.display(), ?resolvers, "DNS resolvers for names outside the mesh");
-    resolvers.into()
+    let content = Content {
+        resolvers: parse(&text),
+        search: parse_search(&text),
+    };
+    tracing::info!(path = %path.display(), resolvers = ?content.resolvers, search = ?content.search, "DNS resolvers for names outside the mesh");
+    content.into()
+}
+
+/// The last `search` or `domain` line counts.
+fn parse_search(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        match words.next()? {
+            "search" => Some(words.take(MAX_SEARCH_DOMAINS).collect::<Vec<_>>()),
+            "domain" => Some(words.take(1).collect()),
+            _ => None,
+        }
+    });
+    let domains = lines.last().unwrap_or_default();
+    domains
+        .into_iter()
+        .map(|domain| domain.trim_matches('.').to_ascii_lowercase())
+        .filter(|domain| !domain.is_empty())
+        .collect()
 }
 
 /// Takes `nameserver <ip>` and, as OpenBSD and musl-based tools write it, `nameserver [<ip>]:<port>`.
@@ -95,7 +127,7 @@ fn parse(text: &str) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, parse_search};
 
     #[test]
     fn nameservers_in_order() {
@@ -103,5 +135,16 @@ mod tests {
                     nameserver [127.0.0.1]:5353\nnameserver fe80::1%eth0\noptions ndots:2\nnameserver";
         let found: Vec<String> = parse(text).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["10.0.0.2:53", "[fd00::1]:53", "127.0.0.1:5353"]);
+    }
+
+    #[test]
+    fn the_last_search_list_counts() {
+        let text = "domain old.example\nnameserver 10.0.0.2\nsearch svc.Corp.example. corp.example .\n";
+        assert_eq!(parse_search(text), ["svc.corp.example", "corp.example"]);
+        assert_eq!(
+            parse_search("search a.example\ndomain b.example c.example"),
+            ["b.example"]
+        );
+        assert!(parse_search("nameserver 10.0.0.2").is_empty());
     }
 }

@@ -1,4 +1,7 @@
 //! Names of the mesh and their addresses, as last told by the control plane.
+//!
+//! Names below [`MESH_DOMAIN`] are the mesh's alone: one that is not in the table does not exist, and nobody else is asked. Host names
+//! that a user's HostnameGenerator puts elsewhere are known by the table alone, because other names of their domain may be anybody's.
 
 use arc_swap::ArcSwap;
 use meshspan_xds::proto::agent::DnsUpdate;
@@ -6,6 +9,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// The domain of all host names that a mesh starts with (`mzsvc.mesh.local`, `svc.<zone>.mesh.local`, `extsvc.mesh.local`), known before
+/// the first table arrives.
+const MESH_DOMAIN: &str = "mesh.local";
 
 /// The table in force. One writer (the agent stream) replaces it as a whole; lookups never wait.
 #[derive(Debug)]
@@ -17,7 +24,23 @@ pub(crate) struct Table {
 #[derive(Debug, Default, Clone)]
 struct Records {
     ttl_seconds: u32,
-    by_name: BTreeMap<String, Arc<[IpAddr]>>,
+    /// By the name's labels from the last to the first, so that what is below a domain lies together.
+    by_labels: BTreeMap<String, Arc<[IpAddr]>>,
+}
+
+/// What a name is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// A name of the mesh.
+    Known(Found),
+    /// A domain of the mesh, with names below it and without addresses of its own.
+    Domain,
+    /// A name of the mesh domain that the mesh does not have.
+    Missing,
+    /// A name of the mesh domain, while the table is not known.
+    NotYet,
+    /// Not the mesh's.
+    Foreign,
 }
 
 /// What the table knows about a name.
@@ -49,7 +72,7 @@ impl Table {
         };
         records.ttl_seconds = update.ttl_seconds;
         for name in update.removed_names {
-            records.by_name.remove(&canonical(&name));
+            records.by_labels.remove(&labels(&canonical(&name)));
         }
         for record in update.records {
             let addresses = record.addresses.iter().filter_map(|address| match address.parse() {
@@ -64,22 +87,61 @@ impl Table {
                 }
             });
             let addresses = addresses.collect();
-            records.by_name.insert(canonical(&record.name), addresses);
+            records.by_labels.insert(labels(&canonical(&record.name)), addresses);
         }
-        tracing::debug!(names = records.by_name.len(), "DNS records updated");
+        tracing::debug!(names = records.by_labels.len(), "DNS records updated");
         self.current.store(Arc::new(records));
         self.synced.send_replace(true);
     }
 
-    /// Looks a name up, whatever its case and with or without the final dot.
-    pub(crate) fn lookup(&self, name: &str) -> Option<Found> {
+    /// Looks a name up, whatever its case and with or without the final dot. Clients append the domains of their `search` list to names
+    /// that they think incomplete: a mesh name with one of them is the mesh name.
+    pub(crate) fn lookup(&self, name: &str, search: &[String]) -> Lookup {
+        let name = canonical(name);
+        let meant = search.iter().filter_map(|domain| {
+            let name = name.strip_suffix(domain.as_str())?.strip_suffix('.')?;
+            // A name of one label is not more likely to be meant than the whole.
+            name.contains('.').then_some(name)
+        });
         let records = self.current.load();
-        let addresses = records.by_name.get(&canonical(name))?.clone();
-        Some(Found {
-            addresses,
-            ttl_seconds: records.ttl_seconds,
-        })
+        let mut in_mesh_domain = None;
+        for name in std::iter::once(name.as_str()).chain(meant) {
+            let labels = labels(name);
+            if let Some(addresses) = records.by_labels.get(&labels) {
+                return Lookup::Known(Found {
+                    addresses: addresses.clone(),
+                    ttl_seconds: records.ttl_seconds,
+                });
+            }
+            if is_in(name, MESH_DOMAIN) {
+                in_mesh_domain = Some(labels);
+            }
+        }
+        match in_mesh_domain {
+            None => Lookup::Foreign,
+            Some(_) if !self.is_synced() => Lookup::NotYet,
+            Some(labels) if records.has_names_below(&labels) => Lookup::Domain,
+            Some(_) => Lookup::Missing,
+        }
     }
+}
+
+impl Records {
+    fn has_names_below(&self, labels: &str) -> bool {
+        let below = format!("{labels}.");
+        let next = self.by_labels.range(below.clone()..).next();
+        next.is_some_and(|(labels, _)| labels.starts_with(&below))
+    }
+}
+
+fn is_in(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// `c.b.a` for `a.b.c`
+fn labels(name: &str) -> String {
+    name.rsplit('.').collect::<Vec<_>>().join(".")
 }
 
 fn canonical(name: &str) -> String {
@@ -108,9 +170,10 @@ mod tests {
     }
 
     fn addresses(table: &Table, name: &str) -> Option<Vec<String>> {
-        table
-            .lookup(name)
-            .map(|found| found.addresses.iter().map(IpAddr::to_string).collect())
+        match table.lookup(name, &[]) {
+            Lookup::Known(found) => Some(found.addresses.iter().map(IpAddr::to_string).collect()),
+            _ => None,
+        }
     }
 
     #[test]
@@ -139,5 +202,54 @@ mod tests {
         let table = Table::new();
         table.apply(update(true, &[("a.mesh.local", &["243.0.0.1", "nonsense"])], &[]));
         assert_eq!(addresses(&table, "a.mesh.local").unwrap(), ["243.0.0.1"]);
+    }
+
+    #[test]
+    fn the_mesh_domain_is_the_tables_alone() {
+        let table = Table::new();
+        assert_eq!(table.lookup("redis.mzsvc.mesh.local", &[]), Lookup::NotYet);
+        assert_eq!(table.lookup("mesh.local", &[]), Lookup::NotYet);
+        assert_eq!(table.lookup("notmesh.local", &[]), Lookup::Foreign);
+        table.apply(update(
+            true,
+            &[
+                ("redis.mzsvc.mesh.local", &["243.0.0.1"]),
+                ("db.corp.example", &["243.0.0.2"]),
+            ],
+            &[],
+        ));
+        assert_eq!(table.lookup("other.mzsvc.mesh.local", &[]), Lookup::Missing);
+        assert_eq!(table.lookup("x.redis.mzsvc.mesh.local", &[]), Lookup::Missing);
+        assert_eq!(table.lookup("MZSVC.mesh.local.", &[]), Lookup::Domain);
+        assert_eq!(table.lookup("zsvc.mesh.local", &[]), Lookup::Missing);
+        assert_eq!(table.lookup("other.corp.example", &[]), Lookup::Foreign);
+    }
+
+    #[test]
+    fn a_search_domain_behind_a_mesh_name_is_not_part_of_it() {
+        let table = Table::new();
+        let search = ["svc.corp.example".to_owned(), "corp.example".to_owned()];
+        let lookup = |name: &str| table.lookup(name, &search);
+        assert_eq!(lookup("redis.mzsvc.mesh.local.corp.example"), Lookup::NotYet);
+        table.apply(update(
+            true,
+            &[
+                ("redis.mzsvc.mesh.local", &["243.0.0.1"]),
+                ("db.other.example", &["243.0.0.2"]),
+                ("short", &["243.0.0.3"]),
+            ],
+            &[],
+        ));
+        for name in [
+            "redis.mzsvc.mesh.local.corp.example",
+            "Redis.mzsvc.mesh.local.svc.CORP.example.",
+            "db.other.example.corp.example",
+        ] {
+            assert!(matches!(lookup(name), Lookup::Known(_)), "{name}");
+        }
+        assert_eq!(lookup("nothing.mzsvc.mesh.local.corp.example"), Lookup::Missing);
+        assert_eq!(lookup("redis.mzsvc.mesh.local.elsewhere.example"), Lookup::Foreign);
+        assert_eq!(lookup("short.corp.example"), Lookup::Foreign);
+        assert_eq!(lookup("www.corp.example"), Lookup::Foreign);
     }
 }

@@ -47,6 +47,13 @@ impl AdminAddress {
         }
     }
 
+    /// The statistics that tell how far Envoy is with its control plane, as lines of `name: value`.
+    pub(crate) async fn control_plane_statistics(&self) -> Result<String, String> {
+        let filter = "/stats?filter=^(control_plane\\.connected_state|cluster\\.ads_cluster\\.(membership_total|upstream_cx_connect_fail))$";
+        let (_, body) = self.request(Method::GET, filter).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// `POST /healthcheck/fail`: Envoy answers health checks of others with failure from now on.
     pub(crate) async fn fail_health_checks(&self) -> Result<(), String> {
         self.post("/healthcheck/fail").await

@@ -3,6 +3,7 @@
 use super::ENVOY_VERSION;
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// No usable Envoy binary.
@@ -72,16 +73,22 @@ fn find_in(explicit: Option<&Path>, path_variable: &OsStr, managed: Option<PathB
 
 fn unusable(file: &Path) -> Option<&'static str> {
     match std::fs::metadata(file) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Some("cannot be reached: this user may not enter a folder on the way to it")
+        }
         Err(_) => Some("does not exist"),
         Ok(metadata) if !metadata.is_file() => Some("is not a file"),
-        Ok(_) if access(file, Access::EXEC_OK).is_err() => Some("is not executable"),
+        Ok(_) if access(file, Access::EXEC_OK).is_err() => Some("is not executable for this user"),
         Ok(_) => None,
     }
 }
 
 fn managed_hint(managed: &Option<PathBuf>) -> String {
     match managed {
-        Some(path) => format!(" and no {}", path.display()),
+        Some(path) => match unusable(path) {
+            Some(reason) => format!(", and {} {reason}", path.display()),
+            None => String::new(),
+        },
         None => " (and neither XDG_CACHE_HOME nor HOME names a folder for a managed copy)".to_owned(),
     }
 }
@@ -134,6 +141,19 @@ mod tests {
                 .to_string()
                 .contains("not executable")
         );
+        let locked = dir.path().join("locked");
+        executable(&locked.join("envoy"));
+        std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o000)).unwrap();
+        let may_enter_all = rustix::process::geteuid().is_root();
+        let error = find(&locked.join("envoy")).map(drop).map_err(|error| error.to_string());
+        assert!(
+            may_enter_all
+                || error
+                    .as_ref()
+                    .is_err_and(|text| text.contains("may not enter a folder")),
+            "{error:?}"
+        );
+        std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o700)).unwrap();
         assert!(find(&bin).unwrap_err().to_string().contains("not a file"));
         assert_eq!(find(Path::new("envoy")).unwrap(), bin.join("envoy"));
     }

@@ -3,6 +3,7 @@
 mod admin;
 mod find;
 mod install;
+mod log_filter;
 mod log_tail;
 mod process;
 mod version;

@@ -4,6 +4,7 @@
 //! place. If the agent is killed, the kernel kills Envoy (`PDEATHSIG`). That signal fires when the *thread* that forked
 //! ends, so each Envoy has a thread that forks it and then waits for it.
 
+use super::log_filter::{Line, LogFilter};
 use super::log_tail::LogTail;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use std::io::{self, Write};
@@ -27,7 +28,8 @@ pub(crate) struct EnvoyCommand {
     pub(crate) binary: PathBuf,
     pub(crate) config_path: PathBuf,
     pub(crate) drain_time: Duration,
-    pub(crate) log_level: String,
+    /// `None`: what people need to see. What else Envoy says at its level `info` goes to our log at level `debug`.
+    pub(crate) log_level: Option<String>,
     pub(crate) component_log_level: Option<String>,
     /// Worker threads; `None`: as many as the process has CPUs.
     pub(crate) concurrency: Option<u32>,
@@ -59,7 +61,16 @@ fn shown(lines: &str) -> String {
     if lines.is_empty() {
         "; it printed nothing".to_owned()
     } else {
-        format!("; its last output:\n{lines}")
+        format!("; its last output:\n{lines}{}", remedy(lines))
+    }
+}
+
+fn remedy(lines: &str) -> &'static str {
+    if lines.contains("cannot bind") {
+        "\nanother program of this host, perhaps another proxy, listens there: end it, or choose another port: of an inbound in the Dataplane, \
+         of Envoy's admin interface with networking.admin.port (9901 by default), of interception with networking.transparentProxying"
+    } else {
+        ""
     }
 }
 
@@ -75,7 +86,7 @@ impl EnvoyCommand {
             "immediate".to_owned(),
             "--disable-hot-restart".to_owned(),
             "--log-level".to_owned(),
-            self.log_level.clone(),
+            self.log_level.clone().unwrap_or_else(|| "info".to_owned()),
         ];
         if let Some(levels) = self.component_log_level.clone().filter(|levels| !levels.is_empty()) {
             arguments.extend(["--component-log-level".to_owned(), levels]);
@@ -127,7 +138,7 @@ impl Drop for Leash {
 }
 
 impl EnvoyProcess {
-    /// Starts Envoy; its output goes to the agent's own standard error and output as it comes.
+    /// Starts Envoy; those lines of its output that people are shown go to the agent's own standard error and output as they come.
     pub(crate) async fn start(command: &EnvoyCommand) -> io::Result<Self> {
         let (started, start) = oneshot::channel();
         let (exited, exit) = watch::channel(None);
@@ -148,14 +159,15 @@ impl EnvoyProcess {
         let gone = || io::Error::other("the thread that starts Envoy ended");
         let (leash, (stdout, stderr)) = start.await.map_err(|_| gone())??;
         let tail = LogTail::default();
+        let shows_all = command.log_level.is_some() || command.component_log_level.is_some();
         let mut output = JoinSet::new();
         if let Some(stdout) = stdout {
             let stdout = tokio::process::ChildStdout::from_std(stdout)?;
-            output.spawn(copy(stdout, io::stdout(), tail.clone()));
+            output.spawn(copy(stdout, io::stdout(), LogFilter::new(shows_all), tail.clone()));
         }
         if let Some(stderr) = stderr {
             let stderr = tokio::process::ChildStderr::from_std(stderr)?;
-            output.spawn(copy(stderr, io::stderr(), tail.clone()));
+            output.spawn(copy(stderr, io::stderr(), LogFilter::new(shows_all), tail.clone()));
         }
         Ok(Self {
             binary: command.binary.clone(),
@@ -255,16 +267,23 @@ fn wait(child: &mut Child, target: &SignalTarget) -> ExitStatus {
     child.wait().unwrap_or_default()
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl Write, tail: LogTail) {
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl Write, mut filter: LogFilter, tail: LogTail) {
+    let mut show = |line: Line| match line {
+        // Nobody reading our output is no reason to stop reading Envoy's, or it would block.
+        Line::Shown(line) => {
+            let _ = to.write_all(&line).and_then(|()| to.flush());
+        }
+        Line::Hidden(line) => tracing::debug!(target: "envoy", "{}", String::from_utf8_lossy(&line).trim_end()),
+    };
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length) = from.read(&mut buffer).await {
         let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else {
-            return;
+            break;
         };
         tail.push(bytes);
-        // Nobody reading our output is no reason to stop reading Envoy's, or it would block.
-        let _ = to.write_all(bytes).and_then(|()| to.flush());
+        filter.push(bytes).into_iter().for_each(&mut show);
     }
+    filter.finish().into_iter().for_each(show);
 }
 
 #[cfg(test)]

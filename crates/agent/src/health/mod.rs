@@ -162,7 +162,14 @@ impl Prober {
             return false;
         };
         let State { ready, detail } = &result.state;
-        tracing::info!(inbound_port = result.inbound_port, ready, detail, "application health");
+        if *ready {
+            tracing::info!("the application of inbound {} answers", result.inbound_port);
+        } else {
+            tracing::warn!(
+                "the application of inbound {} does not answer: {detail}",
+                result.inbound_port
+            );
+        }
         running.state = Some(result.state);
         true
     }

@@ -202,7 +202,11 @@ async fn the_agent_ends_with_envoy() {
         .await
         .unwrap_err();
     assert_eq!(error.downcast_ref::<EnvoyExited>().unwrap().exit_code(), 5);
-    assert!(error.to_string().contains("cannot bind 0.0.0.0:80"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("cannot bind 0.0.0.0:80") && text.contains("networking.admin.port"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use meshspan_envoy::{BootstrapParams, ProxyOptions, bootstrap};
+use meshspan_envoy::{BootstrapParams, ControlPlaneAddresses, ProxyOptions, bootstrap};
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, IpFamilyMode, TransparentProxying};
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::labels::{TAG_PROTOCOL, TAG_SERVICE};
@@ -255,6 +255,7 @@ pub fn bootstrap_params(xds_host: &str, ca_pem: &str) -> BootstrapParams {
         ipv6: true,
         socket_mark: 0,
         xds_host: xds_host.to_owned(),
+        xds_addresses: ControlPlaneAddresses::Any,
         xds_port: 5678,
         ca_pem: ca_pem.to_owned(),
         token: "token".to_owned(),

@@ -1,5 +1,7 @@
 //! Dataplane (`spec/resources.md` §2.2).
 
+mod own_listeners;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

@@ -11,8 +11,8 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, StatusCode, Uri, header};
-use meshspan_envoy::BootstrapParams;
 use meshspan_envoy::bootstrap::ProxyType;
+use meshspan_envoy::{BootstrapParams, ControlPlaneAddresses};
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
@@ -42,6 +42,9 @@ struct Request {
     workdir: String,
     ipv6_enabled: Option<bool>,
     socket_mark: u32,
+    /// `ipv4` or `ipv6` if the control plane's name has such addresses alone for the agent. Not in Kuma, whose control plane looks its own
+    /// name up, which another host may resolve differently.
+    control_plane_addresses: String,
 }
 
 /// The route.
@@ -188,6 +191,11 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
         ipv6: request.ipv6_enabled.unwrap_or(true),
         socket_mark: request.socket_mark,
         xds_host,
+        xds_addresses: match request.control_plane_addresses.as_str() {
+            "ipv4" => ControlPlaneAddresses::Ipv4,
+            "ipv6" => ControlPlaneAddresses::Ipv6,
+            _ => ControlPlaneAddresses::Any,
+        },
         xds_port,
         ca_pem: if request.ca_cert.is_empty() {
             plane.ca_pem.clone()

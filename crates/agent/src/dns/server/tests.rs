@@ -6,6 +6,7 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use meshspan_xds::proto::agent::{DnsRecord, DnsUpdate};
 use std::net::Ipv4Addr;
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 /// The server under test, its tasks, and its resolvers.
@@ -17,15 +18,23 @@ struct Dns {
 }
 
 async fn start(resolvers: &[SocketAddr]) -> Dns {
+    start_with(resolvers, "").await
+}
+
+async fn start_with(resolvers: &[SocketAddr], more: &str) -> Dns {
+    start_on("127.0.0.1:0", resolvers, more).await
+}
+
+async fn start_on(listen: &str, resolvers: &[SocketAddr], more: &str) -> Dns {
     let folder = tempfile::tempdir().unwrap();
     let resolv_conf = folder.path().join("resolv.conf");
     let lines: String = resolvers
         .iter()
         .map(|address| format!("nameserver [{}]:{}\n", address.ip(), address.port()))
         .collect();
-    std::fs::write(&resolv_conf, lines).unwrap();
+    std::fs::write(&resolv_conf, lines + more).unwrap();
     let settings = DnsSettings {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: listen.parse().unwrap(),
         resolv_conf,
         mark: SocketMark::default(),
     };
@@ -176,6 +185,73 @@ async fn other_names_go_to_the_resolvers_in_order() {
 }
 
 #[tokio::test]
+async fn a_resolver_that_was_slow_once_is_still_the_first() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let first = socket.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut buffer = vec![0; 65535];
+        socket.recv_from(&mut buffer).await.unwrap();
+        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+            let no = upstream_answer(&buffer[..length], ResponseCode::NXDomain, false);
+            socket.send_to(&no, client).await.unwrap();
+        }
+    });
+    let second = upstream(ResponseCode::NoError, false).await;
+    let dns = start(&[first, second.address]).await;
+    let slow = ask_udp(dns.address, &query("slow.example.", RecordType::A)).await;
+    assert_eq!(slow.metadata.response_code, ResponseCode::NoError, "by the second");
+    let next = ask_udp(dns.address, &query("next.example.", RecordType::A)).await;
+    assert_eq!(next.metadata.response_code, ResponseCode::NXDomain, "by the first");
+}
+
+#[tokio::test]
+async fn mesh_names_do_not_wait_for_others() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let dns = start(&[silent.local_addr().unwrap()]).await;
+    set(&dns.table, "redis.mzsvc.mesh.local", &["243.0.0.1"]);
+    let outside = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let others = query("example.org.", RecordType::A).to_vec().unwrap();
+    // The runtime of this test, which is the agent's, does nothing else meanwhile, as if the agent were busy.
+    for _ in 0..100 {
+        outside.send_to(&others, dns.address).unwrap();
+    }
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let a = query("redis.mzsvc.mesh.local.", RecordType::A).to_vec().unwrap();
+    client.send_to(&a, dns.address).unwrap();
+    let mut buffer = vec![0; 512];
+    let length = client.recv(&mut buffer).expect("nobody answers");
+    assert_eq!(addresses(&Message::from_vec(&buffer[..length]).unwrap()), ["243.0.0.1"]);
+}
+
+#[tokio::test]
+async fn names_of_the_mesh_domain_are_never_asked_elsewhere() {
+    let resolver = upstream(ResponseCode::NoError, false).await;
+    let dns = start_with(&[resolver.address], "search wildcard.example\n").await;
+    let code = async |name: &str| {
+        let answer = ask_udp(dns.address, &query(name, RecordType::A)).await;
+        (answer.metadata.response_code, addresses(&answer).concat())
+    };
+    let name = "redis.mzsvc.mesh.local";
+    let appended = "redis.mzsvc.mesh.local.wildcard.example.";
+    let no = |code| (code, String::new());
+    assert_eq!(code(name).await, no(ResponseCode::ServFail));
+    assert_eq!(code(appended).await, no(ResponseCode::ServFail));
+    set(&dns.table, name, &["243.0.0.1"]);
+    assert_eq!(code(appended).await, (ResponseCode::NoError, "243.0.0.1".to_owned()));
+    assert_eq!(code("other.mzsvc.mesh.local.").await, no(ResponseCode::NXDomain));
+    assert_eq!(
+        code("other.mzsvc.mesh.local.wildcard.example.").await,
+        no(ResponseCode::NXDomain)
+    );
+    assert_eq!(
+        code("other.wildcard.example.").await,
+        (ResponseCode::NoError, "192.0.2.1".to_owned())
+    );
+}
+
+#[tokio::test]
 async fn a_resolvers_no_is_an_answer() {
     let first = upstream(ResponseCode::NXDomain, false).await;
     let second = upstream(ResponseCode::NoError, false).await;
@@ -202,6 +278,21 @@ async fn without_a_working_resolver_the_client_hears_so() {
         let answer = ask_udp(dns.address, &query("example.org.", RecordType::A)).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
         assert_eq!(answer.queries.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn answers_come_from_the_address_that_was_asked() {
+    let resolver = upstream(ResponseCode::NoError, false).await;
+    let dns = start_on("0.0.0.0:0", &[resolver.address], "").await;
+    set(&dns.table, "redis.mzsvc.mesh.local", &["243.0.0.1"]);
+    for host in ["127.0.0.1", "127.0.0.2"] {
+        // The socket of the client is connected: it takes answers from nowhere else.
+        let server = SocketAddr::new(host.parse().unwrap(), dns.address.port());
+        let mesh = ask_udp(server, &query("redis.mzsvc.mesh.local.", RecordType::A)).await;
+        assert_eq!(addresses(&mesh), ["243.0.0.1"]);
+        let other = ask_udp(server, &query("example.org.", RecordType::A)).await;
+        assert_eq!(addresses(&other), ["192.0.2.1"]);
     }
 }
 

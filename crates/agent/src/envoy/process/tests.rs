@@ -14,7 +14,7 @@ fn command(dir: &Path, behaviour: &str) -> EnvoyCommand {
         binary: FAKE_ENVOY.into(),
         config_path,
         drain_time: Duration::from_secs(7),
-        log_level: "warn".to_owned(),
+        log_level: Some("warn".to_owned()),
         component_log_level: None,
         concurrency: Some(2),
     }

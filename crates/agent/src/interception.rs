@@ -1,0 +1,173 @@
+//! Do the interception rules of this host fit this proxy? To read rules needs root, so it is tried: while Envoy does not run yet, the agent
+//! listens where the rules would lead connections, and sees whether its own arrive there.
+
+use crate::socket::{self, SocketMark};
+use meshspan_model::kinds::dataplane::{Networking, TransparentProxying};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// In the range of virtual IPs and never given to a service: nobody answers there.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(243, 255, 255, 254)), 1);
+/// The kernel of this host itself answers a connection that is redirected, so this is ample.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Where rules lead connections by default.
+const INBOUND_PORT: u16 = 15006;
+const OUTBOUND_PORT: u16 = 15001;
+
+/// What does not fit, for people. What cannot be tried (a port is taken, an address is a name) is passed over.
+pub(crate) async fn problems(networking: &Networking, mark: SocketMark) -> Vec<String> {
+    let section = networking.transparent_proxying.as_ref();
+    let port = |given: fn(&TransparentProxying) -> u32, default| {
+        let given = section.map(given).filter(|port| *port != 0);
+        given.map_or(Some(default), |port| u16::try_from(port).ok())
+    };
+    let (Some(inbound), Some(outbound)) = (
+        port(|section| section.redirect_port_inbound, INBOUND_PORT),
+        port(|section| section.redirect_port_outbound, OUTBOUND_PORT),
+    ) else {
+        return Vec::new();
+    };
+    if arrives(NOBODY, outbound, mark).await == Some(true) {
+        return vec![excludes_another(mark)];
+    }
+    let Some(target) = own_inbound(networking) else {
+        return Vec::new();
+    };
+    match (arrives(target, inbound, mark).await, section.is_some()) {
+        (Some(false), true) => vec![format!(
+            "the Dataplane has a transparentProxying section, but no interception rules of this host lead connections to {target} to Envoy, so \
+             they reach the application without it: run `meshspan install transparent-proxy` as root without excluding the port, or remove the \
+             section"
+        )],
+        (Some(true), false) => vec![format!(
+            "interception rules of this host lead connections to port {inbound}, but the Dataplane has no transparentProxying section, so Envoy does \
+             not listen there and they are refused: add `transparentProxying: {{redirectPortInbound: {inbound}, redirectPortOutbound: {outbound}}}` to \
+             networking, or run `meshspan uninstall transparent-proxy`"
+        )],
+        _ => Vec::new(),
+    }
+}
+
+fn excludes_another(mark: SocketMark) -> String {
+    let (who, remedy) = match mark.0 {
+        0 => (
+            format!("this agent runs as user id {}", rustix::process::geteuid().as_raw()),
+            "run the agent as the user for which they are installed (--kuma-dp-user), or install them for this one",
+        ),
+        mark => (
+            format!("this agent's sockets have the mark {mark}"),
+            "install them with the same --kuma-dp-mark",
+        ),
+    };
+    format!(
+        "interception rules of this host lead the traffic of Envoy back to Envoy, because they are installed for another: {who}; {remedy}"
+    )
+}
+
+/// Address and port of an inbound, if it is an address.
+fn own_inbound(networking: &Networking) -> Option<SocketAddr> {
+    let inbound = networking.inbound.first()?;
+    let address = if inbound.address.is_empty() {
+        &networking.address
+    } else {
+        &inbound.address
+    };
+    let address: IpAddr = address.parse().ok()?;
+    // Connections to loopback and to no address in particular are led nowhere.
+    let is_led = !address.is_loopback() && !address.is_unspecified();
+    let port = u16::try_from(inbound.port).ok().filter(|port| *port != 0)?;
+    is_led.then_some(SocketAddr::new(address, port))
+}
+
+/// Whether a connection to `target` ends at `port` of this host. `None` if that cannot be tried.
+async fn arrives(target: SocketAddr, port: u16, mark: SocketMark) -> Option<bool> {
+    if target.port() == port {
+        return None;
+    }
+    let listener = listen(SocketAddr::new(unspecified(target), port)).ok()?;
+    let connected = tokio::time::timeout(PATIENCE, socket::tcp_connect(target, None, mark)).await;
+    let Ok(Ok(stream)) = connected else {
+        return Some(false);
+    };
+    let own = stream.local_addr().ok()?;
+    // Connections of the application may arrive as well.
+    let accepted = async {
+        while let Ok((_, peer)) = listener.accept().await {
+            if peer == own {
+                return true;
+            }
+        }
+        false
+    };
+    Some(tokio::time::timeout(PATIENCE, accepted).await.unwrap_or(false))
+}
+
+fn unspecified(like: SocketAddr) -> IpAddr {
+    if like.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // As Envoy does, so that nobody's Envoy is kept from the port meanwhile.
+    socket.set_reuse_port(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(16)?;
+    TcpListener::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_not_led_away_does_not_arrive() {
+        let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let mark = SocketMark::default();
+        assert_eq!(
+            arrives(application.local_addr().unwrap(), free, mark).await,
+            Some(false)
+        );
+        let refused = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free);
+        assert_eq!(
+            arrives(refused, free, mark).await,
+            None,
+            "there is nothing to tell apart"
+        );
+        let taken = application.local_addr().unwrap().port();
+        assert_eq!(arrives(NOBODY, taken, mark).await, None);
+    }
+
+    #[test]
+    fn only_addresses_that_rules_can_mean_are_tried() {
+        let own = |json: &str| own_inbound(&serde_json::from_str(json).unwrap());
+        assert_eq!(
+            own(r#"{"address": "10.0.0.1", "inbound": [{"port": 80}]}"#)
+                .unwrap()
+                .to_string(),
+            "10.0.0.1:80"
+        );
+        for none in [
+            r#"{"address": "10.0.0.1"}"#,
+            r#"{"address": "web.example", "inbound": [{"port": 80}]}"#,
+            r#"{"address": "127.0.0.1", "inbound": [{"port": 80}]}"#,
+        ] {
+            assert_eq!(own(none), None, "{none}");
+        }
+    }
+}
