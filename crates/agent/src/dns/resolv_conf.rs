@@ -88,7 +88,7 @@ fn read(path: &Path) -> Arc<Content> {
 
 /// The last `search` or `domain` line counts.
 fn parse_search(text: &str) -> Vec<String> {
-    let lines = text.lines().filter_map(|line| {
+    let mut lines = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         match words.next()? {
             "search" => Some(words.take(MAX_SEARCH_DOMAINS).collect::<Vec<_>>()),
@@ -96,7 +96,7 @@ fn parse_search(text: &str) -> Vec<String> {
             _ => None,
         }
     });
-    let domains = lines.last().unwrap_or_default();
+    let domains = lines.next_back().unwrap_or_default();
     domains
         .into_iter()
         .map(|domain| domain.trim_matches('.').to_ascii_lowercase())

@@ -126,6 +126,17 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+impl Table {
+    /// The addresses of a mesh name.
+    pub(crate) fn addresses(&self, name: &str) -> Option<Vec<String>> {
+        match self.lookup(name, &[]) {
+            Lookup::Known(found) => Some(found.addresses.iter().map(IpAddr::to_string).collect()),
+            _ => None,
+        }
+    }
+}
+
 impl Records {
     fn has_names_below(&self, labels: &str) -> bool {
         let below = format!("{labels}.");
@@ -169,13 +180,6 @@ mod tests {
         }
     }
 
-    fn addresses(table: &Table, name: &str) -> Option<Vec<String>> {
-        match table.lookup(name, &[]) {
-            Lookup::Known(found) => Some(found.addresses.iter().map(IpAddr::to_string).collect()),
-            _ => None,
-        }
-    }
-
     #[test]
     fn deltas_build_on_the_full_table() {
         let table = Table::new();
@@ -191,17 +195,17 @@ mod tests {
             &[("b.mesh.local", &["243.0.0.3", "fd00::3"])],
             &["A.mesh.local."],
         ));
-        assert_eq!(addresses(&table, "a.mesh.local"), None);
-        assert_eq!(addresses(&table, "B.Mesh.local.").unwrap(), ["243.0.0.3", "fd00::3"]);
+        assert_eq!(table.addresses("a.mesh.local"), None);
+        assert_eq!(table.addresses("B.Mesh.local.").unwrap(), ["243.0.0.3", "fd00::3"]);
         table.apply(update(true, &[], &[]));
-        assert_eq!(addresses(&table, "b.mesh.local"), None);
+        assert_eq!(table.addresses("b.mesh.local"), None);
     }
 
     #[test]
     fn an_address_that_does_not_parse_is_left_out() {
         let table = Table::new();
         table.apply(update(true, &[("a.mesh.local", &["243.0.0.1", "nonsense"])], &[]));
-        assert_eq!(addresses(&table, "a.mesh.local").unwrap(), ["243.0.0.1"]);
+        assert_eq!(table.addresses("a.mesh.local").unwrap(), ["243.0.0.1"]);
     }
 
     #[test]

@@ -70,11 +70,7 @@ fn dns_update(address: &str) -> control_plane_message::Message {
 }
 
 async fn until_address(table: &Table, address: &str) {
-    let found = || {
-        table
-            .lookup("a.mesh.local")
-            .is_some_and(|found| found.addresses[0].to_string() == address)
-    };
+    let found = || table.addresses("a.mesh.local").is_some_and(|found| found[0] == address);
     while !found() {
         tokio::task::yield_now().await;
     }
