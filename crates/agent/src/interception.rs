@@ -38,9 +38,8 @@ pub(crate) async fn problems(networking: &Networking, mark: SocketMark) -> Vec<S
     };
     match (arrives(target, inbound, mark).await, section.is_some()) {
         (Some(false), true) => vec![format!(
-            "the Dataplane has a transparentProxying section, but no interception rules of this host lead connections to {target} to Envoy, so \
-             they reach the application without it: run `meshspan install transparent-proxy` as root without excluding the port, or remove the \
-             section"
+            "the Dataplane has a transparentProxying section, but no rules of this host lead connections to {target} to Envoy yet: until \
+             `meshspan install transparent-proxy` has run, without excluding the port, they reach the application without Envoy"
         )],
         (Some(true), false) => vec![format!(
             "interception rules of this host lead connections to port {inbound}, but the Dataplane has no transparentProxying section, so Envoy does \

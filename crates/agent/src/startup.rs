@@ -136,7 +136,7 @@ pub(crate) async fn start(
     let (bootstrap, misfits) = tokio::join!(bootstrap::fetch(&control_plane, &request, retry), misfits);
     let bootstrap = bootstrap?;
     for misfit in misfits {
-        tracing::error!("{}: {misfit}", proxy.name);
+        tracing::warn!("{}: {misfit}", proxy.name);
     }
     tracing::debug!(mesh = proxy.mesh, name = proxy.name, "bootstrap configuration received");
 
