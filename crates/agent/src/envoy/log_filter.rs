@@ -1,5 +1,11 @@
 //! Which lines of Envoy's log people are shown: warnings and what is worse, unless they ask for more.
 
+/// Warnings that every Envoy prints, and of which nobody has to know.
+const HARMLESS: [&[u8]; 2] = [
+    b"no configured limit to the number of allowed active downstream connections",
+    b"caught ENVOY_SIGTERM",
+];
+
 /// Longest beginning of a line that is waited for.
 const MAX_LINE: usize = 64 * 1024;
 
@@ -51,7 +57,8 @@ impl LogFilter {
 
     fn judge(&mut self, line: Vec<u8>) -> Line {
         if let Some(level) = level(&line) {
-            self.shows = !matches!(level, b"trace" | b"debug" | b"info");
+            let is_harmless = |text: &&[u8]| line.windows(text.len()).any(|part| part == *text);
+            self.shows = !matches!(level, b"trace" | b"debug" | b"info") && !HARMLESS.iter().any(is_harmless);
         }
         if self.shows || self.all {
             Line::Shown(line)
@@ -79,6 +86,7 @@ mod tests {
         statically linked extensions:\n\
         [2026-11-30 15:04:05.679][1234][warning][config] [a.cc:1] gRPC config rejected:\n\
         listener redis: too old\n\
+        [2026-11-30 15:04:05.680][1234][warning][main] [a.cc:1] caught ENVOY_SIGTERM\n\
         [2026-11-30 15:04:05.680][1234][debug][main] [a.cc:1] more\n\
         [2026-11-30 15:04:05.681][1234][critical][main] [a.cc:1] the end";
 

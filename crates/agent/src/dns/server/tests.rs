@@ -210,6 +210,8 @@ async fn mesh_names_do_not_wait_for_others() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let dns = start(&[silent.local_addr().unwrap()]).await;
     set(&dns.table, "redis.mzsvc.mesh.local", &["243.0.0.1"]);
+    // The server has begun.
+    ask_udp(dns.address, &query("redis.mzsvc.mesh.local.", RecordType::A)).await;
     let outside = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let others = query("example.org.", RecordType::A).to_vec().unwrap();
     // The runtime of this test, which is the agent's, does nothing else meanwhile, as if the agent were busy.
