@@ -4,7 +4,7 @@ use clap::{CommandFactory, Parser};
 use meshspan_api::Mode;
 use meshspan_cli::Kumactl;
 use meshspan_model::policy::PolicyKind;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::real_api::RealApi;
 use crate::support::ControlPlane;
@@ -193,7 +193,7 @@ async fn policies_of_a_proxy() {
         .run(&["inspect", "dataplane", "nope", "--type", "policies"], "")
         .await
         .error();
-    assert!(error.contains("Not found"), "{error}");
+    assert!(error.contains("there is no Dataplane named nope"), "{error}");
 }
 
 #[tokio::test]
@@ -271,6 +271,8 @@ spec:
 #[tokio::test]
 async fn control_planes_of_the_reference() {
     let cp = ControlPlane::start().await;
+    let proxy = json!({ "type": "Dataplane", "mesh": "default", "name": "web-1" });
+    cp.put("/meshes/default/dataplanes/web-1", proxy);
     // Before 2.12: policies by attachment, and rules without the newer form.
     cp.answer(
         "GET /meshes/default/dataplanes/web-1/policies",

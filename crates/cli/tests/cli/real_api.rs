@@ -119,7 +119,12 @@ async fn every_list_and_table() {
         api.run(&["inspect", table], "").await.done();
         api.run(&["inspect", table, "-o", "json"], "").await.done();
     }
-    assert!(api.run(&["version"], "").await.done().contains("Server: Kuma"));
+    assert!(
+        api.run(&["version"], "")
+            .await
+            .done()
+            .contains(", compatible with Kuma ")
+    );
 }
 
 #[tokio::test]
