@@ -38,6 +38,7 @@ mod stream;
 mod template;
 mod tls;
 mod token;
+mod token_secret;
 mod wrong_server;
 
 pub use args::{EnvoyInstallArgs, ProxyType, RunArgs, Secret};

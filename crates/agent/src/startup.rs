@@ -17,6 +17,7 @@ use crate::socket::SocketMark;
 use crate::stream::AgentStream;
 use crate::tls::Trust;
 use crate::token::Token;
+use crate::token_secret::TokenSecret;
 use anyhow::{Context, bail};
 use meshspan_model::kinds::mesh_access_log::sink_socket;
 use meshspan_xds::proto::agent::Hello;
@@ -68,7 +69,7 @@ pub(crate) async fn start(
     mark.check()?;
     let proxy = Proxy::resolve(args, pod_name())?;
     let token = token(args);
-    let token_text = token.read()?.unwrap_or_default();
+    token.read()?;
     let ca = ca_certificate(args)?;
     let control_plane = ControlPlane::new(&args.cp_address, trust(args, ca.as_deref()), mark)?;
     let binary = envoy::find_envoy(args.binary_path.as_deref().filter(|path| !path.as_os_str().is_empty()))?;
@@ -96,9 +97,13 @@ pub(crate) async fn start(
     }
 
     let config_folder = ConfigFolder::open(args.config_dir.as_deref())?;
+    let token_path = token.path().map(absolute).unwrap_or_default();
+    let token = Arc::new(TokenSecret::new(token, Path::new(&absolute(config_folder.path()))));
     let mut request = BootstrapRequest::new(&proxy, envoy_version);
-    request.dataplane_token = token_text;
-    request.dataplane_token_path = token.path().map(absolute).unwrap_or_default();
+    request.dataplane_token_path = token_path;
+    request.dataplane_token = token.refresh()?.unwrap_or_default();
+    request.token_secret = token.location();
+    background.spawn(token.clone().follow());
     request.ca_cert = ca.unwrap_or_default();
     request.readiness_port = args.readiness_port.into();
     request.resources.max_heap_size_bytes = args.max_memory_bytes;
@@ -240,7 +245,7 @@ impl ConfigFolder {
         }
     }
 
-    /// Writes the file readable by this user alone: it holds the proxy's token.
+    /// Writes the file readable by this user alone.
     fn write_bootstrap(&self, yaml: &[u8]) -> anyhow::Result<PathBuf> {
         let path = self.path().join("bootstrap.yaml");
         let write = || -> std::io::Result<()> {

@@ -5,7 +5,7 @@ use crate::backoff::Backoff;
 use crate::control_plane::{ControlPlane, Protocol};
 use crate::dns::Table;
 use crate::phase::{self, Phase};
-use crate::token::Token;
+use crate::token_secret::{TokenSecret, TokenSecretError};
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 use meshspan_xds::proto::agent::agent_service_client::AgentServiceClient;
@@ -33,7 +33,7 @@ const MAX_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
 /// What the stream moves, and where to.
 pub(crate) struct AgentStream {
     pub(crate) control_plane: ControlPlane,
-    pub(crate) token: Token,
+    pub(crate) token: Arc<TokenSecret>,
     pub(crate) hello: Hello,
     /// `None` where the agent serves no DNS.
     pub(crate) dns: Option<Arc<Table>>,
@@ -47,7 +47,7 @@ pub(crate) struct AgentStream {
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
     #[error("{0}")]
-    Token(#[from] crate::token::TokenError),
+    Token(#[from] TokenSecretError),
     #[error("the token has characters that cannot be sent; is it the output of `meshspan generate dataplane-token`?")]
     TokenCharacters,
     #[error("{0}")]
@@ -114,7 +114,8 @@ impl AgentStream {
 
     async fn run_once(&self, opened: &mut Option<Instant>) -> Result<std::convert::Infallible, StreamError> {
         let mut request = Request::new(self.outgoing());
-        if let Some(token) = self.token.read()? {
+        // The control plane ends both streams when the token does not hold any longer, so Envoy gets the new one here too.
+        if let Some(token) = self.token.refresh()? {
             let mut value: MetadataValue<_> = token.parse().map_err(|_| StreamError::TokenCharacters)?;
             value.set_sensitive(true);
             request.metadata_mut().insert("authorization", value);

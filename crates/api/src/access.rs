@@ -1,4 +1,5 @@
-//! Static access rights (`spec/http-api.md` §6, `access.static`). All resources but secrets are open to everybody.
+//! Static access rights (`spec/http-api.md` §6, `access.static`). Everybody may read all resources
+//! but secrets; to write them takes a token, or a program on the control plane's host.
 
 use meshspan_identity::token::ADMIN_USER;
 use meshspan_model::Kind;

@@ -1,18 +1,23 @@
 //! Who is calling: a user token, the administrator on this very machine, or anybody (`spec/http-api.md` §6).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderName, Uri, header};
 use meshspan_identity::token::validate_user_token;
 
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::link::host_of;
+use crate::link::{check_host, host_of};
+use crate::log_limit::LogLimit;
 use crate::state::ApiState;
 use crate::tokens::trust;
+
+/// How often refused tokens are logged.
+static REFUSALS: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
 
 /// Middleware that finds out who is calling and refuses tokens that do not hold. The index needs no authentication.
 pub(crate) async fn authenticate(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
@@ -20,6 +25,11 @@ pub(crate) async fn authenticate(State(state): State<ApiState>, mut request: Req
     let path = request.uri().path();
     if path.strip_prefix(base).unwrap_or(path).trim_matches('/').is_empty() {
         return next.run(request).await;
+    }
+    if let Err(reason) =
+        check_host(request.uri(), request.headers()).and_then(|()| one_authorization(request.headers()))
+    {
+        return ApiError::bad_request(reason).into_response();
     }
     let peer = request
         .extensions()
@@ -36,12 +46,14 @@ pub(crate) async fn authenticate(State(state): State<ApiState>, mut request: Req
 
 fn identify(state: &ApiState, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<Caller, ApiError> {
     if let Some(token) = bearer_token(headers) {
-        let trust = trust::user(&state.store.snapshot())
-            .map_err(|error| ApiError::internal("Could not check authentication data", &error))?;
+        let trust = trust::user(&state.store.snapshot());
         return match validate_user_token(token, &trust, state.now()) {
             Ok(token) => Ok(Caller::authenticated(token.claims)),
             Err(error) => {
-                tracing::info!(%error, "refused a user token");
+                let from = peer.map(|ip| ip.to_string()).unwrap_or_default();
+                if let Some(suppressed) = REFUSALS.allows(&from) {
+                    tracing::info!(%error, from, suppressed, "refused a user token");
+                }
                 Err(ApiError::unauthenticated())
             }
         };
@@ -52,17 +64,58 @@ fn identify(state: &ApiState, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderM
     Ok(Caller::anonymous())
 }
 
+/// Of two credentials one would count here and perhaps the other one for a proxy in between.
+fn one_authorization(headers: &HeaderMap) -> Result<(), String> {
+    match headers.get_all(header::AUTHORIZATION).iter().count() {
+        0 | 1 => Ok(()),
+        _ => Err("the request has more than one Authorization header: send one".to_owned()),
+    }
+}
+
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// True for a header by which proxies and content delivery networks say for whom they ask. There is no registry of
+/// them, so whole families of names count: one too many costs a local caller its token-less access, one too few would make
+/// a stranger the administrator.
+fn is_forwarding(name: &HeaderName) -> bool {
+    const NAMES: [&str; 10] = [
+        "via",
+        "cdn-loop",
+        "client-ip",
+        "x-host",
+        "x-client",
+        "x-original-host",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-proxyuser-ip",
+        "x-appengine-user-ip",
+    ];
+    const ENDINGS: [&str; 9] = [
+        "-client-ip",
+        "-clientip",
+        "-client-host",
+        "-client-connection-ip",
+        "-connecting-ip",
+        "-connecting-ipv6",
+        "-real-ip",
+        "-remote-ip",
+        "-remote-addr",
+    ];
+    let name = name.as_str();
+    NAMES.contains(&name)
+        || name.contains("forwarded")
+        || name.starts_with("x-envoy-")
+        || name.starts_with("x-azure-")
+        || ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
 /// True only for a program or page of this machine. A proxy on this machine speaks for others, and a web page of others
 /// speaks through a browser on this machine: neither passes.
 fn is_local_user(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> bool {
-    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"]
-        .iter()
-        .any(|name| headers.contains_key(*name));
+    let forwarded = headers.keys().any(is_forwarding);
     let Some(host) = host_of(uri, headers) else {
         return false;
     };
@@ -149,6 +202,46 @@ mod tests {
             ("127.0.0.1", vec![("host", "localhost"), ("origin", "null")]),
         ] {
             assert!(!check(peer, &headers), "{peer} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_asked_for_by_a_proxy_is_no_local_user() {
+        for name in [
+            "forwarded",
+            "forwarded-for",
+            "x-forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-forwarded-port",
+            "x-forwarded-server",
+            "x-forwarded-client-cert",
+            "x-original-forwarded-for",
+            "via",
+            "x-real-ip",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "cf-connecting-ipv6",
+            "fastly-client-ip",
+            "fly-client-ip",
+            "x-nf-client-connection-ip",
+            "x-azure-socketip",
+            "x-envoy-external-address",
+            "wl-proxy-client-ip",
+            "x-remote-addr",
+            "x-original-host",
+            "cdn-loop",
+        ] {
+            assert!(
+                !check("127.0.0.1", &[("host", "localhost"), (name, "127.0.0.1")]),
+                "{name}"
+            );
+        }
+        for name in ["user-agent", "accept", "x-request-id", "traceparent"] {
+            assert!(check("127.0.0.1", &[("host", "localhost"), (name, "1")]), "{name}");
         }
     }
 }

@@ -122,6 +122,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", detail)
     }
 
+    /// 408.
+    pub(crate) fn timed_out(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "Request timeout", detail)
+    }
+
     /// 413.
     pub(crate) fn too_large(limit: usize) -> Self {
         let detail = format!("the request body is larger than {limit} bytes; split the resource into several");
@@ -150,13 +155,15 @@ impl ApiError {
             | StoreError::Full { .. }
             | StoreError::ReadOnly { .. }
             | StoreError::InUse { .. }
+            | StoreError::Gone { .. }
             | StoreError::Backend { .. } => {
                 tracing::error!(%error, "{title}");
                 Self::unavailable("the store does not take writes")
             }
-            StoreError::CannotOpen { .. } | StoreError::Corrupt { .. } | StoreError::Newer { .. } => {
-                Self::internal(title, &error)
-            }
+            StoreError::CannotOpen { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Empty { .. }
+            | StoreError::Newer { .. } => Self::internal(title, &error),
         }
     }
 

@@ -30,6 +30,7 @@ mod insights;
 mod inspect;
 mod link;
 mod listing;
+pub mod log_limit;
 mod negotiation;
 mod path;
 pub mod provisioning;
@@ -43,11 +44,13 @@ mod state;
 mod system;
 pub mod tokens;
 
+pub use body::BodyError;
 pub use cors::Cors;
 pub use inspect::{
     ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblems, ProxyProblemsFuture, XdsResources,
 };
-pub use link::ConnectionScheme;
+pub use link::{ConnectionScheme, check_host, host_of};
+pub use log_limit::LogLimit;
 pub use router::router;
 pub use settings::{Environment, Mode, Settings};
 pub use state::ApiState;

@@ -63,8 +63,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Link {
     }
 }
 
+/// Refuses a request that names more than one host: what stands before this server may have gone by another one than we
+/// would (RFC 9112 §3.2, RFC 9113 §8.3.1).
+///
+/// # Errors
+/// What contradicts what.
+pub fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let first = hosts.next();
+    if hosts.next().is_some() {
+        return Err("the request has more than one Host header: send one".to_owned());
+    }
+    match (uri.authority(), first) {
+        (Some(authority), Some(host)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) => Err(
+            format!("the request asks for \"{authority}\" and has another Host header: both must be the same"),
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// The host that the caller asked for: `:authority` of HTTP/2, else header `Host`.
-pub(crate) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+pub fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     match uri.authority() {
         Some(authority) => Some(authority.as_str()),
         None => headers.get(header::HOST)?.to_str().ok().filter(|host| !host.is_empty()),

@@ -70,6 +70,8 @@ pub struct Settings {
     pub read_only: bool,
     /// `apiServer.authn.localhostIsAdmin`.
     pub localhost_is_admin: bool,
+    /// `apiServer.authn.anonymousWrites`: callers without a token may write, from wherever they call.
+    pub anonymous_writes: bool,
     /// Which tokens are issued.
     pub issuers: Issuers,
     /// `access.static`.
@@ -129,6 +131,7 @@ impl Settings {
             base_path: "/".to_owned(),
             read_only: false,
             localhost_is_admin: true,
+            anonymous_writes: false,
             issuers: Issuers {
                 user: true,
                 dataplane: true,

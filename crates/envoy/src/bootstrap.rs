@@ -1,5 +1,7 @@
 //! The file that Envoy starts with (`spec/dataplane.md` §1.2): who it is, and where its control plane is.
 
+mod credential;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -8,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::network::{SO_MARK, SOCKET_MARK_DESCRIPTION, SOL_SOCKET};
 use crate::policies::SINK_CLUSTER;
+
+pub use credential::{Credential, injects_credentials};
 
 /// Name of the cluster that leads to the control plane.
 const ADS_CLUSTER: &str = "ads_cluster";
@@ -84,11 +88,11 @@ pub struct BootstrapParams {
     pub xds_port: u16,
     /// PEM of the CA that signed the control plane's certificate.
     pub ca_pem: String,
-    /// Token of the proxy, sent as is in `authorization`; "" for none. Secret.
-    pub token: String,
+    /// How the proxy proves who it is.
+    pub credential: Credential,
 }
 
-/// The bootstrap configuration as JSON, which is YAML too. Holds the token: store it with mode 0600.
+/// The bootstrap configuration as JSON, which is YAML too. May hold the token: store it with mode 0600.
 pub fn bootstrap(params: &BootstrapParams) -> Value {
     json!({
         "node": {
@@ -108,7 +112,7 @@ pub fn bootstrap(params: &BootstrapParams) -> Value {
         },
         "static_resources": {
             "clusters": [ads_cluster(params), log_sink_cluster(params)],
-            "secrets": [control_plane_validation(params)],
+            "secrets": secrets(params),
         },
         "layered_runtime": {
             "layers": [{
@@ -182,10 +186,6 @@ fn over_ads() -> Value {
 }
 
 fn ads_config(params: &BootstrapParams) -> Value {
-    let token = match params.token.as_str() {
-        "" => Vec::new(),
-        token => vec![json!({ "key": "authorization", "value": token })],
-    };
     json!({
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
@@ -196,7 +196,7 @@ fn ads_config(params: &BootstrapParams) -> Value {
                 // Envoy's default waits half a second and up to half a minute.
                 "retry_policy": { "retry_back_off": { "base_interval": "0.1s", "max_interval": "2s" } },
             },
-            "initial_metadata": token,
+            "initial_metadata": params.credential.metadata(),
         }],
     })
 }
@@ -230,6 +230,7 @@ fn ads_cluster(params: &BootstrapParams) -> Value {
                     // A control plane that vanished without a word is noticed by this, and a new connection is made.
                     "connection_keepalive": { "interval": "5s", "timeout": "3s" },
                 } },
+                "http_filters": params.credential.filters(),
             },
         },
         "transport_socket": { "name": "envoy.transport_sockets.tls", "typed_config": tls },
@@ -267,6 +268,12 @@ fn log_sink_cluster(params: &BootstrapParams) -> Value {
             "endpoints": Vec::from_iter(endpoints),
         },
     })
+}
+
+fn secrets(params: &BootstrapParams) -> Vec<Value> {
+    let mut secrets = vec![control_plane_validation(params)];
+    secrets.extend(params.credential.secret());
+    secrets
 }
 
 fn control_plane_validation(params: &BootstrapParams) -> Value {
@@ -313,7 +320,7 @@ mod tests {
             xds_addresses: ControlPlaneAddresses::Any,
             xds_port: 5678,
             ca_pem: "PEM".to_owned(),
-            token: "secret".to_owned(),
+            credential: Credential::None,
         }
     }
 
@@ -334,21 +341,6 @@ mod tests {
         assert_eq!(ingress["node"]["id"], ".web-1");
         assert_eq!(ingress["node"]["cluster"], "ingress");
         assert_eq!(ingress["node"]["metadata"]["dataplane.proxyType"], "ingress");
-    }
-
-    #[test]
-    fn the_token_is_sent_raw() {
-        let grpc = |params: &BootstrapParams| {
-            bootstrap(params)["dynamic_resources"]["ads_config"]["grpc_services"][0]["initial_metadata"].clone()
-        };
-        assert_eq!(grpc(&params()), json!([{ "key": "authorization", "value": "secret" }]));
-        assert_eq!(
-            grpc(&BootstrapParams {
-                token: String::new(),
-                ..params()
-            }),
-            json!([])
-        );
     }
 
     #[test]

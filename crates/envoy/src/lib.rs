@@ -31,7 +31,7 @@ pub mod sidecar;
 mod tls;
 mod wkt;
 
-pub use bootstrap::{BootstrapParams, ControlPlaneAddresses, bootstrap};
+pub use bootstrap::{BootstrapParams, ControlPlaneAddresses, Credential, bootstrap};
 pub use destination::{
     destination_cluster, destination_endpoints, outbound_clusters, outbound_listener, same_endpoints,
 };

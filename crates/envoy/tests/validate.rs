@@ -5,7 +5,7 @@
 mod support;
 
 use meshspan_envoy::{
-    BootstrapParams, Encoded, ProxyOptions, bootstrap, destination_cluster, outbound_listener, secrets,
+    BootstrapParams, Credential, Encoded, ProxyOptions, bootstrap, destination_cluster, outbound_listener, secrets,
 };
 use meshspan_identity::{Ca, WorkloadRequest};
 use meshspan_model::kinds::dataplane::IpFamilyMode;
@@ -148,10 +148,13 @@ fn bootstraps() {
             accepts_file("bootstrap.yaml", &bootstrap(&params));
         }
     }
+    let mut old = bootstrap_params("localhost", ca.cert_pem());
+    old.credential = Credential::Metadata("token".to_owned());
+    accepts_file("bootstrap.json", &bootstrap(&old));
     let mut zone_ingress = bootstrap_params("localhost", ca.cert_pem());
     zone_ingress.proxy_type = bootstrap::ProxyType::Ingress;
     zone_ingress.mesh = String::new();
-    zone_ingress.token = String::new();
+    zone_ingress.credential = Credential::None;
     accepts_file("bootstrap.json", &bootstrap(&zone_ingress));
 }
 

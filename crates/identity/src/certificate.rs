@@ -85,6 +85,12 @@ impl Validity {
     }
 }
 
+/// When a certificate (DER) begins to be valid; `None` if it is no certificate.
+pub fn valid_from(certificate: &[u8]) -> Option<OffsetDateTime> {
+    let certificate = crate::ca_check::parse(0, certificate).ok()?;
+    Some(certificate.validity().not_before.to_datetime())
+}
+
 /// A random positive serial number of 128 bits.
 ///
 /// The first bit is cleared (ASN.1 would read it as a sign) and the second set (no leading zero byte, never the serial 0).

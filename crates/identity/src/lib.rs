@@ -23,6 +23,7 @@ pub mod ca_check;
 mod certificate;
 mod pem;
 mod rsa_key;
+pub mod secret_content;
 pub mod secret_names;
 pub mod server_certificate;
 pub mod signing_key;
@@ -32,7 +33,8 @@ pub mod workload;
 
 pub use ca::Ca;
 pub use ca_check::{CaProblem, check_provided_ca};
-pub use certificate::CertificateError;
+pub use certificate::{CertificateError, valid_from};
+pub use secret_content::{CaHalf, SecretContentError, check_secret};
 pub use secret_names::SigningKeyFamily;
 pub use server_certificate::ServerCertificate;
 pub use signing_key::{KeyError, SigningKey, VerificationKey};

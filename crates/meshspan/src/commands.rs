@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::logs;
+use crate::{files, logs};
 
 /// One name and one address for a service that runs in many zones.
 #[derive(Parser)]
@@ -219,6 +219,7 @@ pub fn control_plane(control_plane: ControlPlane) -> Result<ExitCode> {
         ControlPlaneCommand::Version(args) => return version(&args),
     };
     logs::start();
+    files::raise_limit();
     install_crypto()?;
     runtime()?.block_on(meshspan_server::run(args))?;
     Ok(ExitCode::SUCCESS)
@@ -231,6 +232,7 @@ pub fn data_plane(data_plane: DataPlane) -> Result<ExitCode> {
         DataPlaneCommand::Version(args) => return version(&args),
     };
     logs::start();
+    files::raise_limit();
     install_crypto()?;
     runtime()?.block_on(meshspan_agent::run(*args))?;
     Ok(ExitCode::SUCCESS)

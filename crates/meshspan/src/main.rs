@@ -3,6 +3,7 @@
 //! Called through a link named `kuma-cp`, `kuma-dp` or `kumactl` it behaves as that program.
 
 mod commands;
+mod files;
 mod logs;
 
 use std::ffi::OsString;

@@ -1,5 +1,6 @@
 //! The data plane server (port 5678): bootstrap, ADS and the agents' stream, for the proxies of one zone.
 
+mod admission;
 mod ads;
 mod agent;
 mod auth;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
+use meshspan_api::LogLimit;
 use meshspan_store::Store;
 use meshspan_xds::{AdsService, AgentService};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use tonic::service::Routes;
 use crate::engine::Engine;
 use crate::settings::Settings;
 
+pub use admission::TrustChanges;
 pub use insights::Insights;
 pub use registration::Registrations;
 
@@ -45,6 +48,10 @@ pub struct DataPlane {
     pub tasks: TaskTracker,
     /// Which stream of a proxy is the newest.
     pub registrations: Registrations,
+    /// What peers may make this process log.
+    pub log_limit: LogLimit,
+    /// Hears when tokens may have stopped to hold.
+    pub trust_changes: Arc<TrustChanges>,
     /// Numbers streams.
     pub streams: AtomicU64,
 }

@@ -1,5 +1,9 @@
 //! Accepts connections, plain or TLS, and serves HTTP/1.1 and HTTP/2 on them: REST, bootstrap and gRPC alike.
 
+mod activity;
+mod body;
+mod limits;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::extract::ConnectInfo;
+use hyper::header::CONTENT_TYPE;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use meshspan_api::ConnectionScheme;
@@ -17,14 +22,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use activity::{Activity, Answer};
+use body::{Bounded, Held, Memory};
+use limits::{Connections, Refusal};
+pub use limits::{Limit, Purpose, open_files};
+
 /// Time for a TLS handshake, and for the headers of a request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between HTTP/2 pings, and how long an answer may take: a host that vanished is noticed within twice this.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Largest window of unread bytes on one stream.
 const STREAM_WINDOW: u32 = 1 << 20;
-/// Connections at one port; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 128;
+/// Longest head of an HTTP/1 request, in bytes: a token of the largest size and as much again for everything else.
+const MAX_HEAD: usize = 64 << 10;
+/// How long a connection that has ended may take to say so.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Between two messages about connections that were not taken.
+const REFUSALS_REPORTED: Duration = Duration::from_secs(10);
 
 /// One port.
 pub struct Server {
@@ -36,6 +52,8 @@ pub struct Server {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// What is served.
     pub router: Router,
+    /// How many connections are taken.
+    pub limit: Limit,
 }
 
 /// Binds a port.
@@ -48,9 +66,25 @@ pub async fn bind(name: &str, address: SocketAddr, setting: &str) -> Result<TcpL
     })
 }
 
+/// What all connections of a port share.
+#[derive(Clone)]
+struct Port {
+    tls: Option<Arc<rustls::ServerConfig>>,
+    router: Router,
+    memory: Memory,
+    stop: CancellationToken,
+}
+
 /// Serves until `stop`; open connections are then asked to finish.
 pub async fn serve(server: Server, stop: CancellationToken, tasks: TaskTracker) {
-    let limit = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    let connections = Connections::new(server.limit);
+    let port = Port {
+        tls: server.tls,
+        router: server.router,
+        memory: Memory::of_port(),
+        stop: stop.clone(),
+    };
+    let mut refused = Refused::default();
     loop {
         let accepted = tokio::select! {
             accepted = server.listener.accept() => accepted,
@@ -65,42 +99,72 @@ pub async fn serve(server: Server, stop: CancellationToken, tasks: TaskTracker) 
                 continue;
             }
         };
-        let Ok(permit) = limit.clone().acquire_owned().await else {
-            return;
+        let permit = match connections.admit(peer.ip()) {
+            Ok(permit) => permit,
+            // Closed at once, so that the peer can tell, and those in the kernel's queue behind it get their turn.
+            Err(refusal) => {
+                refused.report(server.name, peer, refusal, connections.limit());
+                continue;
+            }
         };
-        let (tls, router, stop) = (server.tls.clone(), server.router.clone(), stop.clone());
+        let port = port.clone();
         tasks.spawn(async move {
-            connection(stream, peer, tls, router, stop).await;
+            connection(stream, peer, port, permit.memory.clone()).await;
             drop(permit);
         });
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    router: Router,
-    stop: CancellationToken,
-) {
+/// Connections that were not taken, reported from time to time: whoever opens too many must not fill the log.
+#[derive(Default)]
+struct Refused {
+    since: u64,
+    reported: Option<tokio::time::Instant>,
+}
+
+impl Refused {
+    fn report(&mut self, server: &str, peer: SocketAddr, refusal: Refusal, limit: Limit) {
+        self.since += 1;
+        if self.reported.is_some_and(|last| last.elapsed() < REFUSALS_REPORTED) {
+            return;
+        }
+        let why = match refusal {
+            Refusal::Full => format!(
+                "this port has {} already, all it may have (see ulimit -Hn)",
+                limit.total
+            ),
+            Refusal::Peer => format!("this peer has {} already, all that one may have", limit.per_peer),
+        };
+        tracing::warn!(server, %peer, refused = self.since, "connections are closed at once: {why}");
+        self.since = 0;
+        self.reported = Some(tokio::time::Instant::now());
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, port: Port, memory: Memory) {
     // Updates are small and urgent.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
-    match tls {
-        None => serve_http(stream, peer, ConnectionScheme::Http, router, stop).await,
+    match port.tls.clone() {
+        None => serve_http(stream, peer, ConnectionScheme::Http, port, memory).await,
         Some(config) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
-            Ok(Ok(stream)) => serve_http(stream, peer, ConnectionScheme::Https, router, stop).await,
+            Ok(Ok(stream)) => serve_http(stream, peer, ConnectionScheme::Https, port, memory).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         },
     }
 }
 
-async fn serve_http<S>(stream: S, peer: SocketAddr, scheme: ConnectionScheme, router: Router, stop: CancellationToken)
+async fn serve_http<S>(stream: S, peer: SocketAddr, scheme: ConnectionScheme, port: Port, of_peer: Memory)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Port {
+        router, memory, stop, ..
+    } = port;
+    let activity = Activity::default();
+    let (seen, memory) = (activity.clone(), [of_peer, memory]);
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(scheme);
@@ -110,16 +174,33 @@ where
                 local_addr: None,
                 remote_addr: Some(peer),
             });
-        router.clone().oneshot(request.map(axum::body::Body::new))
+        let is_stream = is_grpc(&request);
+        let (in_flight, held) = (seen.request(is_stream), Held::default());
+        let request = if is_stream {
+            request.map(axum::body::Body::new)
+        } else {
+            request.map(|body| axum::body::Body::new(Bounded::new(body, memory.clone(), held.clone())))
+        };
+        let answer = router.clone().oneshot(request);
+        async move {
+            let answer = answer.await?;
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Answer {
+                body,
+                request: in_flight,
+                _held: held,
+            }))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
+        .max_buf_size(MAX_HEAD)
         .header_read_timeout(HANDSHAKE_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -132,8 +213,20 @@ where
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = activity.ceased() => {
+            tracing::debug!(%peer, "connection closed: nothing happens on it");
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+        }
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection ended");
     }
+}
+
+fn is_grpc<B>(request: &http::Request<B>) -> bool {
+    request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

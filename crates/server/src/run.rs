@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::diagnostics::{self, Diagnostics};
 use crate::dp::{self, DataPlane, Insights};
 use crate::engine;
-use crate::listener::{self, Server};
+use crate::listener::{self, Limit, Purpose, Server};
 use crate::served_configs::ServedConfigs;
 use crate::settings::{Mode, Settings, StoreType, load};
 use crate::sync;
@@ -47,6 +47,11 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let (settings, warnings) = load(args.config_file.as_deref(), std::env::vars())?;
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    if settings.api_server.authn.anonymous_writes {
+        tracing::warn!(
+            "KUMA_API_SERVER_AUTHN_ANONYMOUS_WRITES: whoever reaches the API may write and delete resources without a token"
+        );
     }
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -126,6 +131,7 @@ pub async fn start(
     let ready = Arc::new(AtomicBool::new(false));
 
     // Every port is bound before anything is created, so that a second control plane changes nothing.
+    let files = listener::open_files();
     let mut servers = Vec::new();
     let mut api_servers = Vec::new();
     let api = &settings.api_server;
@@ -172,6 +178,7 @@ pub async fn start(
             listener,
             tls: None,
             router: diagnostics::router(state),
+            limit: Limit::share(Purpose::Diagnostics, files),
         });
     }
     let role = match settings.mode {
@@ -231,6 +238,7 @@ pub async fn start(
                 listener,
                 tls: Some(tls.server_config(&["h2", "http/1.1"])?),
                 router: dp::router(&plane),
+                limit: Limit::share(Purpose::DataPlane, files),
             });
             if settings.is_federated() {
                 let zone = sync::zone(store, &settings, &instance_id, config.to_string())?;
@@ -245,6 +253,7 @@ pub async fn start(
         listener,
         tls,
         router: router.clone(),
+        limit: Limit::share(Purpose::Api, files),
     }));
     for server in servers {
         tasks.spawn(listener::serve(server, stop.clone(), tasks.clone()));
@@ -294,6 +303,8 @@ fn data_plane(
     );
     tasks.spawn(runner.run(stop.clone()));
     tasks.spawn(insights.clone().run(store.clone(), stop.clone()));
+    let trust_changes = Arc::new(dp::TrustChanges::default());
+    tasks.spawn(trust_changes.clone().run(store.clone(), stop.clone()));
     Ok(Arc::new(DataPlane {
         store,
         engine,
@@ -304,6 +315,8 @@ fn data_plane(
         stop: stop.clone(),
         tasks: tasks.clone(),
         registrations: dp::Registrations::default(),
+        trust_changes,
+        log_limit: meshspan_api::LogLimit::default(),
         streams: AtomicU64::new(1),
     }))
 }
@@ -357,6 +370,7 @@ fn api_settings(settings: &Settings, instance_id: &str, config: serde_json::Valu
         base_path: settings.api_server.base_path.clone(),
         read_only: settings.api_server.read_only,
         localhost_is_admin: settings.api_server.authn.localhost_is_admin,
+        anonymous_writes: settings.api_server.authn.anonymous_writes,
         issuers: Issuers {
             user: tokens.enable_issuer,
             dataplane: settings.dp_server.authn.dp_proxy.dp_token.enable_issuer,

@@ -185,6 +185,8 @@ section! {
         authn_type: ApiAuthnType = ApiAuthnType::default(),
         /// Callers from this host are administrators.
         localhost_is_admin: bool = true,
+        /// Callers without a token may write resources from every host, as in the reference.
+        anonymous_writes: bool = false,
         /// User tokens.
         tokens: UserTokens = UserTokens::default(),
     }

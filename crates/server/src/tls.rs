@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -96,15 +96,61 @@ impl ServerTls {
 fn made_at_first_start(settings: &Settings) -> Result<ServerTls> {
     let folder = settings.work_dir();
     let [ca, cert, key] = ["ca.pem", "tls-cert.pem", "tls-key.pem"].map(|name| folder.join(name));
-    if [&ca, &cert, &key].into_iter().all(|path| path.exists()) {
-        return Ok(ServerTls {
-            ca_pem: read(&ca)?,
-            cert_pem: read(&cert)?,
-            key_pem: read(&key)?,
-            source: made_files(&folder),
-        });
+    match [&ca, &cert, &key].map(|path| path.exists()) {
+        [true, true, true] => kept(&folder, &ca, &cert, &key),
+        // The certificate's file holds the CA as well.
+        [false, true, true] => {
+            let chain = read(&cert)?;
+            let pem = last_certificate(&chain).with_context(|| format!("{} holds no certificate", cert.display()))?;
+            write(&ca, &pem, 0o644)?;
+            tracing::warn!(ca = %ca.display(), "the file was missing and is made again from tls-cert.pem");
+            kept(&folder, &ca, &cert, &key)
+        }
+        // A first start that did not get far: nobody has been given a CA yet.
+        [false, false, _] => make(settings, &folder, &ca, &cert, &key),
+        present => {
+            let missing = [&ca, &cert, &key]
+                .into_iter()
+                .zip(present)
+                .filter(|(_, present)| !present);
+            let missing: Vec<_> = missing.map(|(path, _)| path.display().to_string()).collect();
+            bail!(
+                "{} is missing and the other files of the server's certificate are there: restore it from a backup. Only if \
+                 there is none, remove ca.pem, tls-cert.pem and tls-key.pem from {}: a new CA is made then, which every proxy \
+                 and zone must be given before it can connect again",
+                missing.join(" and "),
+                folder.display()
+            )
+        }
     }
-    fs::create_dir_all(&folder).with_context(|| {
+}
+
+fn kept(folder: &Path, ca: &Path, cert: &Path, key: &Path) -> Result<ServerTls> {
+    let kept = ServerTls {
+        ca_pem: read(ca)?,
+        cert_pem: read(cert)?,
+        key_pem: read(key)?,
+        source: made_files(folder),
+    };
+    if let Some(from) = not_valid_before(&kept.certificate()?, OffsetDateTime::now_utc()) {
+        // Not made anew: if it is now that the clock is wrong, every proxy and zone would lose its trust anchor for nothing.
+        tracing::error!(
+            %from,
+            "the certificate in {} is valid only from a time that this host's clock has not reached: nobody can connect; set the \
+             clock, or remove ca.pem, tls-cert.pem and tls-key.pem and give proxies and zones the new ca.pem",
+            folder.display()
+        );
+    }
+    Ok(kept)
+}
+
+/// When a certificate begins to be valid, if that is not yet.
+fn not_valid_before(certificate: &[u8], now: OffsetDateTime) -> Option<OffsetDateTime> {
+    meshspan_identity::valid_from(certificate).filter(|from| *from > now)
+}
+
+fn make(settings: &Settings, folder: &Path, ca: &Path, cert: &Path, key: &Path) -> Result<ServerTls> {
+    fs::create_dir_all(folder).with_context(|| {
         format!(
             "cannot create {}: set KUMA_GENERAL_WORK_DIR to a writable folder",
             folder.display()
@@ -112,15 +158,15 @@ fn made_at_first_start(settings: &Settings) -> Result<ServerTls> {
     })?;
     let names = names(settings);
     let made = ServerCertificate::generate(&names, OffsetDateTime::now_utc(), LIFETIME)?;
-    write(&key, &made.key_pem, 0o600)?;
-    write(&cert, &made.cert_pem, 0o644)?;
-    write(&ca, &made.ca_pem, 0o644)?;
+    write(key, &made.key_pem, 0o600)?;
+    write(cert, &made.cert_pem, 0o644)?;
+    write(ca, &made.ca_pem, 0o644)?;
     tracing::info!(names = names.join(", "), ca = %ca.display(), "made a server certificate; proxies and zones verify it with this CA");
     Ok(ServerTls {
         ca_pem: made.ca_pem,
         cert_pem: made.cert_pem,
         key_pem: made.key_pem,
-        source: made_files(&folder),
+        source: made_files(folder),
     })
 }
 
@@ -163,7 +209,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// Writes a file as a whole or not at all, so that a crash leaves no half of one.
-fn write(path: &PathBuf, text: &str, mode: u32) -> Result<()> {
+fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     let temporary = path.with_extension("new");
     let result = fs::OpenOptions::new()
         .write(true)
@@ -179,4 +225,56 @@ fn write(path: &PathBuf, text: &str, mode: u32) -> Result<()> {
             path.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn settings(folder: &Path) -> Settings {
+        let mut settings = Settings::default();
+        settings.general.work_dir = folder.to_str().unwrap().to_owned();
+        settings
+    }
+
+    #[test]
+    fn a_missing_file_never_costs_the_ca() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path());
+        let path = |name: &str| folder.path().join(name);
+        let made = made_at_first_start(&settings).unwrap();
+        for missing in ["tls-key.pem", "tls-cert.pem"] {
+            fs::rename(path(missing), path("aside")).unwrap();
+            let error = made_at_first_start(&settings).err().unwrap().to_string();
+            assert!(error.contains(missing) && error.contains("backup"), "{error}");
+            assert_eq!(fs::read_to_string(path("ca.pem")).unwrap(), made.ca_pem);
+            assert!(!path(missing).exists());
+            fs::rename(path("aside"), path(missing)).unwrap();
+        }
+        // Without the CA's own file too, because others may have a copy of it.
+        fs::remove_file(path("ca.pem")).unwrap();
+        let again = made_at_first_start(&settings).unwrap();
+        assert_eq!(again.ca_pem.trim(), made.ca_pem.trim());
+        assert_eq!(again.cert_pem, made.cert_pem);
+        fs::remove_file(path("ca.pem")).unwrap();
+        fs::rename(path("tls-key.pem"), path("aside")).unwrap();
+        assert!(made_at_first_start(&settings).is_err());
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tls-key.pem"), "half").unwrap();
+        assert!(made_at_first_start(&settings(folder.path())).is_ok());
+    }
+
+    #[test]
+    fn certificates_from_the_future_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = made_at_first_start(&settings(folder.path())).unwrap();
+        let (certificate, now) = (made.certificate().unwrap(), OffsetDateTime::now_utc());
+        assert_eq!(not_valid_before(&certificate, now), None);
+        assert!(not_valid_before(&certificate, now - Duration::days(2)).is_some());
+    }
 }

@@ -86,6 +86,25 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
+    /// The database file, or its log, was deleted or replaced while it was open.
+    #[error(
+        "{0} was deleted or replaced while this process has it open: nothing more is written, because it would be lost; what was \
+         written before is still in /proc/{1}/fd for as long as this process runs. Put the file back or restore a backup, \
+         then restart the control plane", path.display(), std::process::id()
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database file is there and has no content.
+    #[error(
+        "database {0} is empty, as it is after a crash of the disk or a mistake, not after a start of ours: restore a \
+         backup, or delete {0}, {0}-wal and {0}-shm to start with an empty store", path.display()
+    )]
+    Empty {
+        /// The database file.
+        path: PathBuf,
+    },
     /// The database was written by a newer release.
     #[error(
         "database {} has schema version {found}, this release knows versions up to {known}: run the newer release, or \

@@ -7,6 +7,7 @@
 //! Not a way to share state between control planes: that is what Postgres is for.
 
 mod failure;
+mod files;
 mod open;
 mod rows;
 mod schema;
@@ -77,6 +78,7 @@ impl SqliteStore {
         })?;
         let mut connection = open::connect(&path, &options).await?;
         schema::migrate(&mut connection, &path).await?;
+        open::finished(&path);
         let (resources, skipped) = rows::load(&mut connection, &path).await?;
         for row in &skipped {
             tracing::warn!(

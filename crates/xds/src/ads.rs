@@ -249,10 +249,8 @@ impl OpenStream {
             && !node.id.is_empty()
             && node.id != self.node_id
         {
-            let text = format!(
-                "node.id: {:?} on a stream that was opened by {:?}",
-                node.id, self.node_id
-            );
+            let shown: String = node.id.chars().take(200).collect();
+            let text = format!("node.id: {shown:?} on a stream that was opened by {:?}", self.node_id);
             return Err(Status::invalid_argument(text));
         }
         if ResourceType::from_type_url(&request.type_url).is_none() {

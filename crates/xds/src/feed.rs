@@ -23,6 +23,12 @@ pub struct FeedReceiver {
     shared: Arc<Shared>,
 }
 
+/// Ends a stream from elsewhere than its publisher.
+#[derive(Clone, Debug)]
+pub struct FeedCloser {
+    shared: Arc<Shared>,
+}
+
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
@@ -41,6 +47,11 @@ impl Shared {
     /// The state is valid after each statement that edits it, so a panic elsewhere while the lock was held harms nothing.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, reason: Status) {
+        self.lock().end.get_or_insert(reason);
+        self.changed.notify_one();
     }
 }
 
@@ -72,14 +83,20 @@ impl ProxyFeed {
 
     /// Ends the stream with a reason that the proxy sees; the first reason counts.
     pub fn close(&self, reason: Status) {
-        self.shared.lock().end.get_or_insert(reason);
-        self.shared.changed.notify_one();
+        self.shared.close(reason);
     }
 
     /// Whether the stream has ended, so that publishing is of no use any more.
     pub fn is_closed(&self) -> bool {
         let state = self.shared.lock();
         state.receiver_gone || state.end.is_some()
+    }
+}
+
+impl FeedCloser {
+    /// As [`ProxyFeed::close`].
+    pub fn close(&self, reason: Status) {
+        self.shared.close(reason);
     }
 }
 
@@ -90,6 +107,13 @@ impl Drop for ProxyFeed {
 }
 
 impl FeedReceiver {
+    /// A handle that ends the stream.
+    pub fn closer(&self) -> FeedCloser {
+        FeedCloser {
+            shared: self.shared.clone(),
+        }
+    }
+
     /// Waits for the next change: the latest snapshot and everything that changed since the last call.
     ///
     /// Safe to cancel: what was not returned is returned by the next call.
@@ -176,6 +200,11 @@ mod tests {
         feed.close(Status::permission_denied("token revoked"));
         drop(feed);
         assert_eq!(receiver.next().await.unwrap_err().message(), "token revoked");
+
+        let (feed, mut receiver) = ProxyFeed::new();
+        receiver.closer().close(Status::unauthenticated("token expired"));
+        assert!(feed.is_closed());
+        assert_eq!(receiver.next().await.unwrap_err().message(), "token expired");
 
         let (feed, receiver) = ProxyFeed::new();
         assert!(!feed.is_closed());

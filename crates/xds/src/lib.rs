@@ -26,7 +26,7 @@ pub use ads::{AdsService, ControlPlane, EventSink, Session, StreamEvent};
 pub use agent::{AgentEvent, AgentPlane, AgentService, AgentSession};
 pub use changes::Changes;
 pub use dns::{DnsDiff, DnsTable};
-pub use feed::{FeedReceiver, ProxyFeed};
+pub use feed::{FeedCloser, FeedReceiver, ProxyFeed};
 pub use resource::{Resource, ResourceSet, Snapshot};
 pub use resource_type::ResourceType;
 pub use subscriber::{Action, Rejection, Subscriber};

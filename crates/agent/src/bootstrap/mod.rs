@@ -3,7 +3,7 @@
 mod request;
 mod response;
 
-pub(crate) use request::{BootstrapRequest, EnvoyVersion, MetricsResources};
+pub(crate) use request::{BootstrapRequest, EnvoyVersion, MetricsResources, TokenSecretLocation};
 pub(crate) use response::Bootstrap;
 
 use crate::backoff::Backoff;

@@ -37,6 +37,17 @@ pub(crate) struct BootstrapRequest {
     /// Not in Kuma: `ipv4` or `ipv6` if the name of the control plane has such addresses alone, else empty. Envoy then asks for no others.
     #[serde(skip_serializing_if = "str::is_empty")]
     control_plane_addresses: &'static str,
+    /// Not in Kuma: where Envoy finds the token, instead of in its bootstrap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_secret: Option<TokenSecretLocation>,
+}
+
+/// A secret in a file of SDS form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct TokenSecretLocation {
+    pub(crate) name: &'static str,
+    /// Absolute.
+    pub(crate) path: String,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -120,6 +131,7 @@ impl BootstrapRequest {
             ipv6_enabled: false,
             socket_mark: 0,
             control_plane_addresses: "",
+            token_secret: None,
         }
     }
 

@@ -5,6 +5,7 @@ use crate::args::Secret;
 use crate::fake_control_plane::{FakeControlPlane, FakeStream, TestCertificate};
 use crate::socket::SocketMark;
 use crate::tls::Trust;
+use crate::token::Token;
 use meshspan_xds::proto::agent::{DnsRecord, DnsUpdate, HealthCheckPlan, InboundHealth};
 use tokio::task::JoinSet;
 use tonic::Status;
@@ -15,6 +16,7 @@ struct Running {
     reports: watch::Sender<Option<HealthReport>>,
     _phase: watch::Sender<Phase>,
     _tasks: JoinSet<()>,
+    _folder: tempfile::TempDir,
 }
 
 fn start(url: &str, trust: Option<Trust>) -> Running {
@@ -27,9 +29,13 @@ fn start(url: &str, trust: Option<Trust>) -> Running {
         name: "web-1".to_owned(),
         ..Hello::default()
     };
+    let folder = tempfile::tempdir().unwrap();
     let stream = AgentStream {
         control_plane: ControlPlane::new(url, trust, SocketMark::default()).unwrap(),
-        token: Token::Text("tok.en".parse::<Secret>().unwrap()),
+        token: Arc::new(TokenSecret::new(
+            Token::Text("tok.en".parse::<Secret>().unwrap()),
+            folder.path(),
+        )),
         hello,
         dns: Some(dns.clone()),
         plans,
@@ -45,6 +51,7 @@ fn start(url: &str, trust: Option<Trust>) -> Running {
         reports,
         _phase: phase,
         _tasks: tasks,
+        _folder: folder,
     }
 }
 
@@ -146,7 +153,7 @@ async fn refusals_are_told_apart() {
     let (_phase, phase) = watch::channel(Phase::Running(None));
     let stream = AgentStream {
         control_plane: ControlPlane::new(&server.url("http", "127.0.0.1"), None, SocketMark::default()).unwrap(),
-        token: Token::None,
+        token: Arc::new(TokenSecret::new(Token::None, "/".as_ref())),
         hello: Hello::default(),
         dns: None,
         plans,
@@ -173,7 +180,7 @@ async fn an_unreachable_control_plane_is_named() {
     let (_phase, phase) = watch::channel(Phase::Running(None));
     let stream = AgentStream {
         control_plane: ControlPlane::new(&format!("http://{closed}"), None, SocketMark::default()).unwrap(),
-        token: Token::None,
+        token: Arc::new(TokenSecret::new(Token::None, "/".as_ref())),
         hello: Hello::default(),
         dns: None,
         plans,

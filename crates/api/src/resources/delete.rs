@@ -21,6 +21,7 @@ pub(super) async fn delete(
     target: &Target,
 ) -> Result<Response, ApiError> {
     permission::require_writable(kind, &state.settings)?;
+    permission::require_writer(caller, &state.settings)?;
     state.settings.access.require_kind(kind, caller)?;
     let key = target.key(kind);
     let mut attempts = 1;

@@ -1,7 +1,8 @@
-//! Which kinds this control plane takes writes for (`spec/http-api.md` §4.3).
+//! Which kinds this control plane takes writes for, and from whom (`spec/http-api.md` §4.3, §6).
 
 use meshspan_model::Kind;
 
+use crate::caller::{AUTHENTICATED, Caller};
 use crate::error::ApiError;
 use crate::settings::{Mode, Settings};
 
@@ -14,6 +15,23 @@ pub(crate) fn require_writable(kind: Kind, settings: &Settings) -> Result<(), Ap
         None => Ok(()),
         Some(reason) => Err(ApiError::method_not_allowed(reason)),
     }
+}
+
+/// Refuses writes of callers who did not prove who they are. The reference takes them from every host of the network.
+///
+/// # Errors
+/// 403 with the ways to be let in.
+pub(crate) fn require_writer(caller: &Caller, settings: &Settings) -> Result<(), ApiError> {
+    if settings.anonymous_writes || caller.groups.iter().any(|group| group == AUTHENTICATED) {
+        return Ok(());
+    }
+    Err(ApiError::access_denied(
+        caller,
+        "write resources without a token: run the command on the control plane's own host against http://localhost:5681 and \
+         without a proxy in between; or show a user token, made there with `meshspan generate user-token --name NAME \
+         --valid-for 24h`, as `Authorization: Bearer TOKEN` (`meshspan config control-planes add --auth-type tokens \
+         --auth-conf token=TOKEN`); or let every host write with KUMA_API_SERVER_AUTHN_ANONYMOUS_WRITES=true",
+    ))
 }
 
 /// Why a kind cannot be written here; `None` if it can.

@@ -29,6 +29,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     permission::require_writable(kind, &state.settings)?;
+    permission::require_writer(caller, &state.settings)?;
     // Before anything else is looked at: who may not see secrets must not learn from errors which exist.
     state.settings.access.require_kind(kind, caller)?;
     if kind.is_mesh_scoped() {

@@ -40,6 +40,7 @@ pub(crate) fn before_put(
             Mode::Global => Ok(()),
         },
         Kind::MeshService => mesh_service::before_put(resource, existing),
+        Kind::Secret | Kind::GlobalSecret => secret::before_put(context.snapshot, resource),
         kind => match PolicyKind::of(kind) {
             Some(kind) => policy::before_put(context, kind, resource, existing),
             None => Ok(()),
@@ -73,7 +74,7 @@ pub(crate) fn before_delete(context: &Context<'_>, resource: &Resource) -> Resul
     match resource.kind {
         Kind::Mesh => mesh::before_delete(context.snapshot, resource),
         Kind::Zone => zone::before_delete(context.snapshot, resource),
-        Kind::Secret => secret::before_delete(context.snapshot, resource),
+        Kind::Secret | Kind::GlobalSecret => secret::before_delete(context.snapshot, resource),
         _ => Ok(()),
     }
 }

@@ -4,10 +4,11 @@ use axum::body::Body;
 use http::{Method, header};
 use meshspan_api::access::Grant;
 use meshspan_api::{Cors, Settings, default_resources};
-use meshspan_model::Kind;
+use meshspan_identity::SigningKey;
+use meshspan_model::{Kind, Resource};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, NOW, zone};
+use crate::harness::{Answer, Api, NOW, dataplane, zone};
 
 async fn who(api: &Api, request: http::request::Builder) -> Value {
     api.send(request.body(Body::empty()).unwrap()).await.expect(200).json()
@@ -168,4 +169,86 @@ async fn pages_of_allowed_origins_may_call_and_have_no_more_rights_than_their_to
         .admin(Method::GET, "/who-am-i")
         .header(header::ORIGIN, "https://console.example");
     assert_eq!(allowed(&nobody.send(request.body(Body::empty()).unwrap()).await), None);
+}
+
+#[tokio::test]
+async fn writes_need_a_token_unless_they_come_from_this_host() {
+    let api = Api::with_mesh(zone()).await;
+    let path = "/meshes/default/dataplanes/web-1";
+    let document = dataplane("web-1", "web");
+    let refused = api
+        .send_json(api.anonymous(Method::PUT, path), &document)
+        .await
+        .expect(403);
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    for remedy in [
+        "localhost",
+        "generate user-token",
+        "KUMA_API_SERVER_AUTHN_ANONYMOUS_WRITES",
+    ] {
+        assert!(detail.contains(remedy), "{detail}");
+    }
+    let forwarded = api.admin(Method::PUT, path).header("via", "1.1 proxy");
+    api.send_json(forwarded, &document).await.expect(403);
+    assert!(api.stored(Kind::Dataplane, "default", "web-1").is_none());
+
+    api.put(path, &document).await.expect(201);
+    api.send(api.anonymous(Method::GET, path).body(Body::empty()).unwrap())
+        .await
+        .expect(200);
+    let delete = |builder: http::request::Builder| builder.body(Body::empty()).unwrap();
+    api.send(delete(api.anonymous(Method::DELETE, path))).await.expect(403);
+    assert!(api.stored(Kind::Dataplane, "default", "web-1").is_some());
+
+    let key = {
+        use base64::Engine;
+        base64::prelude::BASE64_STANDARD.encode(SigningKey::generate().unwrap().to_pem())
+    };
+    let name = "user-token-signing-key-1";
+    api.seed(Resource::new(Kind::GlobalSecret, "", name, json!({"data": key})))
+        .await;
+    let request = json!({"name": "john", "groups": [], "validFor": "1h"});
+    let token = api.post("/tokens/user", &request).await.expect(200).text;
+    let john = |method| {
+        api.anonymous(method, path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+    };
+    api.send_json(john(Method::PUT), &document).await.expect(200);
+    api.send(delete(john(Method::DELETE))).await.expect(200);
+}
+
+#[tokio::test]
+async fn openness_can_be_restored() {
+    let mut settings = Settings::new(zone());
+    settings.anonymous_writes = true;
+    let api = Api::with(settings);
+    api.seed(Resource::new(Kind::Mesh, "", "default", json!({}))).await;
+    let path = "/meshes/default/dataplanes/web-1";
+    let put = api.anonymous(Method::PUT, path);
+    api.send_json(put, &dataplane("web-1", "web")).await.expect(201);
+    // Secrets stay what they are.
+    let put = api.anonymous(Method::PUT, "/meshes/default/secrets/a");
+    let secret = json!({"type": "Secret", "mesh": "default", "name": "a", "data": "YQ=="});
+    api.send_json(put, &secret).await.expect(403);
+}
+
+#[tokio::test]
+async fn a_request_with_two_hosts_or_credentials_is_refused() {
+    let api = Api::new(zone());
+    let send = |builder: http::request::Builder| api.send(builder.body(Body::empty()).unwrap());
+    let two = api
+        .admin(Method::GET, "/global-secrets")
+        .header(header::HOST, "evil.example");
+    let answer = send(two).await.expect(400);
+    assert!(answer.text.contains("Host"), "{}", answer.text);
+    let contradicting = api.admin(Method::GET, "http://evil.example/global-secrets");
+    send(contradicting).await.expect(400);
+    let same = api.admin(Method::GET, "http://LOCALHOST:5681/global-secrets");
+    send(same).await.expect(200);
+    let credentials = api
+        .admin(Method::GET, "/global-secrets")
+        .header(header::AUTHORIZATION, "Bearer a")
+        .header(header::AUTHORIZATION, "Bearer b");
+    let answer = send(credentials).await.expect(400);
+    assert!(answer.text.contains("Authorization"), "{}", answer.text);
 }

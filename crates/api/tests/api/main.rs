@@ -16,6 +16,7 @@ mod matrix;
 mod meshes;
 mod policies;
 mod rules;
+mod secrets;
 mod socket;
 mod system;
 mod tokens;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use meshspan_envoy::{BootstrapParams, ControlPlaneAddresses, ProxyOptions, bootstrap};
+use meshspan_envoy::{BootstrapParams, ControlPlaneAddresses, Credential, ProxyOptions, bootstrap};
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, IpFamilyMode, TransparentProxying};
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::labels::{TAG_PROTOCOL, TAG_SERVICE};
@@ -258,6 +258,6 @@ pub fn bootstrap_params(xds_host: &str, ca_pem: &str) -> BootstrapParams {
         xds_addresses: ControlPlaneAddresses::Any,
         xds_port: 5678,
         ca_pem: ca_pem.to_owned(),
-        token: "token".to_owned(),
+        credential: Credential::Token("token".to_owned()),
     }
 }

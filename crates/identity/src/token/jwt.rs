@@ -17,6 +17,9 @@ use crate::signing_key::{SigningKey, VerificationKey};
 /// Longest token accepted, in bytes: more than HTTP servers allow for all headers together.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
+/// Ids of keys are serials here; configured keys may have longer ones. It is repeated in errors before anything is verified.
+const MAX_KEY_ID_BYTES: usize = 128;
+
 /// Tokens are valid from this long before they are issued, for peers whose clock is behind.
 const BACKDATING: Duration = Duration::minutes(5);
 
@@ -235,7 +238,11 @@ fn key_id(token: &str) -> Result<String, TokenError> {
             algorithm: header.alg.chars().take(16).collect(),
         });
     }
-    header.kid.filter(|kid| !kid.is_empty()).ok_or(TokenError::NoKeyId)
+    let kid = header.kid.filter(|kid| !kid.is_empty()).ok_or(TokenError::NoKeyId)?;
+    if kid.len() > MAX_KEY_ID_BYTES {
+        return Err(malformed("its key id is longer than that of any key"));
+    }
+    Ok(kid)
 }
 
 fn refusal(error: jsonwebtoken::errors::Error, kid: String) -> TokenError {

@@ -5,30 +5,39 @@ use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind as ProtoKind;
+use meshspan_api::log_limit::shown;
 use meshspan_envoy::ProxyOptions;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::dataplane_insight::ProxyVersion;
 use meshspan_xds::proto::ads::Node;
-use meshspan_xds::{ControlPlane, ProxyFeed, Session, StreamEvent};
+use meshspan_xds::{ControlPlane, FeedCloser, ProxyFeed, Session, StreamEvent};
+use tokio::task::AbortHandle;
 use tonic::Status;
 
+use super::admission::Admission;
 use super::{DataPlane, auth, registration};
 use crate::engine::ProxyId;
+
+/// Longest id of a node, in bytes: a mesh and a name of the longest sort.
+pub(super) const MAX_ID: usize = 512;
 
 /// Serves Envoys.
 pub(super) struct Ads(pub(super) Arc<DataPlane>);
 
 impl ControlPlane for Ads {
     async fn open(&self, node: Node, token: Option<String>, peer: Option<SocketAddr>) -> Result<Session, Status> {
-        let result = open(&self.0, &node, token.as_deref()).await;
-        if let Err(status) = &result {
-            tracing::warn!(node = node.id, ?peer, reason = status.message(), "proxy was not let in");
+        let result = open(&self.0, &node, token).await;
+        if let Err(status) = &result
+            && let Some(suppressed) = self.0.log_limit.allows(&peer_key(peer))
+        {
+            let (node, reason) = (shown(&node.id), shown(status.message()));
+            tracing::warn!(node, ?peer, reason, suppressed, "proxy was not let in");
         }
         result
     }
 }
 
-async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<&str>) -> Result<Session, Status> {
+async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>) -> Result<Session, Status> {
     let id = parse_id(&node.id)?;
     let metadata = Metadata(node.metadata.as_ref());
     let brought = match metadata.text("dataplane.resource") {
@@ -36,21 +45,34 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<&str>) -> Resul
         text => Some(registration::read(&id, text).map_err(Status::invalid_argument)?),
     };
     let dataplane = dataplane_of(plane, &id, brought.as_ref());
-    auth::check(plane, &id, token, dataplane.as_ref())?;
+    let changes = plane.trust_changes.subscribe();
+    auth::check(plane, &id, token.as_deref(), dataplane.as_ref())?;
     if dataplane.is_none() && !id.0.is_empty() {
         return Err(registration::missing(&id));
     }
     let stream = plane.next_stream();
     // From here on the proxy may hang up at any moment, and what was begun must be ended.
+    let (feed, receiver) = ProxyFeed::new();
+    let admission = Admission {
+        plane: plane.clone(),
+        id: id.clone(),
+        token,
+        dataplane,
+        changes,
+    };
     let opened = Opened {
         plane: plane.clone(),
         id: id.clone(),
         stream,
         brought: brought.is_some(),
+        admission: watch(admission, receiver.closer()),
+        says_so: plane
+            .log_limit
+            .allows(&format!("connection {}/{}", id.0, id.1))
+            .is_some(),
     };
     registration::register(plane, &id, brought.as_ref(), stream).await?;
     plane.insights.connected(&*plane.store, &id, stream, metadata.version());
-    let (feed, receiver) = ProxyFeed::new();
     let options = ProxyOptions {
         socket_mark: metadata.text("socketMark").parse().unwrap_or(0),
         ipv6: metadata.flag("ipv6Enabled").unwrap_or(true),
@@ -61,7 +83,9 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<&str>) -> Resul
         .proxy_connected(id.clone(), stream, feed, options)
         .await
         .map_err(|_| stopping())?;
-    tracing::info!(mesh = id.0, proxy = id.1, "proxy connected");
+    if opened.says_so {
+        tracing::info!(mesh = id.0, proxy = id.1, "proxy connected");
+    }
     Ok(Session {
         feed: receiver,
         events: Box::new(move |event| opened.on_event(&event)),
@@ -74,6 +98,22 @@ struct Opened {
     id: ProxyId,
     stream: u64,
     brought: bool,
+    /// Whether its begin and end are logged: a proxy that reconnects all the time is not.
+    says_so: bool,
+    /// Ends the stream when the token does not hold any longer.
+    admission: AbortHandle,
+}
+
+/// Watches over the token of an open stream.
+fn watch(admission: Admission, closer: FeedCloser) -> AbortHandle {
+    let (tasks, stop) = (admission.plane.tasks.clone(), admission.plane.stop.clone());
+    let task = tasks.spawn(async move {
+        tokio::select! {
+            status = admission.lost() => closer.close(status),
+            () = stop.cancelled() => {}
+        }
+    });
+    task.abort_handle()
 }
 
 impl Opened {
@@ -81,9 +121,13 @@ impl Opened {
         if let StreamEvent::Nacked {
             ty, message, resources, ..
         } = event
+            && let Some(suppressed) = self
+                .plane
+                .log_limit
+                .allows(&format!("nack {}/{}", self.id.0, self.id.1))
         {
             let names = resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            tracing::error!(mesh = self.id.0, proxy = self.id.1, type = %ty, resources = names, message, "Envoy rejected configuration; it keeps the last good one");
+            tracing::error!(mesh = self.id.0, proxy = self.id.1, type = %ty, resources = shown(&names), message = shown(message), suppressed, "Envoy rejected configuration; it keeps the last good one");
         }
         if !matches!(event, StreamEvent::Closed { .. }) {
             self.plane.insights.event(&self.id, self.stream, event);
@@ -93,6 +137,7 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
+        self.admission.abort();
         let (engine, id, stream) = (self.plane.engine.clone(), self.id.clone(), self.stream);
         // Fails only if the engine has stopped.
         self.plane
@@ -103,7 +148,9 @@ impl Drop for Opened {
         }
         let closed = StreamEvent::Closed { graceful: false };
         self.plane.insights.event(&self.id, self.stream, &closed);
-        tracing::info!(mesh = self.id.0, proxy = self.id.1, "proxy disconnected");
+        if self.says_so {
+            tracing::info!(mesh = self.id.0, proxy = self.id.1, "proxy disconnected");
+        }
         registration::ended(&self.plane, self.id.clone(), self.stream, self.brought);
     }
 }
@@ -125,11 +172,17 @@ fn dataplane_of(plane: &DataPlane, id: &ProxyId, brought: Option<&meshspan_model
 /// `<mesh>.<name>`; the mesh is empty for zone proxies.
 pub(super) fn parse_id(id: &str) -> Result<ProxyId, Status> {
     match id.split_once('.') {
-        Some((mesh, name)) if !name.is_empty() && id.len() <= 512 => Ok((mesh.to_owned(), name.to_owned())),
+        Some((mesh, name)) if !name.is_empty() && id.len() <= MAX_ID => Ok((mesh.to_owned(), name.to_owned())),
         _ => Err(Status::invalid_argument(format!(
-            "node id \"{id}\" must be <mesh>.<name>"
+            "node id \"{}\" must be <mesh>.<name> of at most {MAX_ID} bytes",
+            shown(id)
         ))),
     }
+}
+
+/// Whom a refusal is counted for: the host, because its ports and names are of its own choice.
+pub(super) fn peer_key(peer: Option<SocketAddr>) -> String {
+    peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
 }
 
 /// The node metadata that the bootstrap put there.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshspan_api::log_limit::shown;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_xds::proto::agent::control_plane_message::Message;
 use meshspan_xds::proto::agent::{ControlPlaneMessage, HealthCheckPlan, HealthReport, Hello};
@@ -11,6 +12,8 @@ use meshspan_xds::{AgentEvent, AgentPlane, AgentSession, DnsDiff};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
+use super::admission::Admission;
+use super::ads::{MAX_ID, peer_key};
 use super::{DataPlane, auth, health, registration};
 use crate::engine::{ProxyId, ProxyWatch};
 
@@ -31,13 +34,16 @@ impl AgentPlane for Agents {
         token: Option<String>,
         peer: Option<SocketAddr>,
     ) -> Result<AgentSession, Status> {
-        let result = open(&self.0, &hello, token.as_deref()).await;
-        if let Err(status) = &result {
+        let result = open(&self.0, &hello, token).await;
+        if let Err(status) = &result
+            && let Some(suppressed) = self.0.log_limit.allows(&peer_key(peer))
+        {
             tracing::warn!(
-                mesh = hello.mesh,
-                proxy = hello.name,
+                mesh = shown(&hello.mesh),
+                proxy = shown(&hello.name),
                 ?peer,
-                reason = status.message(),
+                reason = shown(status.message()),
+                suppressed,
                 "agent was not let in"
             );
         }
@@ -45,7 +51,13 @@ impl AgentPlane for Agents {
     }
 }
 
-async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<&str>) -> Result<AgentSession, Status> {
+async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<String>) -> Result<AgentSession, Status> {
+    if hello.mesh.len() + hello.name.len() > MAX_ID {
+        return Err(Status::invalid_argument(format!(
+            "hello: mesh and name have {} bytes together, at most {MAX_ID} are allowed",
+            hello.mesh.len() + hello.name.len()
+        )));
+    }
     let mesh = if hello.proxy_type == "ingress" {
         String::new()
     } else {
@@ -54,16 +66,25 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<&str>) -> Res
     let id: ProxyId = (mesh, hello.name.clone());
     if plane.store.get(&registration::key(&id)).is_none() {
         // Before anything is waited for or told.
-        auth::check(plane, &id, token, None)?;
+        auth::check(plane, &id, token.as_deref(), None)?;
     }
     let dataplane = registered(plane, &id).await?;
-    auth::check(plane, &id, token, dataplane.as_ref())?;
+    let changes = plane.trust_changes.subscribe();
+    auth::check(plane, &id, token.as_deref(), dataplane.as_ref())?;
     let watch = plane
         .engine
         .watch(id.clone())
         .await
         .map_err(|_| Status::unavailable("the control plane is stopping"))?;
     let (outgoing, receiver) = mpsc::channel(QUEUE);
+    let admission = Admission {
+        plane: plane.clone(),
+        id: id.clone(),
+        token,
+        dataplane,
+        changes,
+    };
+    plane.tasks.spawn(end_when_lost(admission, outgoing.clone()));
     let ttl = u32::try_from(plane.settings.dns_server.ttl.0.as_secs()).unwrap_or(u32::MAX);
     plane
         .tasks
@@ -86,6 +107,17 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<&str>) -> Res
         outgoing: receiver,
         events: Box::new(events),
     })
+}
+
+/// Ends the stream when its token does not hold any longer.
+async fn end_when_lost(admission: Admission, outgoing: mpsc::Sender<Result<ControlPlaneMessage, Status>>) {
+    let stop = admission.plane.stop.clone();
+    tokio::select! {
+        // Fails only if the stream has ended meanwhile.
+        status = admission.lost() => drop(outgoing.send(Err(status)).await),
+        () = outgoing.closed() => {}
+        () = stop.cancelled() => {}
+    }
 }
 
 /// Waits until the proxy's resource is stored.

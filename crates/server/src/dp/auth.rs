@@ -23,7 +23,7 @@ pub(super) fn required(plane: &DataPlane, kind: Kind) -> bool {
 }
 
 /// Checks the token of a proxy; `dataplane` is the resource of a sidecar, whose tags the token may restrict. Without
-/// one the tags are not checked: the caller must let nobody in before it has one.
+/// one the tags are not checked: the caller must let nobody in before it has one. Returns when the token expires, if it does.
 ///
 /// # Errors
 /// `UNAUTHENTICATED` for a missing or invalid token, `PERMISSION_DENIED` for one of another proxy; the message says
@@ -33,14 +33,14 @@ pub(super) fn check(
     id: &ProxyId,
     token: Option<&str>,
     dataplane: Option<&Dataplane>,
-) -> Result<(), Status> {
+) -> Result<Option<OffsetDateTime>, Status> {
     let kind = if id.0.is_empty() {
         Kind::ZoneIngress
     } else {
         Kind::Dataplane
     };
     if !required(plane, kind) {
-        return Ok(());
+        return Ok(None);
     }
     let token = token
         .map(|token| token.strip_prefix("Bearer ").unwrap_or(token).trim())
@@ -66,20 +66,22 @@ pub(super) fn check(
     let denied =
         |error: &dyn std::fmt::Display| Status::permission_denied(format!("token of {kind} {}: {error}", id.1));
     if kind == Kind::Dataplane {
-        let trust = trust::dataplane(&snapshot, &id.0).map_err(|error| invalid(&error))?;
+        let trust = trust::dataplane(&snapshot, &id.0);
         let token = validate_dataplane_token(token, &trust, now).map_err(|error| invalid(&error))?;
         let mut claims = token.claims;
         if dataplane.is_none() {
             claims.tags.clear();
         }
         let tags = dataplane.map(Dataplane::tags).unwrap_or_default();
-        claims.authorize(&id.0, &id.1, &tags).map_err(|error| denied(&error))
+        claims.authorize(&id.0, &id.1, &tags).map_err(|error| denied(&error))?;
+        Ok(token.expires_at)
     } else {
-        let trust = trust::zone(&snapshot, plane.settings.is_federated()).map_err(|error| invalid(&error))?;
+        let trust = trust::zone(&snapshot, plane.settings.is_federated());
         let token = validate_zone_token(token, &trust, now).map_err(|error| invalid(&error))?;
         token
             .claims
             .authorize(plane.zone(), ZoneScope::Ingress)
-            .map_err(|error| denied(&error))
+            .map_err(|error| denied(&error))?;
+        Ok(token.expires_at)
     }
 }

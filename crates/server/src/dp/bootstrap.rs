@@ -1,24 +1,27 @@
 //! `POST /bootstrap`: what an Envoy starts with (`spec/dataplane.md` §1.1).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, StatusCode, Uri, header};
-use meshspan_envoy::bootstrap::ProxyType;
-use meshspan_envoy::{BootstrapParams, ControlPlaneAddresses};
+use meshspan_api::log_limit::shown;
+use meshspan_envoy::bootstrap::{ProxyType, injects_credentials};
+use meshspan_envoy::{BootstrapParams, ControlPlaneAddresses, Credential};
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ads::{MAX_ID, peer_key};
 use super::{DataPlane, auth, registration};
 use crate::engine::ProxyId;
 
@@ -45,6 +48,14 @@ struct Request {
     /// `ipv4` or `ipv6` if the control plane's name has such addresses alone for the agent. Not in Kuma, whose control plane looks its own
     /// name up, which another host may resolve differently.
     control_plane_addresses: String,
+    token_secret: Option<TokenSecret>,
+}
+
+/// Where the agent keeps the proxy's token as an Envoy secret. Not in Kuma.
+#[derive(Deserialize)]
+struct TokenSecret {
+    name: String,
+    path: String,
 }
 
 /// The route.
@@ -58,12 +69,17 @@ pub(super) fn router(plane: Arc<DataPlane>) -> Router {
 /// A refusal: status and text for the agent's user.
 type Refusal = (StatusCode, String);
 
-async fn handle(State(plane): State<Arc<DataPlane>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    // HTTP/2 has no Host header: the authority is part of the URI.
-    let host = match headers.get(header::HOST).and_then(|host| host.to_str().ok()) {
-        Some(host) => host,
-        None => uri.authority().map(http::uri::Authority::as_str).unwrap_or_default(),
-    };
+async fn handle(
+    State(plane): State<Arc<DataPlane>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(reason) = meshspan_api::check_host(&uri, &headers) {
+        return (StatusCode::BAD_REQUEST, reason).into_response();
+    }
+    let host = meshspan_api::host_of(&uri, &headers).unwrap_or_default();
     match answer(&plane, host, &body) {
         Ok(Answer { bootstrap, address }) => {
             let text = serde_json::to_string_pretty(&bootstrap).unwrap_or_default();
@@ -81,7 +97,9 @@ async fn handle(State(plane): State<Arc<DataPlane>>, uri: Uri, headers: HeaderMa
             axum::Json(answer).into_response()
         }
         Err((status, text)) => {
-            tracing::warn!(%status, reason = text, "no bootstrap for a proxy");
+            if let Some(suppressed) = plane.log_limit.allows(&peer_key(Some(peer))) {
+                tracing::warn!(%status, %peer, reason = shown(&text), suppressed, "no bootstrap for a proxy");
+            }
             (status, text).into_response()
         }
     }
@@ -103,7 +121,8 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
         "ingress" => ProxyType::Ingress,
         other => {
             return Err(invalid(format!(
-                "proxyType: is \"{other}\", must be dataplane or ingress"
+                "proxyType: is \"{}\", must be dataplane or ingress",
+                shown(other)
             )));
         }
     };
@@ -114,6 +133,12 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
     };
     if request.name.is_empty() {
         return Err(invalid("name: must be defined".to_owned()));
+    }
+    if mesh.len() + request.name.len() > MAX_ID {
+        return Err(invalid(format!(
+            "name: mesh and name have {} bytes together, at most {MAX_ID} are allowed",
+            mesh.len() + request.name.len()
+        )));
     }
     let id: ProxyId = (mesh, request.name.clone());
     let kind = if proxy_type == ProxyType::Ingress {
@@ -175,6 +200,7 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
     };
     let (xds_host, xds_port) = split_host(host, plane.settings.dp_server.port);
     check_host(plane, &xds_host)?;
+    let credential = credential(token, request.token_secret, &request.version).map_err(invalid)?;
     let params = BootstrapParams {
         proxy_type,
         mesh: id.0,
@@ -202,12 +228,28 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
         } else {
             request.ca_cert
         },
-        token: token.to_owned(),
+        credential,
     };
     Ok(Answer {
         bootstrap: meshspan_envoy::bootstrap(&params),
         address,
     })
+}
+
+/// How the proxy's Envoy will show its token.
+fn credential(token: &str, secret: Option<TokenSecret>, version: &Value) -> Result<Credential, String> {
+    let envoy = version.pointer("/envoy/version").and_then(Value::as_str);
+    match secret {
+        _ if token.is_empty() => Ok(Credential::None),
+        _ if !injects_credentials(envoy.unwrap_or_default()) => Ok(Credential::Metadata(token.to_owned())),
+        None => Ok(Credential::Token(token.to_owned())),
+        Some(TokenSecret { name, path }) if !name.is_empty() && path.starts_with('/') => {
+            Ok(Credential::File { name, path })
+        }
+        Some(TokenSecret { path, .. }) => Err(format!(
+            "tokenSecret: must have a name and an absolute path, path is \"{path}\""
+        )),
+    }
 }
 
 fn check_interception(dataplane: &Dataplane) -> Result<(), String> {

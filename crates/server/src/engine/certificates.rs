@@ -46,7 +46,9 @@ struct MeshCa {
     ca: Option<Arc<Ca>>,
 }
 
+/// A certificate of a proxy.
 struct Issued {
+    issued_at: OffsetDateTime,
     tags: BTreeMap<String, BTreeSet<String>>,
     ca: Arc<Ca>,
     lifetime: time::Duration,
@@ -62,6 +64,19 @@ pub(super) struct Certificates {
     /// Meshes whose CA or certificate lifetime may have changed since the last renewal.
     changed: BTreeSet<String>,
     news: NewsSink,
+    /// When certificates were looked at last.
+    looked_at: Option<OffsetDateTime>,
+}
+
+/// Peers accept certificates that are this much ahead of their clock, because they are backdated.
+const AHEAD: time::Duration = time::Duration::seconds(10);
+/// How often it is checked that the clock has not been set back.
+const CLOCK_CHECK: time::Duration = time::Duration::seconds(60);
+
+impl Issued {
+    fn is_ahead_of(&self, now: OffsetDateTime) -> bool {
+        self.issued_at > now + AHEAD
+    }
 }
 
 impl Certificates {
@@ -73,11 +88,31 @@ impl Certificates {
             renewals: BTreeSet::new(),
             changed: BTreeSet::new(),
             news,
+            looked_at: None,
         }
     }
 
     pub(super) fn next_renewal(&self) -> Option<OffsetDateTime> {
-        self.renewals.first().map(|(when, _)| *when)
+        let renewal = self.renewals.first().map(|(when, _)| *when)?;
+        let check = self.looked_at.map(|last| last + CLOCK_CHECK);
+        Some(check.map_or(renewal, |check| check.min(renewal)))
+    }
+
+    /// Proxies whose certificates are from the future, after the clock was set back: peers refuse them, and their time of
+    /// renewal is far away.
+    fn ahead_of_a_clock_set_back(&mut self, now: OffsetDateTime) -> Vec<ProxyId> {
+        let went_back = self.looked_at.is_some_and(|last| now + AHEAD < last);
+        self.looked_at = Some(now);
+        if !went_back {
+            return Vec::new();
+        }
+        let ahead = self.issued.iter().filter(|(_, issued)| issued.is_ahead_of(now));
+        let ids: Vec<_> = ahead.map(|(id, _)| id.clone()).collect();
+        tracing::warn!(
+            certificates = ids.len(),
+            "the clock was set back; certificates from the future are issued again"
+        );
+        ids
     }
 
     pub(super) fn mesh_changed(&mut self, name: &str, after: Option<&Arc<Resource>>) {
@@ -156,6 +191,7 @@ impl Certificates {
         self.renewals.retain(|(when, _)| *when > now);
         let mut candidates = projector.take_changed_identities();
         candidates.extend(due.iter().cloned());
+        candidates.extend(self.ahead_of_a_clock_set_back(now));
         for mesh in std::mem::take(&mut self.changed) {
             candidates.extend(projector.connected_in(&mesh).cloned());
         }
@@ -198,7 +234,11 @@ impl Certificates {
         let tags = view.sidecar.dataplane.tags();
         let lifetime = backend.cert_lifetime();
         let current = self.issued.get(id).is_some_and(|issued| {
-            issued.tags == tags && Arc::ptr_eq(&issued.ca, &ca) && issued.lifetime == lifetime && issued.renew_at > now
+            issued.tags == tags
+                && Arc::ptr_eq(&issued.ca, &ca)
+                && issued.lifetime == lifetime
+                && issued.renew_at > now
+                && !issued.is_ahead_of(now)
         });
         if current && projector.has_identity(id) {
             return;
@@ -237,6 +277,7 @@ impl Certificates {
         self.issued.insert(
             id.clone(),
             Issued {
+                issued_at: certificate.issued_at,
                 tags,
                 ca,
                 lifetime,
@@ -301,4 +342,49 @@ fn decode(base64: &str) -> Option<String> {
 fn jitter(id: &ProxyId) -> f64 {
     let hash = meshspan_model::name::fnv1a_64([id.0.as_str(), "/", &id.1]);
     (hash % 1000) as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_certificates_due() {
+        let ahead = datetime!(2026-03-03 12:00 UTC);
+        let ca = Arc::new(Ca::generate_builtin("default", 2048, ahead, time::Duration::days(30)).unwrap());
+        let mut certificates = Certificates::new(Box::new(|_| {}));
+        let issued = |issued_at: OffsetDateTime| Issued {
+            issued_at,
+            tags: BTreeMap::new(),
+            ca: ca.clone(),
+            lifetime: time::Duration::days(1),
+            renew_at: issued_at + time::Duration::hours(20),
+        };
+        let back = ahead - time::Duration::days(2);
+        let id = |name: &str| ("default".to_owned(), name.to_owned());
+        certificates.issued.insert(id("ahead"), issued(ahead));
+        certificates.issued.insert(id("before"), issued(back));
+        certificates
+            .renewals
+            .insert((ahead + time::Duration::hours(20), id("ahead")));
+
+        assert!(certificates.ahead_of_a_clock_set_back(ahead).is_empty());
+        // The clock is looked at long before the renewal.
+        assert_eq!(certificates.next_renewal(), Some(ahead + CLOCK_CHECK));
+        assert!(
+            certificates
+                .ahead_of_a_clock_set_back(ahead - time::Duration::seconds(5))
+                .is_empty(),
+            "slewed"
+        );
+        assert_eq!(certificates.ahead_of_a_clock_set_back(back), [id("ahead")]);
+        assert!(
+            certificates
+                .ahead_of_a_clock_set_back(back + time::Duration::SECOND)
+                .is_empty(),
+            "once"
+        );
+    }
 }

@@ -41,13 +41,13 @@ async fn ask(cp: &ControlPlane, body: &Value) -> (StatusCode, String) {
     (parts.status, text)
 }
 
-fn bootstrap_of(answer: &str) -> Value {
+pub fn bootstrap_of(answer: &str) -> Value {
     let answer: Value = serde_json::from_str(answer).unwrap();
     let encoded = answer["bootstrap"].as_str().unwrap();
     serde_json::from_slice(&BASE64_STANDARD.decode(encoded).unwrap()).unwrap()
 }
 
-fn envoy() -> PathBuf {
+pub fn envoy() -> PathBuf {
     if let Some(path) = std::env::var_os("MESHSPAN_ENVOY") {
         return path.into();
     }

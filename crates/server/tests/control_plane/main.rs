@@ -7,11 +7,14 @@
 mod agents;
 mod bootstrap;
 mod certificates;
+mod connections;
 mod edits;
+mod envoy_token;
 mod faults;
 mod incremental;
 mod insights;
 mod isolation;
+mod lost_tokens;
 mod policies;
 mod registration;
 mod restart;

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use crate::support::documents::{dataplane, ingress, mesh};
 use crate::support::{Agent, ControlPlane, Proxy};
 
-async fn strict() -> ControlPlane {
+pub async fn strict() -> ControlPlane {
     ControlPlane::start_with(|settings| {
         settings.dp_server.authn.dp_proxy.auth_type = ProxyAuth::Auto;
         settings.dp_server.authn.zone_proxy.auth_type = ProxyAuth::ZoneToken;
@@ -23,7 +23,7 @@ async fn strict() -> ControlPlane {
     .await
 }
 
-fn decode(data: &str) -> Vec<u8> {
+pub fn decode(data: &str) -> Vec<u8> {
     BASE64_STANDARD.decode(data).unwrap()
 }
 
@@ -31,7 +31,7 @@ fn lifespan(issued: OffsetDateTime) -> Lifespan {
     Lifespan::new(issued, Duration::hours(1))
 }
 
-fn claims(name: &str, mesh: &str, tags: &[(&str, &str)]) -> DataplaneClaims {
+pub fn claims(name: &str, mesh: &str, tags: &[(&str, &str)]) -> DataplaneClaims {
     let tags = tags
         .iter()
         .map(|(tag, value)| ((*tag).to_owned(), std::iter::once((*value).to_owned()).collect()))
@@ -45,13 +45,13 @@ fn claims(name: &str, mesh: &str, tags: &[(&str, &str)]) -> DataplaneClaims {
 }
 
 /// A token signed with the key of a mesh.
-fn token(cp: &ControlPlane, key_of: &str, claims: &DataplaneClaims, lifespan: &Lifespan) -> String {
+pub fn token(cp: &ControlPlane, key_of: &str, claims: &DataplaneClaims, lifespan: &Lifespan) -> String {
     let name = SigningKeyFamily::Dataplane { mesh: key_of }.secret_name(1);
     let key = SigningKey::from_bytes(&decode(&cp.spec::<Secret>(key_of, &name).data)).unwrap();
     issue_dataplane_token(&Signer { kid: "1", key: &key }, claims, lifespan).unwrap()
 }
 
-fn zone_token(cp: &ControlPlane, zone: &str, scope: &str) -> String {
+pub fn zone_token(cp: &ControlPlane, zone: &str, scope: &str) -> String {
     let name = SigningKeyFamily::Zone.secret_name(1);
     let key = SigningKey::from_bytes(&decode(&cp.spec::<GlobalSecret>("", &name).data)).unwrap();
     let claims = ZoneClaims {

@@ -45,14 +45,51 @@ pub(super) async fn connect(path: &Path, options: &SqliteOptions) -> Result<Sqli
 /// Must not open an existing file, because closing any descriptor of it would drop the locks that SQLite holds in
 /// this process.
 fn prepare_files(path: &Path) -> Result<(), StoreError> {
+    if !path.exists() {
+        mark_unfinished(path)?;
+    }
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => sync_folder(path).map_err(|error| cannot_open(path, &error)),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => check_existing(path),
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
-            Err(StoreError::ReadOnly { path: path.to_owned() })
+        Err(error) => Err(open_failure(path, &error)),
+    }
+}
+
+fn open_failure(path: &Path, error: &io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path: path.to_owned() },
+        ErrorKind::StorageFull => StoreError::Full { path: path.to_owned() },
+        _ => cannot_open(path, error),
+    }
+}
+
+/// Stands beside a database that was begun and has no content yet. Without it an empty file was not left by us.
+fn unfinished(path: &Path) -> PathBuf {
+    beside(path, "-new")
+}
+
+fn mark_unfinished(path: &Path) -> Result<(), StoreError> {
+    let result = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(unfinished(path));
+    match result {
+        Ok(_) => Ok(()),
+        // Creating the database itself fails for the same reason, and says it better.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(open_failure(path, &error)),
+    }
+}
+
+/// Called when the database has its content.
+pub(super) fn finished(path: &Path) {
+    match fs::remove_file(unfinished(path)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(file = %unfinished(path).display(), %error, "cannot be removed");
         }
-        Err(error) if error.kind() == ErrorKind::StorageFull => Err(StoreError::Full { path: path.to_owned() }),
-        Err(error) => Err(cannot_open(path, &error)),
+        _ => {}
     }
 }
 
@@ -64,6 +101,9 @@ fn check_existing(path: &Path) -> Result<(), StoreError> {
             path: path.to_owned(),
             detail,
         });
+    }
+    if metadata.len() == 0 && !unfinished(path).exists() {
+        return Err(StoreError::Empty { path: path.to_owned() });
     }
     // The first also for root, whom the kernel would let write: somebody wanted this file to stay as it is.
     if metadata.permissions().readonly() || !is_writable(path) {

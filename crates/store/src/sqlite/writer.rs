@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::files::Files;
 use super::{failure, rows};
 use crate::feed::Feed;
 use crate::transaction::{Plan, State};
@@ -35,6 +36,7 @@ struct Request {
 /// Owns the connection and the state that the file holds.
 pub(super) struct Writer {
     path: PathBuf,
+    files: Files,
     connection: SqliteConnection,
     state: State,
     feed: Arc<Feed>,
@@ -50,6 +52,7 @@ impl Writer {
         clock: Clock,
     ) -> Self {
         Self {
+            files: Files::opened(&path),
             path,
             connection,
             state,
@@ -149,13 +152,16 @@ impl Writer {
         if plans.iter().flatten().all(|plan| plan.changes.is_empty()) {
             return Ok(());
         }
+        self.files.check()?;
         self.execute("BEGIN IMMEDIATE").await?;
         for plan in plans.iter().flatten() {
             for change in &plan.changes {
                 rows::write(&mut self.connection, &self.path, change).await?;
             }
         }
-        self.execute("COMMIT").await
+        self.execute("COMMIT").await?;
+        self.files.written();
+        Ok(())
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {

@@ -68,6 +68,47 @@ async fn garbage() {
 }
 
 #[tokio::test]
+async fn an_empty_file_is_no_new_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    fs::write(&path, b"").unwrap();
+    assert_eq!(open_error(&path).await, StoreError::Empty { path: path.clone() });
+    assert_eq!(fs::metadata(&path).unwrap().len(), 0, "it is left as it was");
+    // What is left of a first start that was killed.
+    fs::write(folder.path().join("test.db-new"), b"").unwrap();
+    open(&path).await.close().await;
+    assert!(!folder.path().join("test.db-new").exists());
+    fs::write(&path, b"").unwrap();
+    assert_eq!(open_error(&path).await, StoreError::Empty { path });
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_or_replaced_takes_no_more_writes() {
+    for file in ["test.db", "test.db-wal"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let store = open(&path).await;
+        store.apply(vec![Write::create(mesh("before", 1))]).await.unwrap();
+        let (file, aside) = (folder.path().join(file), folder.path().join("aside"));
+        fs::rename(&file, &aside).unwrap();
+        let gone = StoreError::Gone { path: file.clone() };
+        let write = || vec![Write::create(mesh("after", 1))];
+        assert_eq!(store.apply(write()).await.unwrap_err(), gone);
+        fs::write(&file, b"").unwrap();
+        assert_eq!(
+            store.apply(write()).await.unwrap_err(),
+            gone,
+            "another one in its place"
+        );
+        assert_eq!(store.list_all().len(), 1, "reads go on");
+        fs::rename(&aside, &file).unwrap();
+        store.apply(write()).await.unwrap();
+        store.close().await;
+        assert_eq!(open(&path).await.list_all().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn damage_in_the_middle() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");

@@ -1,0 +1,90 @@
+//! Tokens that stop to hold while their stream is open: revoked, expired, or signed with a key that is gone. The stream ends
+//! then, and with it the renewal of the proxy's certificate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshspan_api::tokens::trust;
+use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_store::Store;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{DataPlane, auth};
+use crate::engine::ProxyId;
+
+/// Longest sleep before an expiry is looked at again: sleep does not see the clock being set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Announces that keys or revocation lists have changed, to all streams at once.
+#[derive(Debug, Default)]
+pub struct TrustChanges(watch::Sender<()>);
+
+impl TrustChanges {
+    /// Follows the store until `stop`.
+    pub async fn run(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
+        let mut changes = store.subscribe();
+        loop {
+            let batch = tokio::select! {
+                batch = changes.next() => batch,
+                () = stop.cancelled() => return,
+            };
+            let Some(batch) = batch else { return };
+            if batch.changes.iter().any(|change| trust::is_trust(&change.key)) {
+                self.0.send_replace(());
+            }
+        }
+    }
+
+    /// To be taken before a token is checked, so that no change after the check is missed.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
+}
+
+/// What an open stream was let in with.
+pub(super) struct Admission {
+    pub(super) plane: Arc<DataPlane>,
+    pub(super) id: ProxyId,
+    pub(super) token: Option<String>,
+    pub(super) dataplane: Option<Dataplane>,
+    /// Taken before the first check.
+    pub(super) changes: watch::Receiver<()>,
+}
+
+impl Admission {
+    /// Waits until the token does not hold any longer; returns the status with which the stream is to end.
+    pub(super) async fn lost(mut self) -> Status {
+        loop {
+            self.changes.mark_unchanged();
+            let expires_at = match auth::check(&self.plane, &self.id, self.token.as_deref(), self.dataplane.as_ref()) {
+                Ok(expires_at) => expires_at,
+                Err(status) => {
+                    tracing::warn!(
+                        mesh = self.id.0,
+                        proxy = self.id.1,
+                        reason = status.message(),
+                        "the token of a connected proxy does not hold any longer; its stream ends"
+                    );
+                    return status;
+                }
+            };
+            tokio::select! {
+                changed = self.changes.changed() => if changed.is_err() { return std::future::pending().await },
+                () = until(expires_at) => {}
+            }
+        }
+    }
+}
+
+/// Waits for a time, or for as long as nobody should sleep at once; without a time for ever.
+async fn until(time: Option<OffsetDateTime>) {
+    let Some(time) = time else {
+        return std::future::pending().await;
+    };
+    let left = Duration::try_from(time - OffsetDateTime::now_utc()).unwrap_or_default();
+    // Not before the time: a check that comes too early would be repeated at once, over and over.
+    tokio::time::sleep(left.saturating_add(Duration::from_millis(10)).min(LONGEST_SLEEP)).await;
+}
