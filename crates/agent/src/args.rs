@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Flags of `meshspan dp run`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunArgs {
+    /// The version that control planes are told.
+    #[arg(skip = env!("CARGO_PKG_VERSION").to_owned())]
+    pub version: String,
     /// Address of the control plane's data plane server.
     #[arg(long, env = "KUMA_CONTROL_PLANE_URL", default_value = "https://localhost:5678")]
     pub cp_address: String,

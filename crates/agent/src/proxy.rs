@@ -123,10 +123,19 @@ impl Proxy {
             field,
             reason,
         };
-        let document: Value = serde_saphyr::from_str(text).map_err(|error| ProxyError::Unreadable {
+        let unreadable = |reason: String| ProxyError::Unreadable {
             origin: origin.to_owned(),
-            reason: error.to_string(),
-        })?;
+            reason,
+        };
+        // A separator at the end starts an empty document, which is none.
+        let documents: Vec<Value> = serde_saphyr::from_multiple(text)
+            .map_err(|error| unreadable(error.render_with_formatter(&serde_saphyr::UserMessageFormatter)))?;
+        let mut documents = documents.into_iter().filter(|document| !document.is_null());
+        let (Some(document), None) = (documents.next(), documents.next()) else {
+            return Err(unreadable(
+                "must hold exactly one document, that of this proxy".to_owned(),
+            ));
+        };
         let string = |name: &str| {
             document
                 .get(name)
@@ -268,6 +277,15 @@ mod tests {
             problems("{port: many}").is_empty(),
             "left to the control plane's validation"
         );
+    }
+
+    #[test]
+    fn separators_around_the_document_do_no_harm() {
+        let one = "---\ntype: Dataplane\nmesh: m\nname: a\n---\n";
+        assert_eq!(resolve(&["--dataplane", one]).unwrap().name, "a");
+        let two = format!("{one}{one}");
+        let error = resolve(&["--dataplane", &two]).unwrap_err().to_string();
+        assert!(error.contains("exactly one document"), "{error}");
     }
 
     #[test]

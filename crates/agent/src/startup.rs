@@ -99,7 +99,7 @@ pub(crate) async fn start(
     let config_folder = ConfigFolder::open(args.config_dir.as_deref())?;
     let token_path = token.path().map(absolute).unwrap_or_default();
     let token = Arc::new(TokenSecret::new(token, Path::new(&absolute(config_folder.path()))));
-    let mut request = BootstrapRequest::new(&proxy, envoy_version);
+    let mut request = BootstrapRequest::new(&proxy, args.version.clone(), envoy_version);
     request.dataplane_token_path = token_path;
     request.dataplane_token = token.refresh()?.unwrap_or_default();
     request.token_secret = token.location();
@@ -193,7 +193,7 @@ pub(crate) async fn start(
         mesh: proxy.mesh,
         name: proxy.name,
         proxy_type: args.proxy_type.as_str().to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: args.version.clone(),
         wants_dns: dns.is_some(),
     };
     stream.spawn(

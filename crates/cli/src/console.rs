@@ -15,6 +15,8 @@ pub struct Console<'a> {
     pub out: &'a mut dyn Write,
     /// Warnings and failures.
     pub err: &'a mut dyn Write,
+    /// The version of the program.
+    pub version: &'static str,
     /// The time from which ages count and at which offline tokens start.
     pub now: OffsetDateTime,
     /// Columns of the terminal that shows `out`; `None` if it is none, which has room for everything.

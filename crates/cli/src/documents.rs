@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use meshspan_model::document::{self, MAX_DOCUMENT};
-use meshspan_model::{Resource, Shape, labels};
+use meshspan_model::{Resource, Shape, labels, name};
 use serde_json::{Map, Value, json};
 
 use crate::variables;
@@ -215,6 +215,24 @@ fn check(origin: String, value: &Value) -> Result<Document, String> {
         warnings,
         is_understood,
     })
+}
+
+/// What is wrong with the name and the labels of a document, as far as that can be known without a control plane.
+pub fn problems_of_names(document: &Document) -> Vec<String> {
+    let resource = &document.resource;
+    let mut problems = Vec::new();
+    if let Err(reason) = name::check_resource_name(resource) {
+        problems.push(format!("{document}: name: {reason}"));
+    }
+    for (key, value) in &resource.labels {
+        let is_name = key == labels::DISPLAY_NAME;
+        for reason in [name::check_label_key(key), name::check_label_value(value)] {
+            if let (Err(reason), false) = (reason, is_name) {
+                problems.push(format!("{document}: labels[\"{key}\"]: {reason}"));
+            }
+        }
+    }
+    problems
 }
 
 /// Kind and name as far as a document that is not valid has them.

@@ -32,8 +32,14 @@ impl From<Outcome> for ExitCode {
 ///
 /// # Errors
 /// Whatever kept the command from being carried out, as text for the user; the caller prints it with `{:#}` and exits with 1.
-pub async fn run(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    command: Command,
+    version: &'static str,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
     let mut console = Console {
+        version,
         input: &mut std::io::stdin(),
         out,
         err,

@@ -24,7 +24,7 @@ pub async fn version(
     connection: &ConnectionArgs,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
-    writeln!(console.out, "Client: Meshspan {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(console.out, "Client: Meshspan {}", console.version)?;
     let client = connect(connection)?;
     let index = match client.get("/").await {
         Ok(index) => index,

@@ -271,7 +271,7 @@ impl Layer {
     pub fn parse(origin: &str, text: &str) -> Result<Self, Error> {
         let value: Value = serde_saphyr::from_str(text).map_err(|error| Error::Settings {
             origin: origin.to_owned(),
-            reason: error.to_string(),
+            reason: error.render_with_formatter(&serde_saphyr::UserMessageFormatter),
         })?;
         match value {
             Value::Null => Ok(Value::Object(serde_json::Map::new())),

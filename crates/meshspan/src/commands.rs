@@ -8,11 +8,14 @@ use clap_complete::Shell;
 
 use crate::{files, logs};
 
+/// What was built, with the commit where it is known; the build script says it.
+pub const VERSION: &str = env!("MESHSPAN_VERSION");
+
 /// One name and one address for a service that runs in many zones.
 #[derive(Parser)]
 #[command(
     name = "meshspan",
-    version,
+    version = VERSION,
     after_help = "Start here:
   meshspan demo                      # two zones on this machine, and what happens when one breaks
   meshspan cp run                    # a control plane
@@ -55,7 +58,7 @@ enum Command {
 
 /// Control plane (`kuma-cp`).
 #[derive(Parser)]
-#[command(name = "kuma-cp", version)]
+#[command(name = "kuma-cp", version = VERSION)]
 pub struct ControlPlane {
     #[command(subcommand)]
     command: ControlPlaneCommand,
@@ -78,7 +81,7 @@ enum ControlPlaneCommand {
 
 /// Data plane (`kuma-dp`).
 #[derive(Parser)]
-#[command(name = "kuma-dp", version)]
+#[command(name = "kuma-dp", version = VERSION)]
 pub struct DataPlane {
     #[command(subcommand)]
     command: DataPlaneCommand,
@@ -107,7 +110,7 @@ struct VersionArgs {
 #[derive(Parser)]
 #[command(
     name = "kumactl",
-    version,
+    version = VERSION,
     about = "Manages a mesh through the REST API of its control plane"
 )]
 pub struct Kumactl {
@@ -202,7 +205,7 @@ fn completion<P: Parser>(shell: Shell, name: &str) -> Result<ExitCode> {
 fn version(args: &VersionArgs) -> Result<ExitCode> {
     println!(
         "Meshspan {}, compatible with Kuma {}",
-        env!("CARGO_PKG_VERSION"),
+        VERSION,
         meshspan_server::COMPATIBLE_VERSION
     );
     if args.detailed {
@@ -227,10 +230,11 @@ pub fn control_plane(control_plane: ControlPlane) -> Result<ExitCode> {
 
 /// Runs `kuma-dp`.
 pub fn data_plane(data_plane: DataPlane) -> Result<ExitCode> {
-    let args = match data_plane.command {
+    let mut args = match data_plane.command {
         DataPlaneCommand::Run(args) => args,
         DataPlaneCommand::Version(args) => return version(&args),
     };
+    VERSION.clone_into(&mut args.version);
     logs::start();
     files::raise_limit();
     install_crypto()?;
@@ -247,7 +251,7 @@ pub fn client(command: meshspan_cli::Command) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(meshspan_cli::run(command, &mut out, &mut err))
+    runtime.block_on(meshspan_cli::run(command, VERSION, &mut out, &mut err))
 }
 
 fn demo(args: meshspan_demo::DemoArgs) -> Result<ExitCode> {

@@ -8,8 +8,9 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::kind::{Kind, Shape};
 use crate::labels;
+use crate::reading::{UniqueKeys, yaml_error};
 use crate::resource::Resource;
-use crate::violation::Violations;
+use crate::violation::{Violations, unknown_field};
 
 /// Largest document that is read, in bytes.
 pub const MAX_DOCUMENT: usize = 4 << 20;
@@ -35,6 +36,9 @@ pub enum SyntaxError {
     /// Neither YAML nor JSON.
     #[error("invalid YAML: {0}")]
     Yaml(String),
+    /// No JSON, or an object has a key twice.
+    #[error("invalid JSON: {0}")]
+    Json(String),
 }
 
 /// Splits a text into documents; empty documents are left out. JSON is YAML.
@@ -46,8 +50,22 @@ pub fn split(text: &str) -> Result<Vec<Value>, SyntaxError> {
         return Err(SyntaxError::TooLarge(text.len()));
     }
     let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|error| SyntaxError::Yaml(error.to_string()))?;
+        serde_saphyr::from_multiple(text).map_err(|error| SyntaxError::Yaml(yaml_error(&error)))?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+/// Parses one JSON document. A key that an object has twice is refused, as in YAML: one of the values would be lost.
+///
+/// # Errors
+/// Where the text stops being JSON.
+pub fn parse_json(text: &[u8]) -> Result<Value, SyntaxError> {
+    if text.len() > MAX_DOCUMENT {
+        return Err(SyntaxError::TooLarge(text.len()));
+    }
+    match serde_json::from_slice(text) {
+        Ok(UniqueKeys(value)) => Ok(value),
+        Err(error) => Err(SyntaxError::Json(error.to_string())),
+    }
 }
 
 /// Reads one document in either form and checks it, header and payload.
@@ -116,7 +134,6 @@ fn read_universal(object: &Map<String, Value>) -> Result<Parsed, Violations> {
                 "spec",
                 "status",
             ],
-            "",
         ),
         Shape::Flat => Vec::new(),
     };
@@ -138,12 +155,12 @@ fn read_kubernetes(object: &Map<String, Value>) -> Result<Parsed, Violations> {
     let empty = Map::new();
     let metadata = match object.get("metadata") {
         Some(Value::Object(metadata)) => metadata,
-        Some(_) => {
-            violations.add("metadata", "must be an object");
+        None | Some(Value::Null) => {
+            violations.add("metadata", "must be defined");
             &empty
         }
-        None => {
-            violations.add("metadata", "must be defined");
+        Some(_) => {
+            violations.add("metadata", "must be an object");
             &empty
         }
     };
@@ -179,15 +196,15 @@ fn read_kubernetes(object: &Map<String, Value>) -> Result<Parsed, Violations> {
             let value = object.get("data").and_then(|data| data.get("value"));
             json!({ "data": value.cloned().unwrap_or_default() })
         }
-        Some(spec) => spec.clone(),
-        None if kind.info().shape == Shape::Flat => json!({}),
-        None => Value::Null,
+        Some(spec) if !spec.is_null() => spec.clone(),
+        _ if kind.info().shape == Shape::Flat => json!({}),
+        _ => Value::Null,
     };
     let known: &[&str] = match is_core_secret {
         true => &["apiVersion", "kind", "metadata", "type", "data"],
         false => &["apiVersion", "kind", "metadata", "mesh", "spec", "status"],
     };
-    let unknown = unknown_fields(object, known, "");
+    let unknown = unknown_fields(object, known);
     // Secrets and cluster-scoped kinds keep their plain name.
     let is_plain = is_core_secret || matches!(kind, Kind::Mesh | Kind::Zone);
     let core_name = match namespace.as_deref() {
@@ -213,15 +230,16 @@ fn finish(
     labels: BTreeMap<String, String>,
     payload: &Value,
     status: Option<Value>,
-    mut warnings: Vec<String>,
+    unknown: Vec<String>,
     mut violations: Violations,
 ) -> Result<Parsed, Violations> {
     let checked = kind.check(payload).map_err(|found| {
         let mut all = std::mem::take(&mut violations);
         all.extend(found);
-        all
+        all.beside_unknown(&unknown)
     })?;
-    violations.into_result()?;
+    violations.into_result().map_err(|all| all.beside_unknown(&unknown))?;
+    let mut warnings: Vec<_> = unknown.iter().map(|path| unknown_field(path)).collect();
     warnings.extend(checked.warnings);
     let mut resource = Resource::new(kind, mesh, name, checked.spec);
     resource.labels = labels;
@@ -269,6 +287,7 @@ fn read_labels(object: &Map<String, Value>, path: &str, violations: &mut Violati
         Some(Value::Object(given)) => {
             for (key, value) in given {
                 match value {
+                    Value::Null => {}
                     Value::String(text) => {
                         labels.insert(key.clone(), text.clone());
                     }
@@ -297,12 +316,9 @@ fn check_mesh(kind: Kind, mesh: Option<String>, path: &str, violations: &mut Vio
     mesh
 }
 
-fn unknown_fields(object: &Map<String, Value>, known: &[&str], path: &str) -> Vec<String> {
-    object
-        .keys()
-        .filter(|key| !known.contains(&key.as_str()))
-        .map(|key| format!("unknown field \"{path}{key}\" is ignored"))
-        .collect()
+fn unknown_fields(object: &Map<String, Value>, known: &[&str]) -> Vec<String> {
+    let unknown = object.keys().filter(|key| !known.contains(&key.as_str()));
+    unknown.cloned().collect()
 }
 
 /// The Universal form.

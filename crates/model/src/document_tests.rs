@@ -73,7 +73,7 @@ networking:
     assert_eq!(parsed.resource.spec["networking"]["advertisedAddress"], "10.9.9.9");
     assert_eq!(
         parsed.warnings,
-        ["unknown field \"networking.inbound.0.colour\" is ignored"]
+        ["unknown field \"networking.inbound[0].colour\" is ignored"]
     );
     let out = universal(&parsed.resource);
     assert_eq!(out["networking"]["inbound"][0]["port"], 9090);
@@ -110,7 +110,7 @@ fn bad_documents_name_the_field() {
         ),
         (
             "type: MeshMultiZoneService\nname: a\nmesh: m\nspec: {selector: {meshService: {matchLabels: {a: b}}}, ports: [{port: abc}]}",
-            "spec.ports[0].port: invalid type: string",
+            "spec.ports[0].port: is \"abc\", must be a whole number",
         ),
         (
             "apiVersion: v2\nkind: Mesh\nmetadata: {name: a}",

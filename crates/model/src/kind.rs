@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use crate::kinds::{self, Checked};
+use crate::reading::without_nulls;
 use crate::violation::Violations;
 
 /// Whether a kind lives in a mesh.
@@ -196,7 +197,7 @@ kinds! {
     /// A secret of a mesh: CA keys, token signing keys.
     Secret => kinds::secret::Secret, "secrets", "secret", "", Mesh, Flat, [GlobalToZones, AdminOnly];
     /// A secret of the control plane.
-    GlobalSecret => kinds::secret::GlobalSecret, "global-secrets", "global-secret", "", Global, Flat, [GlobalToZones, AdminOnly];
+    GlobalSecret => kinds::secret::GlobalSecret, "global-secrets", "global-secret", "", Global, Flat, [GlobalToZones, AdminOnly], aliases &["globalsecrets"];
     /// Internal configuration such as the cluster id.
     Config => kinds::config::Config, "configs", "config", "", Global, Flat, [GlobalToZones, Internal];
 }
@@ -242,12 +243,15 @@ impl Kind {
         self.info().scope == Scope::Mesh
     }
 
-    /// Parses a payload of this kind, fills in schema defaults and checks it.
+    /// Parses a payload of this kind, fills in schema defaults and checks it. Members that are null count as absent.
     ///
     /// # Errors
     /// All violations, with paths as users know them (`spec.…` for [`Shape::Spec`], the payload for [`Shape::Flat`]).
     pub fn check(self, payload: &Value) -> Result<Checked, Violations> {
-        (self.info().check)(payload)
+        match without_nulls(payload) {
+            Some(payload) => (self.info().check)(&payload),
+            None => (self.info().check)(payload),
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::kind::{Kind, Shape};
-use crate::violation::Violations;
+use crate::policy::relative_path;
+use crate::reading::readable;
+use crate::violation::{Violations, unknown_field};
 
 pub mod config;
 pub mod dataplane;
@@ -31,6 +33,8 @@ pub mod mesh_timeout;
 pub mod mesh_tls;
 pub mod mesh_trace;
 pub mod mesh_traffic_permission;
+mod number;
+mod prometheus;
 pub mod secret;
 pub mod zone;
 pub mod zone_ingress;
@@ -84,14 +88,16 @@ pub struct Checked {
 
 fn check<T: Spec>(payload: &Value) -> Result<Checked, Violations> {
     let root = root_of(T::KIND);
-    let mut warnings = Vec::new();
-    let mut spec: T = parse(payload, &mut |path| {
-        warnings.push(format!("unknown field \"{root}{path}\" is ignored"));
-    })?;
+    let mut unknown = Vec::new();
+    let parsed = parse(payload, &mut |path| unknown.push(format!("{root}{path}")));
+    let mut spec: T = parsed.map_err(|violations| violations.beside_unknown(&unknown))?;
     spec.set_defaults();
     let mut violations = Violations::new();
     spec.validate(root, &mut violations);
-    violations.into_result()?;
+    violations
+        .into_result()
+        .map_err(|violations| violations.beside_unknown(&unknown))?;
+    let mut warnings: Vec<_> = unknown.iter().map(|path| unknown_field(path)).collect();
     spec.warn(root, &mut warnings);
     Ok(Checked {
         spec: spec.to_value(),
@@ -109,7 +115,7 @@ fn parse<T: Spec>(payload: &Value, unknown: &mut dyn FnMut(String)) -> Result<T,
     }
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(payload, &mut track);
-    let result = serde_ignored::deserialize(tracked, |path| unknown(path.to_string()));
+    let result = serde_ignored::deserialize(tracked, |path| unknown(relative_path(&path)));
     result.map_err(|error| {
         let path = track.path().to_string();
         let path = if path == "." {
@@ -117,7 +123,7 @@ fn parse<T: Spec>(payload: &Value, unknown: &mut dyn FnMut(String)) -> Result<T,
         } else {
             format!("{root}{path}")
         };
-        Violations::one(path, error.to_string())
+        Violations::one(path, readable(&error.to_string()))
     })
 }
 

@@ -11,6 +11,7 @@ pub mod kri;
 pub mod labels;
 pub mod name;
 pub mod policy;
+mod reading;
 pub mod resource;
 pub mod template;
 pub mod violation;

@@ -1,5 +1,8 @@
 //! Names: what is allowed, and how synced copies are named (`spec/resources.md` §1.4).
 
+use crate::kind::Kind;
+use crate::resource::Resource;
+
 /// Longest name of a resource.
 pub const MAX_NAME: usize = 253;
 /// Longest DNS label, and longest name of a mesh, zone or service.
@@ -32,6 +35,27 @@ pub fn check_label(name: &str) -> Result<(), String> {
     Err(format!(
         "\"{name}\" must be a DNS label: lower-case letters, digits and '-', starting with a letter and ending with a letter or digit"
     ))
+}
+
+/// Checks the name of a new resource by its kind: what becomes a part of host names must be a label.
+///
+/// # Errors
+/// What is wrong, for a violation of field `name`.
+pub fn check_resource_name(resource: &Resource) -> Result<(), String> {
+    check_subdomain(&resource.name)?;
+    match resource.kind {
+        Kind::Mesh | Kind::Zone => check_label(&resource.name),
+        Kind::MeshService | Kind::MeshMultiZoneService => check_label(own_part(resource)),
+        _ => Ok(()),
+    }
+}
+
+/// The part of a core name that becomes part of a hostname: without the namespace that the Kubernetes form appends.
+fn own_part(resource: &Resource) -> &str {
+    match resource.name.strip_prefix(resource.display_name()) {
+        Some(rest) if rest.starts_with('.') => resource.display_name(),
+        _ => &resource.name,
+    }
 }
 
 /// Checks a reference to a mesh, with the characters that old names may have.

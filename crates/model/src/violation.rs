@@ -11,6 +11,11 @@ pub struct Violation {
     pub message: String,
 }
 
+/// The warning about a field that is not read.
+pub(crate) fn unknown_field(path: &str) -> String {
+    format!("unknown field \"{path}\" is ignored")
+}
+
 /// All violations found in one resource; never just the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Violations(Vec<Violation>);
@@ -49,6 +54,25 @@ impl Violations {
     /// The violations in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Violation> {
         self.0.iter()
+    }
+
+    /// Adds fields that are unknown: beside a fault they are likely part of it, misplaced or misspelt.
+    #[must_use]
+    pub(crate) fn beside_unknown(mut self, unknown: &[String]) -> Self {
+        for field in unknown {
+            let name = field.rsplit('.').next().unwrap_or(field);
+            let place = self
+                .0
+                .iter()
+                .map(|violation| violation.field.as_str())
+                .find(|wanted| *wanted != field && wanted.rsplit('.').next() == Some(name));
+            let message = match place {
+                Some(place) => format!("unknown field; it belongs to {place}"),
+                None => "unknown field; is it misspelt, or in the wrong place?".to_owned(),
+            };
+            self.add(field.as_str(), message);
+        }
+        self
     }
 
     /// `Ok` if nothing is wrong.

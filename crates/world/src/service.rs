@@ -7,8 +7,8 @@ use meshspan_model::Kind;
 use meshspan_model::Resource;
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, InboundState};
 use meshspan_model::kinds::mesh_service::{
-    DataplaneProxies, MeshService, MeshServiceStatus, Port, SERVICE_TAG, ServiceIdentityRef, State, TargetPort,
-    TlsReadiness, TlsStatus, Vip,
+    DataplaneProxies, MeshService, MeshServiceStatus, Port, SERVICE_TAG, ServiceIdentityRef, State, TlsReadiness,
+    TlsStatus, Vip,
 };
 use meshspan_model::labels::TAG_SERVICE;
 
@@ -29,40 +29,21 @@ pub(crate) struct Derived {
 
 /// True if a MeshService selects a Dataplane. An empty selector selects nothing.
 pub(crate) fn selects(service: &MeshService, entry: &DataplaneEntry) -> bool {
-    let selector = &service.selector;
-    if let Some(reference) = &selector.dataplane_ref {
-        return reference.name == entry.resource.name;
-    }
-    if let Some(labels) = &selector.dataplane_labels {
-        return !labels.match_labels.is_empty() && labels.matches(&entry.resource.labels);
-    }
-    let Some(tags) = selector.dataplane_tags.as_ref().filter(|tags| !tags.is_empty()) else {
-        return false;
-    };
-    entry
-        .spec
-        .networking
-        .inbound
-        .iter()
-        .any(|inbound| tags.iter().all(|(key, value)| inbound.tags.get(key) == Some(value)))
+    service.selects(&entry.resource.name, &entry.resource.labels, &entry.spec)
 }
 
-/// The inbounds of a Dataplane that a port means: by number, or by name. A number falls back to nothing else; without
-/// `targetPort` the port's own number counts.
+/// The inbounds of a Dataplane that a port means.
 pub(crate) fn inbounds_of_port<'a>(
     dataplane: &'a Dataplane,
     port: &Port,
 ) -> impl Iterator<Item = (usize, &'a Inbound)> {
-    let target = port.target_port.clone().unwrap_or(TargetPort::Number(port.port));
+    let target = port.target();
     dataplane
         .networking
         .inbound
         .iter()
         .enumerate()
-        .filter(move |(_, inbound)| match &target {
-            TargetPort::Number(number) => inbound.port == *number,
-            TargetPort::Name(name) => inbound.name == *name,
-        })
+        .filter(move |(_, inbound)| target.is(inbound))
 }
 
 /// The endpoints of a local service's port, ordered by address and port; unready ones included.

@@ -73,7 +73,7 @@ struct Version {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AgentVersion {
-    version: &'static str,
+    version: String,
     git_tag: String,
     git_commit: String,
     build_date: String,
@@ -102,7 +102,7 @@ impl EnvoyVersion {
 
 impl BootstrapRequest {
     /// The fields that every proxy has; the rest starts empty.
-    pub(crate) fn new(proxy: &Proxy, envoy: EnvoyVersion) -> Self {
+    pub(crate) fn new(proxy: &Proxy, agent: String, envoy: EnvoyVersion) -> Self {
         Self {
             mesh: proxy.mesh.clone(),
             name: proxy.name.clone(),
@@ -112,7 +112,7 @@ impl BootstrapRequest {
             dataplane_resource: proxy.resource.clone().unwrap_or_default(),
             version: Version {
                 kuma_dp: AgentVersion {
-                    version: env!("CARGO_PKG_VERSION"),
+                    version: agent,
                     git_tag: String::new(),
                     git_commit: String::new(),
                     build_date: String::new(),

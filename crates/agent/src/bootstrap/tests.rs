@@ -18,7 +18,11 @@ fn request() -> BootstrapRequest {
         networking: None,
         resource: Some(r#"{"type":"Dataplane"}"#.to_owned()),
     };
-    let mut request = BootstrapRequest::new(&proxy, EnvoyVersion::new("1.40.0".into(), "a/1.40.0/b/c/d".into()));
+    let mut request = BootstrapRequest::new(
+        &proxy,
+        "0.1.0+abc".into(),
+        EnvoyVersion::new("1.40.0".into(), "a/1.40.0/b/c/d".into()),
+    );
     request.dataplane_token = "secret".to_owned();
     request
 }
@@ -51,7 +55,7 @@ async fn an_unknown_proxy_is_asked_for_again() {
     assert_eq!(request["dataplaneToken"], "secret");
     assert_eq!(request["dataplaneResource"], r#"{"type":"Dataplane"}"#);
     assert_eq!(request["version"]["envoy"]["version"], "1.40.0");
-    assert_eq!(request["version"]["kumaDp"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(request["version"]["kumaDp"]["version"], "0.1.0+abc");
     for absent in ["socketMark", "dataplaneTokenPath", "readinessPort"] {
         assert!(request.get(absent).is_none(), "{absent}");
     }

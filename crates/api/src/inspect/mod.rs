@@ -45,7 +45,7 @@ pub(crate) fn routes() -> Router<ApiState> {
 }
 
 /// A parameter that is true or false, false by default.
-fn flag(query: &Query, name: &'static str) -> Result<bool, ApiError> {
+pub(crate) fn flag(query: &Query, name: &'static str) -> Result<bool, ApiError> {
     match query.first(name) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -97,7 +97,7 @@ fn requires_origin(kind: Kind, settings: &Settings) -> bool {
 }
 
 fn check_name(resource: &Resource, mode: &Mode) -> Result<(), String> {
-    name::check_subdomain(&resource.name)?;
+    name::check_resource_name(resource)?;
     if let Mode::Zone {
         name: zone,
         federated: true,
@@ -109,19 +109,7 @@ fn check_name(resource: &Resource, mode: &Mode) -> Result<(), String> {
             name::MAX_NAME
         ));
     }
-    match resource.kind {
-        Kind::Mesh | Kind::Zone => name::check_label(&resource.name),
-        Kind::MeshService | Kind::MeshMultiZoneService => name::check_label(own_part(resource)),
-        _ => Ok(()),
-    }
-}
-
-/// The part of a core name that becomes part of a hostname: without the namespace that the Kubernetes form appends.
-fn own_part(resource: &Resource) -> &str {
-    match resource.name.strip_prefix(resource.display_name()) {
-        Some(rest) if rest.starts_with('.') => resource.display_name(),
-        _ => &resource.name,
-    }
+    Ok(())
 }
 
 /// Refuses a second resource with the identity of another: they would share name and address. Only a namespace, which is

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use meshspan_model::Kind;
 
 use crate::caller::Caller;
@@ -41,11 +41,15 @@ pub(crate) fn routes(kind: Kind) -> Router<ApiState> {
         let remove = move |State(state): State<ApiState>, caller: Caller, Path(target): Path<Target>| async move {
             delete::delete(kind, &state, &caller, &target).await
         };
+        let check = move |State(state): State<ApiState>, caller: Caller, Path(target): Path<Target>, query: Query, body: Body| async move {
+            put::validate(kind, &state, &caller, &target, &query, body).await
+        };
         let prefix = if kind.is_mesh_scoped() { "/meshes/{mesh}" } else { "" };
         let router = if kind.is_mesh_scoped() { router.route(&format!("/{path}"), get(list)) } else { router };
         router
             .route(&format!("{prefix}/{path}"), get(list))
             .route(&format!("{prefix}/{path}/{{name}}"), get(read).put(write).delete(remove))
+            .route(&format!("{prefix}/{path}/{{name}}/_validate"), post(check))
     })
 }
 

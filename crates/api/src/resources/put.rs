@@ -1,4 +1,7 @@
-//! PUT: creates or replaces one resource.
+//! PUT: creates or replaces one resource. POST to `_validate` below it tells what a PUT would answer, and writes nothing;
+//! with `?meshFollows=true` also in a mesh that is yet to be written.
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -6,14 +9,16 @@ use http::StatusCode;
 use meshspan_model::document::MAX_DOCUMENT;
 use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::{Kind, Resource, Violations, document};
-use meshspan_store::{Snapshot, StoreError, Write};
+use meshspan_store::{Snapshot, StoreError, Stored, Write};
 use serde_json::{Value, json};
 
 use super::{meta, permission, require_mesh};
 use crate::caller::Caller;
 use crate::error::{ApiError, COULD_NOT_PROCESS};
+use crate::inspect::flag;
 use crate::path::Target;
 use crate::provisioning;
+use crate::query::Query;
 use crate::rules::{self, Context};
 use crate::state::ApiState;
 use crate::{body, response};
@@ -51,14 +56,36 @@ pub(super) async fn put(
     }
 }
 
+pub(super) async fn validate(
+    kind: Kind,
+    state: &ApiState,
+    caller: &Caller,
+    target: &Target,
+    query: &Query,
+    body: Body,
+) -> Result<Response, ApiError> {
+    permission::require_writable(kind, &state.settings)?;
+    state.settings.access.require_kind(kind, caller)?;
+    if kind.is_mesh_scoped() && !flag(query, "meshFollows")? {
+        require_mesh(state, target)?;
+    }
+    let document = read(kind, body).await?;
+    let snapshot = state.store.snapshot();
+    let checked = check(state, target, &document, &snapshot)?;
+    let created = checked.stored.is_none();
+    Ok(response::ok(
+        &json!({ "created": created, "warnings": checked.warnings }),
+    ))
+}
+
 /// Size of a body from which on its defaults are counted, in bytes: no list item grows by more than this part.
 const GROWS_FROM: usize = MAX_DOCUMENT / 64;
 
 /// Parses and checks the body, as far as that depends on nothing else.
 async fn read(kind: Kind, body: Body) -> Result<document::Parsed, ApiError> {
     let bytes = body::read(body).await?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("invalid {kind} object: \"{error}\"")))?;
+    let value = document::parse_json(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("the body is no {kind}: {error}")))?;
     let invalid = |violations: &Violations| ApiError::invalid(COULD_NOT_PROCESS, violations);
     match value.get("type").and_then(Value::as_str) {
         Some(name) if name == kind.name() => {}
@@ -89,8 +116,21 @@ struct Change {
     warnings: Vec<String>,
 }
 
-async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) -> Result<Change, ApiError> {
-    let snapshot = state.store.snapshot();
+/// A resource that may be stored.
+struct Checked<'a> {
+    resource: Resource,
+    /// What it would be stored over.
+    stored: Option<&'a Arc<Stored>>,
+    warnings: Vec<String>,
+}
+
+/// Completes and checks a document against one state of the store.
+fn check<'a>(
+    state: &ApiState,
+    target: &Target,
+    document: &document::Parsed,
+    snapshot: &'a Snapshot,
+) -> Result<Checked<'a>, ApiError> {
     let settings = state.settings.as_ref();
     let mut resource = document.resource.clone();
     let stored = snapshot.get(&target.key(resource.kind));
@@ -100,15 +140,28 @@ async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) ->
     let mut warnings = document.warnings.clone();
     warnings.extend(meta::check(&resource, existing, target, settings).map_err(invalid)?);
     meta::complete_labels(&mut resource, existing, settings);
-    meta::check_identity(&resource, &snapshot).map_err(invalid)?;
+    meta::check_identity(&resource, snapshot).map_err(invalid)?;
     let context = Context {
         settings,
-        snapshot: &snapshot,
+        snapshot,
         now: state.now(),
     };
     rules::before_put(&context, &mut resource, existing).map_err(invalid)?;
     warnings.extend(rules::warnings(&context, &resource));
+    Ok(Checked {
+        resource,
+        stored,
+        warnings,
+    })
+}
 
+async fn plan(state: &ApiState, target: &Target, document: &document::Parsed) -> Result<Change, ApiError> {
+    let snapshot = state.store.snapshot();
+    let Checked {
+        resource,
+        stored,
+        warnings,
+    } = check(state, target, document, &snapshot)?;
     let belongings = belongings_of_mesh(state, &resource, stored.is_none(), &snapshot).await?;
     let write = match stored {
         Some(stored) => Write::Update {

@@ -23,6 +23,7 @@ pub fn prepare(
     snapshot: &Snapshot,
 ) -> Result<(), Violations> {
     let mut dataplane: Dataplane = resource.parse()?;
+    dataplane.check_conflicts()?;
     let networking = &mut dataplane.networking;
     let inbounds = networking.inbound.iter_mut().map(|inbound| &mut inbound.tags);
     for tags in inbounds.chain(networking.gateway.iter_mut().map(|gateway| &mut gateway.tags)) {

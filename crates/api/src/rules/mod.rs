@@ -50,9 +50,10 @@ pub(crate) fn before_put(
 
 /// What the user should know about a resource that is about to be stored and has passed [`before_put`].
 pub(crate) fn warnings(context: &Context<'_>, resource: &Resource) -> Vec<String> {
-    let mut warnings = match PolicyKind::of(resource.kind) {
-        Some(kind) => policy::warnings(context, kind, resource),
-        None => Vec::new(),
+    let mut warnings = match (resource.kind, PolicyKind::of(resource.kind)) {
+        (_, Some(kind)) => policy::warnings(context, kind, resource),
+        (Kind::MeshService, None) => mesh_service::warnings(context.snapshot, resource),
+        _ => Vec::new(),
     };
     warnings.extend(permission_effects::of_put(context, resource));
     warnings

@@ -116,7 +116,16 @@ pub struct ApiError {
 
 impl std::error::Error for ApiError {}
 
+/// Titles of refusals that come from paths which a control plane does have.
+const KNOWN_PATH: [&str; 2] = ["Failed to retrieve Mesh", "Method not allowed"];
+
 impl ApiError {
+    /// True if the control plane has no such path, as one of another version or make.
+    pub fn is_unknown_path(&self) -> bool {
+        let is_refused = matches!(self.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+        is_refused && !KNOWN_PATH.contains(&self.title.as_str())
+    }
+
     /// Reads the answer, whatever it is: routers and proxies answer in plain text.
     pub fn read(status: StatusCode, body: &[u8]) -> Self {
         let document: Value = serde_json::from_slice(body).unwrap_or_default();

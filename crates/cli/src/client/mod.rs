@@ -146,6 +146,34 @@ impl Client {
         })
     }
 
+    /// Asks whether the server would take a resource; `None` if it cannot say, as other control planes cannot. With
+    /// `mesh_follows` the mesh need not be there yet.
+    ///
+    /// # Errors
+    /// No connection, or the refusal that [`Client::put`] would meet.
+    pub async fn validate(
+        &self,
+        path: &str,
+        document: &Value,
+        mesh_follows: bool,
+    ) -> Result<Option<Written>, ClientError> {
+        let query = if mesh_follows { "?meshFollows=true" } else { "" };
+        let answer = self
+            .send(Method::POST, &format!("{path}/_validate{query}"), Some(document))
+            .await?;
+        match self.expect_success(&answer) {
+            Err(ClientError::Api(error)) if error.is_unknown_path() => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => {
+                let body = self.json(path, &answer)?;
+                Ok(Some(Written {
+                    created: body.get("created").and_then(Value::as_bool).unwrap_or_default(),
+                    warnings: warnings(&answer),
+                }))
+            }
+        }
+    }
+
     /// Deletes a resource; what the control plane warns of, or `None` if there is no such resource.
     ///
     /// # Errors
@@ -273,6 +301,7 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, ClientError> {
     }
     Ok(headers)
 }
+
 /// The warnings in the answer to a write; its body is empty up to 2.9, `{}` or warnings later.
 fn warnings(answer: &Answer) -> Vec<String> {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();

@@ -277,6 +277,7 @@ fn read(path: &Path) -> Result<Option<Config>, ConfigError> {
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let config = serde_saphyr::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    let config = serde_saphyr::from_str(&text)
+        .map_err(|error| failed(error.render_with_formatter(&serde_saphyr::UserMessageFormatter)))?;
     Ok(Some(config))
 }

@@ -5,7 +5,7 @@ use std::fs;
 use meshspan_cli::Outcome;
 use serde_json::{Value, json};
 
-use crate::support::ControlPlane;
+use crate::support::{ControlPlane, run_line};
 
 const REDIS: &str = "
 type: MeshMultiZoneService
@@ -49,7 +49,7 @@ async fn creates_then_finds_nothing_to_change_then_updates() {
         cp.run_with_input(&apply, REDIS).await.done(),
         "MeshMultiZoneService default/redis created\n"
     );
-    let body = &cp.requests()[1].body;
+    let body = &cp.requests()[2].body;
     assert_eq!(
         body,
         &json!({
@@ -60,7 +60,7 @@ async fn creates_then_finds_nothing_to_change_then_updates() {
             },
         })
     );
-    assert_eq!(cp.requests()[1].headers["content-type"], "application/json");
+    assert_eq!(cp.requests()[2].headers["content-type"], "application/json");
 
     // A control plane adds times, labels and status: that is no difference.
     let mut stored = body.clone();
@@ -195,13 +195,9 @@ async fn nothing_is_sent_when_anything_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn goes_on_after_a_failed_document() {
+async fn goes_on_after_a_failed_document_where_nothing_can_be_validated() {
     let cp = ControlPlane::start().await;
-    let refusal = json!({
-        "status": 400, "title": "Could not process a resource", "detail": "Resource is not valid",
-        "invalid_parameters": [ { "field": "mesh", "reason": "is not there" } ],
-    });
-    cp.answer(&format!("PUT {REDIS_PATH}"), 400, refusal);
+    cp.answer(&format!("PUT {REDIS_PATH}"), 400, refusal());
     let ran = cp
         .run_with_input(&["apply", "-f", "-"], &format!("{REDIS}---\ntype: Zone\nname: east\n"))
         .await;
@@ -211,6 +207,45 @@ async fn goes_on_after_a_failed_document() {
 * mesh: is not there
 ";
     assert_eq!(ran.err, expected);
+    let asked = cp.lines().into_iter().filter(|line| line.starts_with("POST")).count();
+    assert_eq!(asked, 1, "a control plane that cannot validate is asked once");
+}
+
+fn refusal() -> Value {
+    json!({
+        "status": 400, "title": "Could not process a resource", "detail": "Resource is not valid",
+        "invalid_parameters": [ { "field": "mesh", "reason": "is not there" } ],
+    })
+}
+
+#[tokio::test]
+async fn nothing_is_written_when_one_document_is_refused() {
+    let cp = ControlPlane::start().await;
+    let (zone, mesh) = ("type: Zone\nname: east\n", "type: Mesh\nname: default\n");
+    cp.answer(
+        "POST /zones/east/_validate",
+        200,
+        json!({ "created": true, "warnings": ["is new"] }),
+    );
+    cp.answer("POST /meshes/default/_validate", 200, json!({ "created": true }));
+    let redis = format!("POST {REDIS_PATH}/_validate?meshFollows=true");
+    cp.answer(&redis, 400, refusal());
+    let ran = cp
+        .run_with_input(&["apply", "-f", "-"], &format!("{zone}---\n{REDIS}---\n{mesh}"))
+        .await;
+    assert_eq!(ran.outcome, Ok(Outcome::SomeFailed));
+    assert_eq!(ran.out, "");
+    let expected = "warning: Zone east: is new
+MeshMultiZoneService default/redis failed: Could not process a resource (Resource is not valid)
+* mesh: is not there
+none of the 3 documents was applied
+";
+    assert_eq!(ran.err, expected);
+    assert!(
+        !cp.lines().iter().any(|line| line.starts_with("PUT")),
+        "{:?}",
+        cp.lines()
+    );
 }
 
 #[tokio::test]
@@ -225,18 +260,33 @@ async fn warnings_are_shown_once_and_unknown_fields_are_sent() {
         "warning: MeshMultiZoneService default/redis: {warning}\nwarning: MeshMultiZoneService default/redis: ports are few\n"
     );
     assert_eq!(ran.err, expected);
-    assert_eq!(cp.requests()[1].body["spec"]["colour"], "red");
+    assert_eq!(cp.requests()[2].body["spec"]["colour"], "red");
 }
 
 #[tokio::test]
-async fn dry_run_shows_rendered_documents_and_asks_nobody() {
+async fn dry_run_shows_rendered_documents_and_what_the_control_plane_says() {
     let cp = ControlPlane::start().await;
     let text = "type: Zone\nname: {{ zone }}\n---\ntype: Mesh\nname: m\n";
-    let ran = cp
-        .run_with_input(&["apply", "-f", "-", "-v", "zone=east", "--dry-run"], text)
-        .await;
-    assert_eq!(ran.done(), "type: Mesh\nname: m\n---\ntype: Zone\nname: east\n");
-    assert!(cp.lines().is_empty());
+    let dry_run = ["apply", "-f", "-", "-v", "zone=east", "--dry-run"];
+    let shown = "type: Mesh\nname: m\n---\ntype: Zone\nname: east\n";
+    cp.answer("POST /zones/east/_validate", 200, json!({ "created": true }));
+    cp.answer("POST /meshes/m/_validate", 200, json!({ "created": true }));
+    let ran = cp.run_with_input(&dry_run, text).await;
+    assert_eq!((ran.err.as_str(), ran.out.as_str()), ("", shown));
+    assert_eq!(ran.outcome, Ok(Outcome::Done));
+    cp.answer("POST /zones/east/_validate", 400, refusal());
+    let ran = cp.run_with_input(&dry_run, text).await;
+    assert_eq!((ran.out.as_str(), ran.outcome), (shown, Ok(Outcome::SomeFailed)));
+    assert!(
+        ran.err.contains("Zone east would fail") && ran.err.contains("* mesh: is not there"),
+        "{}",
+        ran.err
+    );
+    let only_questions = cp
+        .lines()
+        .iter()
+        .all(|line| line.starts_with("POST") && line.ends_with("/_validate"));
+    assert!(only_questions, "{:?}", cp.lines());
     let error = cp
         .run_with_input(&["apply", "-f", "-", "-v", "other=x"], text)
         .await
@@ -248,10 +298,26 @@ async fn dry_run_shows_rendered_documents_and_asks_nobody() {
 }
 
 #[tokio::test]
+async fn dry_run_finds_bad_names_even_if_nobody_answers() {
+    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = format!("http://{}", unused.local_addr().unwrap());
+    drop(unused);
+    let line = ["--no-config", "--address", &nobody, "apply", "-f", "-", "--dry-run"];
+    let ran = run_line(&line, "type: Zone\nname: east\n").await;
+    assert_eq!(ran.outcome, Ok(Outcome::Done));
+    assert!(ran.err.contains("the control plane did not check"), "{}", ran.err);
+    let ran = run_line(&line, "type: Zone\nname: my_zone\nlabels: {team: a b}\n").await;
+    assert_eq!(ran.outcome, Ok(Outcome::SomeFailed));
+    for expected in ["Zone my_zone: name: ", "Zone my_zone: labels[\"team\"]: "] {
+        assert!(ran.err.contains(expected), "{}", ran.err);
+    }
+}
+
+#[tokio::test]
 async fn output_of_get_can_be_applied() {
     let cp = ControlPlane::start().await;
     cp.run_with_input(&["apply", "-f", "-"], REDIS).await.done();
-    let mut stored: Value = cp.requests()[1].body.clone();
+    let mut stored: Value = cp.requests()[2].body.clone();
     stored["modificationTime"] = json!("2025-02-03T10:00:00Z");
     stored["status"] = json!({});
     cp.list("/meshes/default/meshmultizoneservices", json!([stored]));
@@ -265,7 +331,7 @@ async fn state_computed_by_the_zone_is_no_change() {
     let cp = ControlPlane::start().await;
     let service = "{type: MeshService, name: redis, mesh: default, spec: {selector: {dataplaneTags: {kuma.io/service: redis}}, ports: [{port: 6379}]}}";
     cp.run_with_input(&["apply", "-f", "-"], service).await.done();
-    let mut stored = cp.requests()[1].body.clone();
+    let mut stored = cp.requests()[2].body.clone();
     stored["spec"]["state"] = json!("Available");
     stored["spec"]["identities"] = json!([ { "type": "ServiceTag", "value": "redis" } ]);
     cp.put("/meshes/default/meshservices/redis", stored);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use meshspan_api::default_resources::ensure_defaults;
 use meshspan_api::{ApiState, Mode, Settings, router};
+use meshspan_cli::Outcome;
 use meshspan_store::MemoryStore;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -147,4 +148,49 @@ async fn tokens_and_refusals() {
     );
     let error = api.run(&["--token", "nonsense", "get", "meshes"], "").await.error();
     assert!(error.contains("--token"), "{error}");
+}
+
+#[tokio::test]
+async fn dry_run_finds_what_the_server_would_refuse_and_apply_writes_all_or_nothing() {
+    let api = RealApi::start().await;
+    let raw_pem = "
+type: Mesh
+name: shop
+mtls:
+  enabledBackend: ca
+  backends:
+  - name: ca
+    type: provided
+    conf:
+      cert: {inline: '-----BEGIN CERTIFICATE-----'}
+      key: {inline: '-----BEGIN PRIVATE KEY-----'}
+";
+    let label = UNIVERSAL.replace(
+        "mesh: default",
+        "mesh: default\nlabels: {team: a b, kuma.io/display-name: other}",
+    );
+    let name = UNIVERSAL.replace("name: redis\n", "name: my_redis\n");
+    let good = "type: MeshTimeout\nname: t\nmesh: default\nspec: {to: [{targetRef: {kind: Mesh}, default: {idleTimeout: 1s}}]}\n";
+    let no_mesh = UNIVERSAL.replace("mesh: default", "mesh: nowhere");
+    for (bad, field) in [
+        (raw_pem, "mtls.backends[0].conf.cert"),
+        (label.as_str(), "labels[\"team\"]"),
+        (label.as_str(), "labels[\"kuma.io/display-name\"]"),
+        (name.as_str(), "* name: "),
+        (no_mesh.as_str(), "Failed to retrieve Mesh"),
+    ] {
+        let text = format!("{good}---\n{bad}");
+        for line in [&["apply", "-f", "-", "--dry-run"][..], &["apply", "-f", "-"]] {
+            let ran = api.run(line, &text).await;
+            assert_eq!(ran.outcome, Ok(Outcome::SomeFailed), "{bad}");
+            assert!(ran.err.contains(field), "{field} is missing in {}", ran.err);
+        }
+        let found = api.run(&["get", "meshtimeout", "t"], "").await;
+        assert!(found.outcome.is_err(), "nothing was written: {}", found.out);
+    }
+    let with_mesh = format!("{good}---\n{}---\ntype: Mesh\nname: nowhere\n", no_mesh);
+    for line in [&["apply", "-f", "-", "--dry-run"][..], &["apply", "-f", "-"]] {
+        let ran = api.run(line, &with_mesh).await;
+        assert_eq!(ran.outcome, Ok(Outcome::Done), "{}", ran.err);
+    }
 }

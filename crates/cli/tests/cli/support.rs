@@ -160,6 +160,7 @@ pub async fn run_line(line: &[&str], input: &str) -> Ran {
         .command;
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut console = Console {
+        version: "0.1.0+abc",
         input: &mut input.as_bytes(),
         out: &mut out,
         err: &mut err,

@@ -118,6 +118,13 @@ fn tags(random: &mut Random) -> Value {
 
 fn to_item(random: &mut Random, info: &PolicyInfo, top: TargetKind, conf: MakeConf) -> Value {
     let kind = *random.pick(info.to_below(top, |_| true));
+    // Traffic to external services leaves by a proxy that all share.
+    let is_too_narrow = kind == TargetKind::MeshExternalService && top != TargetKind::Mesh;
+    let kind = if is_too_narrow && info.routing == Routing::None {
+        TargetKind::Mesh
+    } else {
+        kind
+    };
     let target = to_ref(random, kind);
     let reference = |field: &str| target.get(field).is_some();
     let place = Place {

@@ -1,5 +1,7 @@
 //! Dataplane (`spec/resources.md` §2.2).
 
+mod conflicts;
+mod legacy;
 mod own_listeners;
 
 use std::collections::BTreeMap;
@@ -8,7 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Spec, check_port, is_default};
+use super::{Spec, check_port, is_default, number};
 use crate::duration::GoDuration;
 use crate::kind::Kind;
 use crate::labels::{TAG_PROTOCOL, TAG_SERVICE};
@@ -62,9 +64,14 @@ pub struct Inbound {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The port that others dial.
+    #[serde(deserialize_with = "number::u32")]
     pub port: u32,
     /// The application's port; 0 means `port`.
-    #[serde(alias = "service_port", skip_serializing_if = "is_default")]
+    #[serde(
+        alias = "service_port",
+        skip_serializing_if = "is_default",
+        deserialize_with = "number::u32"
+    )]
     pub service_port: u32,
     /// The application's address; empty means the inbound's.
     #[serde(alias = "service_address", skip_serializing_if = "String::is_empty")]
@@ -117,10 +124,18 @@ pub struct ServiceProbe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<GoDuration>,
     /// Failures in a row until not ready; default 1.
-    #[serde(alias = "unhealthy_threshold", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        alias = "unhealthy_threshold",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::option_u32"
+    )]
     pub unhealthy_threshold: Option<u32>,
     /// Successes in a row until ready; default 1.
-    #[serde(alias = "healthy_threshold", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        alias = "healthy_threshold",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::option_u32"
+    )]
     pub healthy_threshold: Option<u32>,
     /// A TCP connect.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +154,7 @@ pub struct Outbound {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub address: String,
     /// Where Envoy listens for the application.
+    #[serde(deserialize_with = "number::u32")]
     pub port: u32,
     /// The destination.
     #[serde(alias = "backend_ref", skip_serializing_if = "Option::is_none")]
@@ -161,7 +177,7 @@ pub struct OutboundBackendRef {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Port of the destination.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "number::u32")]
     pub port: u32,
 }
 
@@ -192,10 +208,18 @@ pub enum GatewayType {
 #[serde(rename_all = "camelCase", default)]
 pub struct TransparentProxying {
     /// Port to which inbound traffic is redirected.
-    #[serde(alias = "redirect_port_inbound", skip_serializing_if = "is_default")]
+    #[serde(
+        alias = "redirect_port_inbound",
+        skip_serializing_if = "is_default",
+        deserialize_with = "number::u32"
+    )]
     pub redirect_port_inbound: u32,
     /// Port to which outbound traffic is redirected.
-    #[serde(alias = "redirect_port_outbound", skip_serializing_if = "is_default")]
+    #[serde(
+        alias = "redirect_port_outbound",
+        skip_serializing_if = "is_default",
+        deserialize_with = "number::u32"
+    )]
     pub redirect_port_outbound: u32,
     /// IP families that are intercepted.
     #[serde(alias = "ip_family_mode", skip_serializing_if = "is_default")]
@@ -246,7 +270,7 @@ pub struct ReachableBackendRef {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
     /// Port; absent means all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "number::option_u32")]
     pub port: Option<u32>,
     /// Labels that all must match; instead of `name`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -258,6 +282,7 @@ pub struct ReachableBackendRef {
 #[serde(default)]
 pub struct Admin {
     /// Port on loopback; 0 means 9901.
+    #[serde(deserialize_with = "number::u32")]
     pub port: u32,
 }
 
@@ -348,6 +373,11 @@ impl Spec for Dataplane {
                 ));
             }
         }
+        if self.networking.transparent_proxying.is_some() && !self.networking.outbound.is_empty() {
+            warnings.push(format!(
+                "{root}networking.outbound: is ignored beside networking.transparentProxying, which reaches every destination"
+            ));
+        }
     }
 
     fn validate(&self, root: &str, violations: &mut Violations) {
@@ -377,8 +407,16 @@ impl Spec for Dataplane {
             if gateway.gateway_type == GatewayType::Builtin && !networking.outbound.is_empty() {
                 violations.add(format!("{root}.gateway"), "a built-in gateway cannot have outbounds");
             }
-            validate_tags(&gateway.tags, &format!("{root}.gateway.tags"), violations);
+            let tags = format!("{root}.gateway.tags");
+            validate_tags(&gateway.tags, &tags, violations);
+            if let Some(protocol) = gateway.tags.get(TAG_PROTOCOL).filter(|protocol| *protocol != "tcp") {
+                violations.add(
+                    format!("{tags}[\"{TAG_PROTOCOL}\"]"),
+                    format!("is \"{protocol}\", must be tcp, or absent: a gateway speaks for itself"),
+                );
+            }
         }
+        legacy::check(self, violations);
         if let Some(transparent) = &networking.transparent_proxying {
             let path = format!("{root}.transparentProxying");
             for (port, name) in [
@@ -481,12 +519,7 @@ impl Dataplane {
             (&inbound.address, "address"),
             (&inbound.service_address, "serviceAddress"),
         ] {
-            if !address.is_empty() && address.parse::<IpAddr>().is_err() {
-                violations.add(
-                    format!("{path}.{field}"),
-                    format!("is \"{address}\", must be an IP address"),
-                );
-            }
+            check_listen_address(address, &format!("{path}.{field}"), violations);
         }
         if !inbound.service_address.is_empty()
             && inbound.service_address == self.inbound_address(inbound)
@@ -519,12 +552,7 @@ impl Dataplane {
 
 fn validate_outbound(outbound: &Outbound, path: &str, violations: &mut Violations) {
     check_port(outbound.port, format!("{path}.port"), violations);
-    if !outbound.address.is_empty() && outbound.address.parse::<IpAddr>().is_err() {
-        violations.add(
-            format!("{path}.address"),
-            format!("is \"{}\", must be an IP address", outbound.address),
-        );
-    }
+    check_listen_address(&outbound.address, &format!("{path}.address"), violations);
     match (&outbound.backend_ref, outbound.tags.is_empty()) {
         (Some(_), false) => violations.add(format!("{path}.backendRef"), "cannot stand beside tags"),
         (None, true) => violations.add(format!("{path}.backendRef"), "must be defined"),
@@ -581,10 +609,24 @@ fn validate_tags(tags: &BTreeMap<String, String>, path: &str, violations: &mut V
     }
 }
 
+/// Checks an address on which Envoy or the application listens, if there is one.
+fn check_listen_address(address: &str, path: &str, violations: &mut Violations) {
+    let is_mapped = |ip: IpAddr| ip != ip.to_canonical() && ip.to_canonical().is_unspecified();
+    match address.parse::<IpAddr>() {
+        Err(_) if address.is_empty() => {}
+        Err(_) => violations.add(path, format!("is \"{address}\", must be an IP address")),
+        Ok(ip) if is_mapped(ip) => violations.add(
+            path,
+            format!("is \"{address}\", on which nothing can listen; write 0.0.0.0 or ::, or leave it out"),
+        ),
+        Ok(_) => {}
+    }
+}
+
 /// Checks an address that others dial: an IP, not the unspecified one, or a DNS name.
 pub(crate) fn check_dial_address(address: &str, path: &str, violations: &mut Violations) {
     match address.parse::<IpAddr>() {
-        Ok(ip) if ip.is_unspecified() => {
+        Ok(ip) if ip.to_canonical().is_unspecified() => {
             violations.add(path, format!("is {address}, must be an address that others can dial"))
         }
         Ok(_) => {}

@@ -1,5 +1,7 @@
 //! Mesh (`spec/resources.md` §2.1).
 
+mod backends;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -299,6 +301,8 @@ impl Spec for Mesh {
         if let Some(mtls) = &self.mtls {
             validate_mtls(mtls, root, violations);
         }
+        let legacy = [self.logging.as_ref(), self.tracing.as_ref(), self.metrics.as_ref()];
+        backends::check(legacy, root, violations);
         if self.routing.as_ref().is_some_and(|routing| routing.zone_egress) && self.enabled_backend().is_none() {
             violations.add(format!("{root}mtls"), "must be enabled when routing.zoneEgress is true");
         }

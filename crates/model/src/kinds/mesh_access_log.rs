@@ -164,6 +164,32 @@ impl PolicyConf for Conf {
             backend.check(&format!("{path}[{index}]"), violations);
         }
     }
+
+    fn warn(&self, place: &Place<'_>, warnings: &mut Vec<String>) {
+        for (index, backend) in self.backends.iter().flatten().enumerate() {
+            let backend_path = format!("{}[{index}]", place.field("backends"));
+            for (field, format) in [
+                ("tcp", backend.tcp.as_ref().and_then(|tcp| tcp.format.as_ref())),
+                ("file", backend.file.as_ref().and_then(|file| file.format.as_ref())),
+            ] {
+                let fields = format.and_then(|format| format.json.as_deref()).unwrap_or_default();
+                warn_of_repeated(fields, &format!("{backend_path}.{field}.format.json"), warnings);
+            }
+        }
+    }
+}
+
+/// An object has each field once: the last one counts.
+fn warn_of_repeated(fields: &[KeyValue], path: &str, warnings: &mut Vec<String>) {
+    let mut keys = BTreeSet::new();
+    for (index, field) in fields.iter().enumerate() {
+        if !keys.insert(&field.key) {
+            warnings.push(format!(
+                "{path}[{index}].key: \"{}\" stands there more than once; the last one counts",
+                field.key
+            ));
+        }
+    }
 }
 
 impl Backend {
@@ -265,16 +291,10 @@ fn check_fields(fields: &[KeyValue], path: &str, violations: &mut Violations) {
             format!("has {} items, must have no more than {MAX_FIELDS}", fields.len()),
         );
     }
-    let mut keys = BTreeSet::new();
     for (index, field) in fields.iter().enumerate() {
         let path = format!("{path}[{index}]");
         if field.key.is_empty() {
             violations.add(format!("{path}.key"), "must be defined");
-        } else if !keys.insert(&field.key) {
-            violations.add(
-                format!("{path}.key"),
-                format!("is \"{}\" like that of another field, must be unique", field.key),
-            );
         }
         if field.value.is_empty() {
             violations.add(format!("{path}.value"), "must be defined");

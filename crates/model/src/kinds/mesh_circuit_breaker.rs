@@ -9,7 +9,7 @@ use crate::policy::values::{Decimal, at_least, at_most, percentage, positive, re
 use crate::policy::{Conf as PolicyConf, Place, PolicyKind, PolicySpec};
 use crate::violation::Violations;
 
-pub use detectors::{ConsecutiveFailures, Detectors, FailurePercentage, SuccessRate};
+pub use detectors::{ConsecutiveFailures, Detectors, FailurePercentage, MAX_DEVIATION_FACTOR, SuccessRate};
 
 /// Limits of connections, and ejection of failing endpoints.
 pub type MeshCircuitBreaker = PolicySpec<Conf>;
@@ -100,6 +100,25 @@ impl PolicyConf for Conf {
             detection.check(&place.field("outlierDetection"), violations);
         }
     }
+
+    fn warn(&self, place: &Place<'_>, warnings: &mut Vec<String>) {
+        if let Some(factor) = self
+            .standard_deviation_factor()
+            .filter(|factor| *factor > MAX_DEVIATION_FACTOR)
+        {
+            warnings.push(format!(
+                "{}: {factor} acts as {MAX_DEVIATION_FACTOR}, which no endpoint reaches; write 1.9 for 1.9 standard deviations",
+                place.field("outlierDetection.detectors.successRate.standardDeviationFactor")
+            ));
+        }
+    }
+}
+
+impl Conf {
+    fn standard_deviation_factor(&self) -> Option<Decimal> {
+        let detectors = self.outlier_detection.as_ref()?.detectors.as_ref()?;
+        detectors.success_rate.as_ref()?.standard_deviation_factor
+    }
 }
 
 impl ConnectionLimits {
@@ -111,8 +130,6 @@ impl ConnectionLimits {
             ("maxRetries", self.max_retries),
             ("maxRequests", self.max_requests),
         ];
-        let is_set: Vec<_> = limits.iter().map(|(field, limit)| (*field, limit.is_some())).collect();
-        required_at_least_one(&is_set, path, violations);
         for (field, limit) in limits {
             at_least(limit, 1, format!("{path}.{field}"), violations);
         }

@@ -108,10 +108,12 @@ impl PolicyConf for Conf {
             place.field("healthyPanicThreshold"),
             violations,
         );
-        if self.event_log_path.as_ref().is_some_and(String::is_empty) {
+        if let Some(path) = &self.event_log_path
+            && (!path.starts_with('/') || path.contains('\0'))
+        {
             violations.add(
                 place.field("eventLogPath"),
-                "is empty, must be the path of a file of the proxy; leave it out for no log",
+                format!("is \"{path}\", must be the absolute path of a file of the proxy; leave it out for no log"),
             );
         }
         if let Some(tcp) = &self.tcp {

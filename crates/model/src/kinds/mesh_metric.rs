@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::GoDuration;
 use crate::kinds::check_port;
-use crate::policy::values::{check_endpoint, check_regex, only_field_of_type, positive, required};
+use crate::policy::values::{Endpoint, check_endpoint, check_regex, only_field_of_type, positive, required};
 use crate::policy::{Conf as PolicyConf, Place, PolicyKind, PolicySpec};
 use crate::violation::Violations;
 
@@ -261,13 +261,25 @@ impl Backend {
         }
         if let Some(collector) = &self.open_telemetry {
             let path = format!("{path}.openTelemetry");
-            check_endpoint(collector.endpoint.as_deref(), format!("{path}.endpoint"), violations);
+            let endpoint = collector.endpoint.as_deref();
+            check_endpoint(endpoint, format!("{path}.endpoint"), violations);
+            check_is_url(endpoint.unwrap_or_default(), &path, violations);
             positive(
                 collector.refresh_interval,
                 format!("{path}.refreshInterval"),
                 violations,
             );
         }
+    }
+}
+
+/// The reference reads the endpoint as a URL, in which a word alone is a path.
+fn check_is_url(endpoint: &str, path: &str, violations: &mut Violations) {
+    if Endpoint::parse(endpoint).is_some_and(|parsed| parsed.port.is_none() && !parsed.host.contains(['.', ':'])) {
+        violations.add(
+            format!("{path}.endpoint"),
+            format!("is \"{endpoint}\", must be a host and a port, for example \"{endpoint}:4317\""),
+        );
     }
 }
 

@@ -250,6 +250,14 @@ fn check_pauses(
 
 impl BackOff {
     fn check(&self, path: &str, violations: &mut Violations) {
+        required_at_least_one(
+            &[
+                ("baseInterval", self.base_interval.is_some()),
+                ("maxInterval", self.max_interval.is_some()),
+            ],
+            path,
+            violations,
+        );
         positive(self.base_interval, format!("{path}.baseInterval"), violations);
         positive(self.max_interval, format!("{path}.maxInterval"), violations);
         if let (Some(base), Some(max)) = (self.base_interval, self.max_interval)
@@ -265,17 +273,12 @@ impl BackOff {
 
 impl RateLimitedBackOff {
     fn check(&self, path: &str, violations: &mut Violations) {
-        required_at_least_one(
-            &[
-                (
-                    "resetHeaders",
-                    self.reset_headers.as_ref().is_some_and(|headers| !headers.is_empty()),
-                ),
-                ("maxInterval", self.max_interval.is_some()),
-            ],
-            path,
-            violations,
-        );
+        if self.reset_headers.as_ref().is_none_or(Vec::is_empty) {
+            violations.add(
+                format!("{path}.resetHeaders"),
+                "must be defined: the headers in which responses say how long to wait",
+            );
+        }
         positive(self.max_interval, format!("{path}.maxInterval"), violations);
         let count = self.reset_headers.as_ref().map_or(0, Vec::len);
         if count > MAX_HEADERS {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::dataplane::PROTOCOLS;
+use super::dataplane::{Dataplane, Inbound, PROTOCOLS};
 use super::{Spec, check_port, is_default};
 use crate::kind::Kind;
 use crate::violation::Violations;
@@ -95,12 +95,48 @@ pub struct Port {
 
 /// An inbound by number or name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be the number of a port, or the name of an inbound")]
 pub enum TargetPort {
     /// Its port.
     Number(u32),
     /// Its name.
     Name(String),
+}
+
+impl MeshService {
+    /// True if it selects the Dataplane of this name and these labels. An empty selector selects nothing.
+    pub fn selects(&self, name: &str, labels: &BTreeMap<String, String>, dataplane: &Dataplane) -> bool {
+        let selector = &self.selector;
+        if let Some(reference) = &selector.dataplane_ref {
+            return reference.name == name;
+        }
+        if let Some(wanted) = &selector.dataplane_labels {
+            return !wanted.match_labels.is_empty() && wanted.matches(labels);
+        }
+        let Some(tags) = selector.dataplane_tags.as_ref().filter(|tags| !tags.is_empty()) else {
+            return false;
+        };
+        let mut inbounds = dataplane.networking.inbound.iter();
+        inbounds.any(|inbound| tags.iter().all(|(key, value)| inbound.tags.get(key) == Some(value)))
+    }
+}
+
+impl Port {
+    /// The inbound that it means: by number or by name. A number falls back to nothing else; without `targetPort` the
+    /// port's own number counts.
+    pub fn target(&self) -> TargetPort {
+        self.target_port.clone().unwrap_or(TargetPort::Number(self.port))
+    }
+}
+
+impl TargetPort {
+    /// True if the inbound is meant.
+    pub fn is(&self, inbound: &Inbound) -> bool {
+        match self {
+            TargetPort::Number(number) => inbound.port == *number,
+            TargetPort::Name(name) => inbound.name == *name,
+        }
+    }
 }
 
 /// One identity that a service's certificates show.

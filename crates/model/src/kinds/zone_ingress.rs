@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::dataplane::{Admin, DEFAULT_ADMIN_PORT, check_dial_address};
-use super::{Spec, check_port, is_default};
+use super::{Spec, check_port, is_default, number};
 use crate::kind::Kind;
 use crate::violation::Violations;
 
@@ -31,12 +31,17 @@ pub struct Networking {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub address: String,
     /// Where Envoy listens.
+    #[serde(deserialize_with = "number::u32")]
     pub port: u32,
     /// Where other zones dial.
     #[serde(alias = "advertised_address", skip_serializing_if = "String::is_empty")]
     pub advertised_address: String,
     /// Where other zones dial.
-    #[serde(alias = "advertised_port", skip_serializing_if = "is_default")]
+    #[serde(
+        alias = "advertised_port",
+        skip_serializing_if = "is_default",
+        deserialize_with = "number::u32"
+    )]
     pub advertised_port: u32,
     /// Envoy's admin interface.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +55,7 @@ pub struct AvailableService {
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// Healthy instances.
+    #[serde(deserialize_with = "number::u32")]
     pub instances: u32,
     /// Mesh.
     pub mesh: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Violations;
+use crate::reading::readable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -103,7 +104,7 @@ pub(crate) fn check_rule(rule: &Value, path: &str, violations: &mut Violations) 
                     "." => path.to_owned(),
                     field => format!("{path}.{field}"),
                 };
-                violations.add(field, error.into_inner().to_string());
+                violations.add(field, readable(&error.into_inner().to_string()));
             }
         },
     );

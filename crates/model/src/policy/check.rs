@@ -1,6 +1,7 @@
 //! Whether a policy is well formed: everything about it but its confs, driven by the matrix.
 
 use crate::Violations;
+use crate::violation::unknown_field;
 use serde_json::Value;
 
 use super::backend_ref;
@@ -29,9 +30,7 @@ pub struct Checked {
 pub fn check(kind: PolicyKind, spec: &Value, role: Role) -> Result<Checked, Violations> {
     let mut unknown = Vec::new();
     let document = Document::parse(spec, &mut unknown)?;
-    let unknown = unknown
-        .iter()
-        .map(|path| format!("unknown field \"{path}\" is ignored"));
+    let unknown = unknown.iter().map(|path| unknown_field(path));
     let mut check = Check {
         kind,
         info: kind.info(),
@@ -203,6 +202,21 @@ impl Check {
         let has_field = |field: &str| item.default.as_ref().is_some_and(|conf| conf.get(field).is_some());
         let kinds = self.info.to_below(self.top, has_field);
         self.reference(item.target_ref.as_ref(), Level::To, kinds, path);
+        let external = TargetKind::MeshExternalService;
+        let is_external = item
+            .target_ref
+            .as_ref()
+            .is_some_and(|target| target.kind == external.name());
+        if is_external
+            && self.top != TargetKind::Mesh
+            && self.info.routing == Routing::None
+            && kinds.contains(&external)
+        {
+            self.violations.add(
+                format!("{path}.targetRef.kind"),
+                format!("must not be {external} unless spec.targetRef.kind is Mesh, since its traffic leaves by a proxy that all share"),
+            );
+        }
         if item.hostnames.as_ref().is_some_and(|names| !names.is_empty()) && self.top != TargetKind::MeshGateway {
             self.violations.add(
                 format!("{path}.hostnames"),

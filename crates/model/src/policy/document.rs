@@ -1,6 +1,7 @@
 //! The `spec` of a policy as written: its parts, with each conf left as JSON.
 
 use crate::Violations;
+use crate::reading::readable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -184,7 +185,7 @@ impl Document {
                 "." => "spec".to_owned(),
                 path => format!("spec.{path}"),
             };
-            Violations::one(path, error.to_string())
+            Violations::one(path, readable(&error.to_string()))
         })
     }
 
@@ -224,7 +225,7 @@ fn path_of(path: &serde_ignored::Path<'_>) -> String {
 }
 
 /// The path of a field in the form that violations have, from where parsing began.
-pub(super) fn relative_path(path: &serde_ignored::Path<'_>) -> String {
+pub(crate) fn relative_path(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {
         Path::Root => String::new(),

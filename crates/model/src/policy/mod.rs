@@ -19,6 +19,7 @@ pub mod values;
 pub use backend_ref::{BACKEND_KINDS, BackendRef, map_backends};
 pub use check::{Checked, MAX_ITEMS, check};
 pub use conf::{Conf, Place};
+pub(crate) use document::relative_path;
 pub use document::{
     Document, FromItem, RuleItem, RuleMatch, SniMatch, SniMatchType, SpiffeIdMatch, SpiffeIdMatchType, ToItem,
 };

@@ -13,7 +13,8 @@ use super::role::Role;
 use super::target_ref::TargetRef;
 use crate::kind::Kind;
 use crate::kinds::{self, Spec};
-use crate::violation::Violations;
+use crate::reading::readable;
+use crate::violation::{Violations, unknown_field};
 
 /// The `spec` of a policy exactly as it was written.
 ///
@@ -76,30 +77,34 @@ impl<C: Conf + 'static> Spec for PolicySpec<C> {
 /// Checks a policy of a role as a whole; returns what the user should know.
 fn check_document<C: Conf>(spec: &Value, role: Role) -> Result<Vec<String>, Violations> {
     // Confs are looked at even if something around them is wrong, so that one answer tells all.
-    let document = Document::parse(spec, &mut Vec::new())?;
+    let mut unknown = Vec::new();
+    let document = Document::parse(spec, &mut unknown).map_err(|violations| violations.beside_unknown(&unknown))?;
     let (mut warnings, around) = match check::check(C::KIND, spec, role) {
         Ok(checked) => (checked.warnings, Violations::new()),
         Err(violations) => (Vec::new(), violations),
     };
     let mut violations = Violations::new();
-    for_each_conf(
-        C::KIND.info(),
-        &document,
-        &mut |conf, place| match parse::<C>(conf, place, &mut warnings) {
+    for_each_conf(C::KIND.info(), &document, &mut |conf, place| {
+        let parsed = parse::<C>(conf, place, &mut |field| {
+            warnings.push(unknown_field(&field));
+            unknown.push(field);
+        });
+        match parsed {
             Ok(conf) => {
                 conf.check(place, &mut violations);
                 conf.warn(place, &mut warnings);
             }
             Err(found) => violations.extend(found),
-        },
-    );
+        }
+    });
     let mut all = around.clone();
     for violation in violations.iter() {
         if !around.iter().any(|known| known.field == violation.field) {
             all.add(violation.field.clone(), violation.message.clone());
         }
     }
-    all.into_result()?;
+    all.into_result()
+        .map_err(|violations| violations.beside_unknown(&unknown))?;
     if C::KIND.info().stored_only {
         warnings.push(format!(
             "{} is stored and shown, but does not change traffic yet",
@@ -159,18 +164,15 @@ fn for_each_conf(info: &PolicyInfo, document: &Document, found: &mut dyn FnMut(V
     }
 }
 
-fn parse<C: Conf>(conf: Value, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<C, Violations> {
+fn parse<C: Conf>(conf: Value, place: &Place<'_>, found: &mut dyn FnMut(String)) -> Result<C, Violations> {
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(conf, &mut track);
-    let unknown = |field: serde_ignored::Path<'_>| {
-        let path = place.field(&super::document::relative_path(&field));
-        warnings.push(format!("unknown field \"{path}\" is ignored"));
-    };
+    let unknown = |field: serde_ignored::Path<'_>| found(place.field(&super::document::relative_path(&field)));
     serde_ignored::deserialize(tracked, unknown).map_err(|error| {
         let path = match track.path().to_string().as_str() {
             "." => place.path.to_owned(),
             field => place.field(field),
         };
-        Violations::one(path, error.to_string())
+        Violations::one(path, readable(&error.to_string()))
     })
 }

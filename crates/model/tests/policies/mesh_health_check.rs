@@ -67,7 +67,15 @@ fn wrong_values_are_named() {
         ),
         (
             with_tcp("eventLogPath", json!("")),
-            "default.eventLogPath: is empty, must be the path of a file of the proxy; leave it out for no log",
+            "default.eventLogPath: is \"\", must be the absolute path of a file of the proxy; leave it out for no log",
+        ),
+        (
+            with_tcp("eventLogPath", json!("health.log")),
+            "default.eventLogPath: is \"health.log\", must be the absolute path of a file of the proxy; leave it out for no log",
+        ),
+        (
+            json!({ "http": { "requestHeadersToAdd": { "set": null } } }),
+            "default.http.requestHeadersToAdd: must have at least one defined: set, add",
         ),
         (
             json!({ "tcp": { "send": "PING" , "receive": ["PONG!"] } }),

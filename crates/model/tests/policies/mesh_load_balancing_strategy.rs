@@ -184,7 +184,7 @@ fn failover_rules_name_zones_where_their_type_asks_for_them() {
     assert_eq!(
         violations(failover(json!({ "to": { "type": "Some" } }))),
         [format!(
-            "{RULE}.to.type: unknown variant `Some`, expected one of `Any`, `None`, `Only`, `AnyExcept`"
+            "{RULE}.to.type: is \"Some\", must be one of Any, None, Only, AnyExcept"
         )]
     );
 }
@@ -287,7 +287,7 @@ fn a_load_balancer_has_a_type_and_settings_that_envoy_takes() {
         ),
         (
             json!({ "type": "Best" }),
-            "type: unknown variant `Best`, expected one of `RoundRobin`, `LeastRequest`, `RingHash`, `Random`, `Maglev`",
+            "type: is \"Best\", must be one of RoundRobin, LeastRequest, RingHash, Random, Maglev",
         ),
         (
             json!({ "type": "LeastRequest", "leastRequest": { "choiceCount": 1 } }),
@@ -311,7 +311,7 @@ fn a_load_balancer_has_a_type_and_settings_that_envoy_takes() {
         ),
         (
             json!({ "type": "RingHash", "ringHash": { "hashFunction": "MD5" } }),
-            "ringHash.hashFunction: unknown variant `MD5`, expected `XXHash` or `MurmurHash2`",
+            "ringHash.hashFunction: is \"MD5\", must be XXHash or MurmurHash2",
         ),
         (
             json!({ "type": "RingHash", "ringHash": { "hashPolicies": [{}] } }),

@@ -50,7 +50,7 @@ fn profiles_and_selectors_are_complete() {
     assert_eq!(
         profiles(json!({ "appendProfiles": [{ "name": "basic" }] })),
         [format!(
-            "{path}.appendProfiles[0].name: unknown variant `basic`, expected one of `None`, `Basic`, `All`"
+            "{path}.appendProfiles[0].name: is \"basic\", must be one of None, Basic, All"
         )]
     );
     assert_eq!(
@@ -71,7 +71,7 @@ fn profiles_and_selectors_are_complete() {
     assert_eq!(
         profiles(json!({ "include": [{ "type": "Suffix", "match": "a" }] })),
         [format!(
-            "{path}.include[0].type: unknown variant `Suffix`, expected one of `Prefix`, `Regex`, `Exact`, `Contains`"
+            "{path}.include[0].type: is \"Suffix\", must be one of Prefix, Regex, Exact, Contains"
         )]
     );
 }
@@ -94,7 +94,7 @@ fn a_backend_has_what_its_type_says() {
         {},
         { "type": "Prometheus" },
         { "type": "OpenTelemetry" },
-        { "type": "Prometheus", "prometheus": {}, "openTelemetry": { "endpoint": "otel" } },
+        { "type": "Prometheus", "prometheus": {}, "openTelemetry": { "endpoint": "otel:4317" } },
     ]);
     assert_eq!(
         violations(json!({ "backends": backends })),
@@ -107,7 +107,7 @@ fn a_backend_has_what_its_type_says() {
     );
     assert_eq!(
         violations(json!({ "backends": [{ "type": "StatsD" }] })),
-        ["spec.default.backends[0].type: unknown variant `StatsD`, expected `Prometheus` or `OpenTelemetry`"]
+        ["spec.default.backends[0].type: is \"StatsD\", must be Prometheus or OpenTelemetry"]
     );
 }
 
@@ -116,6 +116,8 @@ fn backends_can_be_reached() {
     let backends = json!([
         { "type": "Prometheus", "prometheus": { "port": 0, "path": "metrics" } },
         { "type": "OpenTelemetry", "openTelemetry": {} },
+        { "type": "OpenTelemetry", "openTelemetry": { "endpoint": "otel.example" } },
+        { "type": "OpenTelemetry", "openTelemetry": { "endpoint": "otel" } },
         { "type": "OpenTelemetry", "openTelemetry": { "endpoint": "http://otel:4317", "refreshInterval": "0s" } },
     ]);
     assert_eq!(
@@ -124,15 +126,16 @@ fn backends_can_be_reached() {
             "spec.default.backends[0].prometheus.port: is 0, must be a port number from 1 to 65535",
             "spec.default.backends[0].prometheus.path: is \"metrics\", must start with /",
             "spec.default.backends[1].openTelemetry.endpoint: must be defined, for example \"otel-collector:4317\"",
-            "spec.default.backends[2].openTelemetry.endpoint: is \"http://otel:4317\", must be a host and a port without a scheme, for example \"otel-collector:4317\"",
-            "spec.default.backends[2].openTelemetry.refreshInterval: is 0s, must be greater than 0",
+            "spec.default.backends[3].openTelemetry.endpoint: is \"otel\", must be a host and a port, for example \"otel:4317\"",
+            "spec.default.backends[4].openTelemetry.endpoint: is \"http://otel:4317\", must be a host and a port without a scheme, for example \"otel-collector:4317\"",
+            "spec.default.backends[4].openTelemetry.refreshInterval: is 0s, must be greater than 0",
         ]
     );
     let tls = json!([{ "type": "Prometheus", "prometheus": { "tls": { "mode": "On" } } }]);
     assert_eq!(
         violations(json!({ "backends": tls })),
         [
-            "spec.default.backends[0].prometheus.tls.mode: unknown variant `On`, expected one of `Disabled`, `ProvidedTLS`, `ActiveMTLSBackend`"
+            "spec.default.backends[0].prometheus.tls.mode: is \"On\", must be one of Disabled, ProvidedTLS, ActiveMTLSBackend"
         ]
     );
 }

@@ -47,19 +47,17 @@ fn modes_types_and_protocols_are_named() {
     let unknown = violations(json!({ "passthroughMode": "Some" }));
     assert_eq!(
         unknown,
-        ["spec.default.passthroughMode: unknown variant `Some`, expected one of `All`, `None`, `Matched`"]
+        ["spec.default.passthroughMode: is \"Some\", must be one of All, None, Matched"]
     );
     let unknown = violations_of_matches(json!([{ "type": "Host", "value": "a" }]));
     assert_eq!(
         unknown,
-        ["spec.default.appendMatch[0].type: unknown variant `Host`, expected one of `Domain`, `IP`, `CIDR`"]
+        ["spec.default.appendMatch[0].type: is \"Host\", must be one of Domain, IP, CIDR"]
     );
     let unknown = violations_of_matches(json!([{ "type": "IP", "value": "10.0.0.1", "protocol": "udp" }]));
     assert_eq!(
         unknown,
-        [
-            "spec.default.appendMatch[0].protocol: unknown variant `udp`, expected one of `tcp`, `tls`, `grpc`, `http`, `http2`, `mysql`"
-        ]
+        ["spec.default.appendMatch[0].protocol: is \"udp\", must be one of tcp, tls, grpc, http, http2, mysql"]
     );
     assert_eq!(
         violations_of_matches(json!([{}])),

@@ -96,9 +96,7 @@ fn operations_are_those_of_the_resource() {
     }
     let unknown = violations(json!({ "cluster": { "operation": "add" } }));
     assert!(
-        unknown[0].starts_with(&format!(
-            "{PATH}.cluster.operation: unknown variant `add`, expected one of `Add`"
-        )),
+        unknown[0].starts_with(&format!("{PATH}.cluster.operation: is \"add\", must be one of Add")),
         "{unknown:?}"
     );
 }
@@ -196,7 +194,7 @@ fn a_value_is_an_object_in_yaml() {
     }
     assert_eq!(
         violations(json!({ "cluster": { "operation": "Add", "value": { "name": "a" } } })),
-        [format!("{PATH}.cluster.value: invalid type: map, expected a string")]
+        [format!("{PATH}.cluster.value: is an object, must be a string")]
     );
 }
 
@@ -225,7 +223,7 @@ fn patches_are_complete() {
     assert_eq!(
         violations(json!({ "cluster": { "operation": "Patch", "jsonPatches": test } })),
         [format!(
-            "{path}[0].op: unknown variant `test`, expected one of `add`, `remove`, `replace`, `move`, `copy`"
+            "{path}[0].op: is \"test\", must be one of add, remove, replace, move, copy"
         )]
     );
 }

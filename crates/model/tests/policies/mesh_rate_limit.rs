@@ -83,10 +83,7 @@ fn rates_are_numbers_in_an_interval() {
         [format!("{path}.interval: is 50ms, must be longer than 50ms")]
     );
     let negative = violations(rate(json!(-1), "1s"));
-    assert!(
-        negative[0].starts_with(&format!("{path}.num: invalid value: integer `-1`")),
-        "{negative:?}"
-    );
+    assert!(negative[0].starts_with(&format!("{path}.num: is -1")), "{negative:?}");
     assert_eq!(
         violations(rate(json!(1), "a second")),
         [format!(

@@ -40,7 +40,7 @@ fn every_field_is_accepted() {
         "retryOn": ["5xx", "GatewayError", "Reset", "Retriable4xx", "ConnectFailure", "EnvoyRatelimited",
             "RefusedStream", "Http3PostConnectFailure", "HttpMethodConnect", "HttpMethodDelete", "HttpMethodGet",
             "HttpMethodHead", "HttpMethodOptions", "HttpMethodPatch", "HttpMethodPost", "HttpMethodPut",
-            "HttpMethodTrace", "429", 503],
+            "HttpMethodTrace", "429", "503"],
         "retriableRequestHeaders": [{ "type": "Prefix", "name": "x-retry", "value": "y" }],
         "retriableResponseHeaders": [{ "type": "Present", "name": "x-try-again" }],
     }));
@@ -93,7 +93,7 @@ fn wrong_values_are_named() {
         ),
         (
             http(json!({ "numRetries": -1 })),
-            "default.http.numRetries: invalid value: integer `-1`, expected u32",
+            "default.http.numRetries: is -1, must be a whole number from 0 to 4294967295",
         ),
         (
             http(json!({ "backOff": { "baseInterval": "0s" } })),
@@ -109,10 +109,16 @@ fn wrong_values_are_named() {
         ),
         (
             http(json!({ "rateLimitedBackOff": {} })),
-            "default.http.rateLimitedBackOff: must have at least one defined: resetHeaders, maxInterval",
+            "default.http.rateLimitedBackOff.resetHeaders: must be defined: the headers in which responses say how long to wait",
         ),
         (
-            http(json!({ "rateLimitedBackOff": { "maxInterval": "0s" } })),
+            http(json!({ "backOff": {} })),
+            "default.http.backOff: must have at least one defined: baseInterval, maxInterval",
+        ),
+        (
+            http(json!({ "rateLimitedBackOff": {
+                "maxInterval": "0s", "resetHeaders": [{ "name": "retry-after", "format": "Seconds" }],
+            } })),
             "default.http.rateLimitedBackOff.maxInterval: is 0s, must be greater than 0",
         ),
         (
@@ -132,19 +138,19 @@ fn wrong_values_are_named() {
         ),
         (
             json!({ "grpc": { "rateLimitedBackOff": { "resetHeaders": [{ "name": "a", "format": "Minutes" }] } } }),
-            "default.grpc.rateLimitedBackOff.resetHeaders[0].format: unknown variant `Minutes`, expected `Seconds` or \
-             `UnixTimestamp`",
+            "default.grpc.rateLimitedBackOff.resetHeaders[0].format: is \"Minutes\", must be Seconds or \
+             UnixTimestamp",
         ),
         (
             http(json!({ "retryOn": ["5xx", "HttpMethodFetch"] })),
             "default.http.retryOn[1]: is \"HttpMethodFetch\", must be 5xx, GatewayError, Reset, Retriable4xx, \
              ConnectFailure, EnvoyRatelimited, RefusedStream, Http3PostConnectFailure, a method such as HttpMethodGet, \
-             or a status such as \"503\"",
+             or a status of HTTP such as \"503\"",
         ),
         (
             json!({ "grpc": { "retryOn": ["Cancelled"] } }),
-            "default.grpc.retryOn[0]: unknown variant `Cancelled`, expected one of `Canceled`, `DeadlineExceeded`, \
-             `Internal`, `ResourceExhausted`, `Unavailable`",
+            "default.grpc.retryOn[0]: is \"Cancelled\", must be one of Canceled, DeadlineExceeded, \
+             Internal, ResourceExhausted, Unavailable",
         ),
         (
             http(json!({ "retriableRequestHeaders": [{ "name": "x" }] })),
@@ -187,10 +193,10 @@ fn there_is_something_to_retry() {
         violations(Kind::MeshRetry, json!({})),
         ["spec.to: needs at least one item"]
     );
-    for status in ["429", "100", "599"] {
+    for status in ["429", "100", "511"] {
         assert!(violations(Kind::MeshRetry, to(json!({ "http": { "retryOn": [status] } }))).is_empty());
     }
-    for wrong in [json!("99"), json!("600"), json!(true), json!("")] {
+    for wrong in [json!("99"), json!("599"), json!(503), json!(true), json!("")] {
         let found = violations(Kind::MeshRetry, to(json!({ "http": { "retryOn": [wrong] } })));
         assert!(
             found[0].starts_with("spec.to[0].default.http.retryOn[0]: is "),

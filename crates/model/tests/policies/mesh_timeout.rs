@@ -75,7 +75,7 @@ fn wrong_values_are_named() {
         ),
         (
             json!({ "http": { "requestTimeout": 15 } }),
-            "spec.to[0].default.http.requestTimeout: invalid type: integer `15`, expected a string",
+            "spec.to[0].default.http.requestTimeout: is 15, must be a string; quote it",
         ),
     ] {
         assert_eq!(violations(Kind::MeshTimeout, to(conf)), [expected]);

@@ -46,12 +46,12 @@ fn versions_are_a_range_in_which_something_can_connect() {
 #[test]
 fn unknown_values_are_named_with_those_that_exist() {
     for (conf, path, known) in [
-        (json!({"mode": "STRICT"}), "mode", "`Strict`"),
-        (json!({"tlsVersion": {"min": "1.2"}}), "tlsVersion.min", "`TLS12`"),
+        (json!({"mode": "STRICT"}), "mode", "Strict"),
+        (json!({"tlsVersion": {"min": "1.2"}}), "tlsVersion.min", "TLS12"),
         (
             json!({"tlsCiphers": ["AES128-SHA"]}),
             "tlsCiphers[0]",
-            "`ECDHE-RSA-AES128-GCM-SHA256`",
+            "ECDHE-RSA-AES128-GCM-SHA256",
         ),
     ] {
         let found = violations(conf);

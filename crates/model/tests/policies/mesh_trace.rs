@@ -24,7 +24,7 @@ fn all_that_can_be_said_is_accepted_and_kept() {
             r#"{{"default": {{
                 "tags": [{{"name": "team", "literal": "core"}},
                          {{"name": "version", "header": {{"name": "X-Version", "default": "v1"}}}}],
-                "backends": [{backend}], "more": null,
+                "backends": [{backend}], "more": 1,
                 "sampling": {{"overall": "33.3", "client": 0, "random": 100}}
             }}}}"#
         );
@@ -63,9 +63,7 @@ fn a_backend_has_what_its_type_says() {
     );
     assert_eq!(
         violations_of_backend(json!({ "type": "Jaeger" })),
-        [
-            "spec.default.backends[0].type: unknown variant `Jaeger`, expected one of `Zipkin`, `Datadog`, `OpenTelemetry`"
-        ]
+        ["spec.default.backends[0].type: is \"Jaeger\", must be one of Zipkin, Datadog, OpenTelemetry"]
     );
     for (kind, field) in [
         ("Zipkin", "zipkin"),
@@ -99,7 +97,7 @@ fn backends_are_where_something_can_be_sent() {
     let version = json!({ "type": "Zipkin", "zipkin": { "url": "http://a", "apiVersion": "httpXml" } });
     assert_eq!(
         violations_of_backend(version),
-        ["spec.default.backends[0].zipkin.apiVersion: unknown variant `httpXml`, expected `httpJson` or `httpProto`"]
+        ["spec.default.backends[0].zipkin.apiVersion: is \"httpXml\", must be httpJson or httpProto"]
     );
     for url in [
         "",

@@ -47,7 +47,7 @@ fn from_needs_an_action_and_nothing_else() {
     assert!(
         unknown.len() == 1
             && unknown[0].starts_with("spec.from[0].default.action: ")
-            && unknown[0].contains("`Allow`, `Deny`, `AllowWithShadowDeny`"),
+            && unknown[0].contains("Allow, Deny, AllowWithShadowDeny"),
         "{unknown:?}"
     );
 }

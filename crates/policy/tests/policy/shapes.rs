@@ -160,7 +160,7 @@ fn rules_select_clients_where_the_kind_can() {
     let unknown = spec(json!({ "sni": { "type": "Prefix", "value": "a" } }));
     assert!(
         violations(PolicyKind::MeshFaultInjection, &unknown)[0]
-            .starts_with("spec.rules[0].matches[0].sni.type: unknown variant")
+            .starts_with("spec.rules[0].matches[0].sni.type: is \"Prefix\", must be")
     );
 }
 

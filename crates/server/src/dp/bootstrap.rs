@@ -179,7 +179,6 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
     let (service, admin_port, address) = match proxy_type {
         ProxyType::Dataplane => {
             let dataplane: Dataplane = resource.parse().map_err(|violations| invalid(violations.to_string()))?;
-            check_interception(&dataplane).map_err(invalid)?;
             auth::check(plane, &id, Some(token), Some(&dataplane))
                 .map_err(|status| invalid(status.message().to_owned()))?;
             let service = dataplane
@@ -250,17 +249,6 @@ fn credential(token: &str, secret: Option<TokenSecret>, version: &Value) -> Resu
             "tokenSecret: must have a name and an absolute path, path is \"{path}\""
         )),
     }
-}
-
-fn check_interception(dataplane: &Dataplane) -> Result<(), String> {
-    let networking = &dataplane.networking;
-    if networking.transparent_proxying.is_some() && !networking.outbound.is_empty() {
-        return Err(
-            "networking.outbound: cannot stand beside networking.transparentProxying, which reaches every destination"
-                .to_owned(),
-        );
-    }
-    Ok(())
 }
 
 fn split_host(host: &str, default_port: u16) -> (String, u16) {

@@ -179,7 +179,8 @@ fn read(path: &Path) -> Result<Value, SettingsError> {
         path: name.clone(),
         source,
     })?;
-    let value: Value = serde_saphyr::from_str(&text).map_err(|error| syntax(error.to_string()))?;
+    let value: Value = serde_saphyr::from_str(&text)
+        .map_err(|error| syntax(error.render_with_formatter(&serde_saphyr::UserMessageFormatter)))?;
     match value {
         Value::Object(_) => Ok(value),
         Value::Null => Ok(Value::Object(Map::new())),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::cluster::v3::OutlierDetection;
 use envoy_types::pb::google::protobuf::UInt32Value;
 use meshspan_model::kinds::mesh_circuit_breaker as conf;
+use meshspan_model::kinds::mesh_circuit_breaker::MAX_DEVIATION_FACTOR;
 use meshspan_model::policy::values::Decimal;
 
 use crate::wkt::{time, uint};
@@ -94,7 +95,12 @@ fn if_listed<T>(detector: &Option<T>) -> Option<UInt32Value> {
 }
 
 fn thousandths(factor: Decimal) -> Option<UInt32Value> {
-    // Checked to be small and not negative; a float becomes the closest integer that there is.
+    let factor = if factor > MAX_DEVIATION_FACTOR {
+        MAX_DEVIATION_FACTOR
+    } else {
+        factor
+    };
+    // Small, and checked not to be negative; a float becomes the closest integer that there is.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     uint((factor.value() * 1000.0).round() as u32)
 }

@@ -65,8 +65,8 @@ pub struct FailurePercentage {
     pub threshold: Option<u32>,
 }
 
-/// Far more than makes sense, and far less than overflows thousandths of it.
-const MAX_DEVIATION_FACTOR: Decimal = Decimal(1000.0);
+/// Greater factors act as this one: it is far more than makes sense, and far less than overflows thousandths of it.
+pub const MAX_DEVIATION_FACTOR: Decimal = Decimal(1000.0);
 
 impl Detectors {
     pub(super) const NAMES: [&str; 5] = [
@@ -100,8 +100,7 @@ impl Detectors {
                 rate.standard_deviation_factor,
                 format!("{path}.standardDeviationFactor"),
             );
-            at_least(factor, Decimal(0.0), path.clone(), violations);
-            at_most(factor, MAX_DEVIATION_FACTOR, path, violations);
+            at_least(factor, Decimal(0.0), path, violations);
         }
         if let Some(percentage) = &self.failure_percentage {
             let path = format!("{path}.failurePercentage");

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json_patch::JsonPatch;
+use crate::reading::yaml_error;
 use crate::violation::Violations;
 
 /// An operation on what a condition selects.
@@ -181,7 +182,7 @@ impl<M> Change<M> {
             Ok(_) => violations.add(path, "must be an Envoy message in YAML: an object with its fields"),
             Err(error) => {
                 // The first line says what and where; the others repeat the text.
-                let text = error.to_string();
+                let text = yaml_error(&error);
                 let reason = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
                 violations.add(path, format!("must be an Envoy message in YAML: {reason}"));
             }

@@ -8,6 +8,13 @@ use serde_json::Value;
 /// Before the method, as in `HttpMethodGet`.
 const METHOD: &str = "HttpMethod";
 
+/// Status codes that have a name in HTTP (IANA's registry, and 418).
+const STATUSES: [u16; 62] = [
+    100, 101, 102, 103, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307, 308, 400,
+    401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 425,
+    426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
+];
+
 /// When an HTTP request is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HttpRetryOn {
@@ -94,7 +101,7 @@ impl HttpRetryOn {
             let method: StrDeserializer<'_, ValueError> = method.into_deserializer();
             return HttpMethod::deserialize(method).ok().map(Self::Method);
         }
-        let status = text.parse().ok().filter(|status| (100..=599).contains(status));
+        let status = text.parse().ok().filter(|status| STATUSES.contains(status));
         status.map(Self::Status)
     }
 }
@@ -114,14 +121,15 @@ impl<'de> Deserialize<'de> for HttpRetryOn {
         let written = Value::deserialize(deserializer)?;
         let text = match &written {
             Value::String(text) => text.clone(),
-            // YAML without quotes.
-            Value::Number(status) => status.to_string(),
+            Value::Number(status) => {
+                return Err(de::Error::custom(format!("is {status}, must be a string; quote it")));
+            }
             _ => String::new(),
         };
         Self::parse(&text).ok_or_else(|| {
             de::Error::custom(format!(
                 "is {written}, must be 5xx, GatewayError, Reset, Retriable4xx, ConnectFailure, EnvoyRatelimited, \
-                 RefusedStream, Http3PostConnectFailure, a method such as HttpMethodGet, or a status such as \"503\""
+                 RefusedStream, Http3PostConnectFailure, a method such as HttpMethodGet, or a status of HTTP such as \"503\""
             ))
         })
     }
@@ -157,7 +165,13 @@ mod tests {
             let read: HttpRetryOn = serde_json::from_value(text.into()).unwrap();
             assert_eq!(serde_json::to_value(read).unwrap(), text);
         }
-        let number: HttpRetryOn = serde_json::from_value(503.into()).unwrap();
-        assert_eq!(number, HttpRetryOn::Status(503));
+        let number = serde_json::from_value::<HttpRetryOn>(503.into()).unwrap_err();
+        assert_eq!(number.to_string(), "is 503, must be a string; quote it");
+        for unknown in ["599", "99", "503 "] {
+            assert!(
+                serde_json::from_value::<HttpRetryOn>(unknown.into()).is_err(),
+                "{unknown}"
+            );
+        }
     }
 }
