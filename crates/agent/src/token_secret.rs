@@ -142,7 +142,7 @@ impl Changes {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
@@ -160,7 +160,7 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(20), wait)
             .await
-            .unwrap_or_else(|_| panic!("{token} never came"));
+            .expect("the copy of the token never came");
     }
 
     #[tokio::test]

@@ -223,7 +223,7 @@ async fn mesh_names_do_not_wait_for_others() {
     let a = query("redis.mzsvc.mesh.local.", RecordType::A).to_vec().unwrap();
     client.send_to(&a, dns.address).unwrap();
     let mut buffer = vec![0; 512];
-    let length = client.recv(&mut buffer).expect("nobody answers");
+    let length = client.recv(&mut buffer).unwrap();
     assert_eq!(addresses(&Message::from_vec(&buffer[..length]).unwrap()), ["243.0.0.1"]);
 }
 
