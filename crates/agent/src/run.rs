@@ -61,6 +61,9 @@ pub(crate) async fn run_until(args: RunArgs, mut stops: mpsc::Receiver<()>) -> a
     phase.send_replace(Phase::Running(admin.clone()));
     tokio::select! {
         exited = envoy.exited() => {
+            // Without Envoy nothing is served here: peers hear of it now and not when this proxy is missed.
+            phase.send_replace(Phase::Stopped);
+            let _ = tokio::time::timeout(GOODBYE, stream.join_next()).await;
             return if exited.status.success() { Ok(()) } else { Err(exited.into()) };
         }
         ended = background.join_next() => return Err(defect(envoy, ended).await),

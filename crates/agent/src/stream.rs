@@ -10,7 +10,7 @@ use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 use meshspan_xds::proto::agent::agent_service_client::AgentServiceClient;
 use meshspan_xds::proto::agent::{
-    AgentMessage, ControlPlaneMessage, DenialReport, HealthCheck, HealthReport, Hello, agent_message,
+    AgentMessage, ControlPlaneMessage, DenialReport, Goodbye, HealthCheck, HealthReport, Hello, agent_message,
     control_plane_message,
 };
 use std::error::Error;
@@ -153,8 +153,8 @@ impl AgentStream {
             .map_err(|error| StreamError::Connect(innermost(&error)))
     }
 
-    /// Hello, then every report that is published while the stream is open, until the agent has stopped. The first
-    /// report follows the plan with which the control plane opens its side.
+    /// Hello, then every report that is published while the stream is open, until the agent has stopped, then goodbye. The
+    /// first report follows the plan with which the control plane opens its side.
     fn outgoing(&self) -> impl futures::Stream<Item = AgentMessage> + Send + 'static {
         let mut reports = self.reports.clone();
         reports.mark_unchanged();
@@ -162,8 +162,9 @@ impl AgentStream {
         let mut denials = self.denials.clone();
         // A control plane that does not know of them yet hears what was counted so far.
         denials.mark_changed();
-        let state = (reports, denials, self.phase.clone());
-        let reports = futures::stream::unfold(state, async |(mut reports, mut denials, mut phase)| {
+        let state = Some((reports, denials, self.phase.clone()));
+        let reports = futures::stream::unfold(state, async |state| {
+            let (mut reports, mut denials, mut phase) = state?;
             loop {
                 let message = tokio::select! {
                     // A report that is there goes out before the end.
@@ -172,13 +173,15 @@ impl AgentStream {
                         changed.ok()?;
                         reports.borrow_and_update().clone().map(agent_message::Message::Health)
                     }
-                    () = phase::until(&mut phase, Phase::is_stopped) => return None,
+                    () = phase::until(&mut phase, Phase::is_stopped) => {
+                        return Some((agent_message::Message::Goodbye(Goodbye {}), None));
+                    }
                     Ok(()) = denials.changed() => {
                         denials.borrow_and_update().clone().map(agent_message::Message::Denials)
                     }
                 };
                 if let Some(message) = message {
-                    return Some((message, (reports, denials, phase)));
+                    return Some((message, Some((reports, denials, phase))));
                 }
             }
         });

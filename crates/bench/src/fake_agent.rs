@@ -82,6 +82,7 @@ impl FakeAgent {
         };
         let report = HealthReport {
             inbounds: vec![inbound],
+            draining: false,
         };
         let message = AgentMessage {
             message: Some(Message::Health(report)),

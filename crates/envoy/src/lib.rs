@@ -16,6 +16,7 @@
 //!
 //! Facts: `spec/dataplane.md` §2, §3, §5 and the measurements in §11. `tests/` runs what is made here through a real Envoy.
 
+mod access_logs;
 pub mod bootstrap;
 pub mod destination;
 pub mod encode;
@@ -31,6 +32,7 @@ pub mod sidecar;
 mod tls;
 mod wkt;
 
+pub use access_logs::{unopened_file, without_file_logs};
 pub use bootstrap::{BootstrapParams, ControlPlaneAddresses, Credential, bootstrap};
 pub use destination::{
     destination_cluster, destination_endpoints, outbound_clusters, outbound_listener, same_endpoints,

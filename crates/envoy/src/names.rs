@@ -29,6 +29,11 @@ pub fn inbound(section: &str) -> String {
     format!("self_inbound_dp_{section}")
 }
 
+/// The section of the inbound whose listener has this name.
+pub fn inbound_section(listener: &str) -> Option<&str> {
+    listener.strip_prefix("self_inbound_dp_")
+}
+
 /// Listener of a zone ingress.
 pub fn ingress_listener(name: &str) -> String {
     format!("self_zoneingress_dp_{name}")

@@ -39,4 +39,4 @@ pub use secret_names::SigningKeyFamily;
 pub use server_certificate::ServerCertificate;
 pub use signing_key::{KeyError, SigningKey, VerificationKey};
 pub use spiffe::SpiffeId;
-pub use workload::{WorkloadCert, WorkloadRequest};
+pub use workload::{RotationPeriod, WorkloadCert, WorkloadRequest};

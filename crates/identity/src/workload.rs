@@ -6,16 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use rcgen::{DistinguishedName, ExtendedKeyUsagePurpose, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, KeyPair};
 use time::{Duration, OffsetDateTime};
 
 use crate::ca::{Ca, leaf_params, uri_san};
 use crate::certificate::{CertificateError, Validity};
 use crate::spiffe::{SERVICE_TAG, SpiffeError, SpiffeId, kuma_uri};
 
-/// Renewal happens at the latest after this part of the lifetime, and at the earliest [`RENEWAL_JITTER`] before it.
-const RENEWAL_AGE: f64 = 0.8;
-const RENEWAL_JITTER: f64 = 0.05;
+/// A certificate is replaced at the latest after this part of its lifetime.
+const RENEWAL_AGE: f64 = 0.75;
 
 /// Whom a workload certificate names, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,17 +64,34 @@ pub struct WorkloadCert {
     pub not_after: OffsetDateTime,
 }
 
-impl WorkloadCert {
-    /// When to replace it: between 75 % (`jitter` 1) and 80 % (`jitter` 0) of the time from issue to expiry.
-    ///
-    /// Kuma renews at 4/5 exactly, so proxies that connected together renew together for ever. Give each proxy a random or
-    /// hashed `jitter` in 0..=1 to spread them; values outside are taken as the nearest bound.
-    pub fn renew_at(&self, jitter: f64) -> OffsetDateTime {
+/// A stretch of time in which a proxy keeps the certificate that was issued for it.
+///
+/// Time is divided into such periods for ever, so that a control plane that starts again knows, without having stored
+/// anything, whether the certificate that a proxy holds is still the right one. A period is three quarters as long as a
+/// certificate lives: one that was issued in it outlives it by a quarter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RotationPeriod {
+    /// Tells it from the other periods of the same proxy and lifetime.
+    pub index: i128,
+    /// When the certificate is replaced.
+    pub end: OffsetDateTime,
+}
+
+impl RotationPeriod {
+    /// The period of `now`. Give each proxy a hashed `jitter` in 0..1, by which its periods are shifted, so that proxies that
+    /// connected together do not renew together; values outside are taken as the nearest bound.
+    pub fn at(now: OffsetDateTime, lifetime: Duration, jitter: f64) -> Self {
         let jitter = if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) };
-        let age = RENEWAL_AGE - RENEWAL_JITTER * jitter;
-        let lifetime = (self.not_after - self.issued_at).as_seconds_f64();
-        self.issued_at
-            .saturating_add(Duration::saturating_seconds_f64(lifetime * age))
+        let length = Duration::saturating_seconds_f64(lifetime.as_seconds_f64() * RENEWAL_AGE);
+        let length_nanos = length.whole_nanoseconds().max(1);
+        let shift = Duration::saturating_seconds_f64(length.as_seconds_f64() * jitter).whole_nanoseconds();
+        let index = (now.unix_timestamp_nanos() - shift).div_euclid(length_nanos);
+        let end = (index + 1) * length_nanos + shift;
+        Self {
+            index,
+            // Beyond the year 9999 only for lifetimes that are not renewed in practice.
+            end: OffsetDateTime::from_unix_timestamp_nanos(end).unwrap_or_else(|_| now.saturating_add(length)),
+        }
     }
 }
 
@@ -98,6 +114,26 @@ impl Ca {
     /// # Errors
     /// When the request names nobody, a name or the lifetime cannot be used, or the CA is not valid at `now`.
     pub fn issue_workload(&self, request: &WorkloadRequest) -> Result<WorkloadCert, CertificateError> {
+        let (params, validity) = self.workload_params(request)?;
+        let key = KeyPair::generate()?;
+        Ok(WorkloadCert {
+            cert_chain_pem: self.sign_leaf(&params, &key)?,
+            key_pem: key.serialize_pem(),
+            issued_at: request.now,
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+        })
+    }
+
+    /// Whether a request can be fulfilled, without making a key.
+    ///
+    /// # Errors
+    /// As [`Ca::issue_workload`].
+    pub fn check_workload(&self, request: &WorkloadRequest) -> Result<(), CertificateError> {
+        self.workload_params(request).map(drop)
+    }
+
+    fn workload_params(&self, request: &WorkloadRequest) -> Result<(CertificateParams, Validity), CertificateError> {
         if request.spiffe_ids.is_empty() {
             return Err(CertificateError::NoIdentity);
         }
@@ -113,13 +149,6 @@ impl Ca {
                 params.subject_alt_names.push(uri_san(&kuma_uri(tag, value)?)?);
             }
         }
-        let key = KeyPair::generate()?;
-        Ok(WorkloadCert {
-            cert_chain_pem: self.sign_leaf(&params, &key)?,
-            key_pem: key.serialize_pem(),
-            issued_at: request.now,
-            not_before: validity.not_before,
-            not_after: validity.not_after,
-        })
+        Ok((params, validity))
     }
 }

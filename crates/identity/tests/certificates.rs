@@ -7,7 +7,9 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 use meshspan_identity::spiffe::SpiffeError;
-use meshspan_identity::{Ca, CertificateError, ServerCertificate, SpiffeId, WorkloadCert, WorkloadRequest};
+use meshspan_identity::{
+    Ca, CertificateError, RotationPeriod, ServerCertificate, SpiffeId, WorkloadCert, WorkloadRequest,
+};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use x509_parser::extensions::GeneralName;
@@ -263,34 +265,36 @@ fn requests_that_cannot_be_met_are_refused() {
 }
 
 #[test]
-fn renewal_is_spread_over_the_time_before_four_fifths() {
-    let issued = issue(&builtin());
-    let age = |jitter: f64| (issued.renew_at(jitter) - issued.issued_at) / Duration::DAY;
-    for (jitter, expected) in [
-        (0.0, 0.80),
-        (1.0, 0.75),
-        (0.5, 0.775),
-        (-3.0, 0.80),
-        (7.0, 0.75),
-        (f64::NAN, 0.80),
-    ] {
-        assert!(
-            (age(jitter) - expected).abs() < 1e-9,
-            "jitter {jitter}: age {}",
-            age(jitter)
-        );
+fn a_certificate_outlives_the_period_in_which_it_was_issued_by_a_quarter() {
+    for lifetime in [Duration::SECOND, Duration::HOUR, Duration::DAY, Duration::days(3650)] {
+        for jitter in [0.0, 0.3, 1.0, -3.0, 7.0, f64::NAN] {
+            let period = RotationPeriod::at(NOW, lifetime, jitter);
+            let left = period.end - NOW;
+            assert!(
+                left.is_positive() && left <= lifetime * 0.75,
+                "{lifetime} {jitter}: {left}"
+            );
+            // The same until its end, and then the next.
+            assert_eq!(
+                RotationPeriod::at(period.end - Duration::NANOSECOND, lifetime, jitter),
+                period
+            );
+            let next = RotationPeriod::at(period.end, lifetime, jitter);
+            assert_eq!(next.index, period.index + 1);
+            let length: Duration = next.end - period.end;
+            assert!(
+                (length.as_seconds_f64() / lifetime.as_seconds_f64() - 0.75).abs() < 1e-6,
+                "{length}"
+            );
+        }
     }
 }
 
 #[test]
-fn very_short_certificates_are_not_due_at_once() {
-    let request = WorkloadRequest {
-        lifetime: Duration::SECOND,
-        ..redis_request()
-    };
-    let issued = builtin().issue_workload(&request).unwrap();
-    assert!(issued.renew_at(1.0) > request.now);
-    assert!(issued.renew_at(0.0) < issued.not_after);
+fn proxies_do_not_renew_together() {
+    let end = |jitter| RotationPeriod::at(NOW, Duration::DAY, jitter).end;
+    let ends: BTreeSet<_> = (0..10).map(|tenth| end(f64::from(tenth) / 10.0)).collect();
+    assert_eq!(ends.len(), 10);
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub mod mesh_tls;
 pub mod mesh_trace;
 pub mod mesh_traffic_permission;
 mod number;
+pub mod presence;
 mod prometheus;
 pub mod secret;
 pub mod zone;

@@ -115,10 +115,20 @@ pub struct Subject<'a> {
     pub check_origin: bool,
 }
 
-/// Checks the labels that a user supplied: their form, and that those which control planes compute say what would be
+/// Most labels of one resource.
+pub const MAX_LABELS: usize = 100;
+
+/// Checks the labels that a user supplied: their number, their form, and that those which control planes compute say what would be
 /// computed.
 pub fn validate(subject: &Subject<'_>, labels: &BTreeMap<String, String>, violations: &mut Violations) {
-    for (key, value) in labels {
+    if labels.len() > MAX_LABELS {
+        let found = labels.len();
+        violations.add(
+            "labels",
+            format!("has {found} labels, at most {MAX_LABELS} are allowed: remove some"),
+        );
+    }
+    for (key, value) in labels.iter().take(MAX_LABELS) {
         if subject.stored.is_some_and(|stored| stored.get(key) == Some(value)) {
             continue;
         }

@@ -5,9 +5,13 @@ mod ads;
 mod agent;
 mod auth;
 mod bootstrap;
+mod fleet;
 mod health;
 mod inbound_insights;
 mod insights;
+mod listening;
+mod names;
+mod presence;
 mod registration;
 
 use std::sync::Arc;
@@ -26,6 +30,8 @@ use crate::settings::Settings;
 
 pub use admission::TrustChanges;
 pub use insights::Insights;
+pub use listening::Listening;
+pub use presence::{Presence, run as run_presence};
 pub use registration::Registrations;
 
 /// What all parts of the data plane server share.
@@ -46,12 +52,16 @@ pub struct DataPlane {
     pub stop: CancellationToken,
     /// Tasks that are waited for at the end.
     pub tasks: TaskTracker,
-    /// Which stream of a proxy is the newest.
+    /// Who stores or removes the resource of a proxy.
     pub registrations: Registrations,
     /// What peers may make this process log.
     pub log_limit: LogLimit,
     /// Hears when tokens may have stopped to hold.
     pub trust_changes: Arc<TrustChanges>,
+    /// Which proxies are there.
+    pub presence: Presence,
+    /// Which listeners they run.
+    pub listening: Listening,
     /// Numbers streams.
     pub streams: AtomicU64,
 }

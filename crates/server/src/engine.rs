@@ -4,6 +4,7 @@
 //! project, publish to streams. What was derived is stored beside that; the store's feed brings it back in a later round.
 
 mod certificates;
+mod names;
 mod project;
 mod resolver;
 mod writer;
@@ -16,7 +17,7 @@ use meshspan_envoy::{Encoded, ProxyOptions};
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_policy::Mode;
 use meshspan_store::{Store, Subscription};
-use meshspan_world::view::{DnsTable, SidecarView};
+use meshspan_world::view::SidecarView;
 use meshspan_world::{Changes, World, Write};
 use meshspan_xds::ProxyFeed;
 use time::OffsetDateTime;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use certificates::Certificates;
 pub use certificates::{CertificateNews, NewsSink};
+pub use names::MeshNames;
 use project::Projector;
 use writer::Writer;
 
@@ -51,6 +53,11 @@ enum Command {
         id: ProxyId,
         stream: u64,
     },
+    LogsUnopened {
+        id: ProxyId,
+        stream: u64,
+        files: BTreeSet<String>,
+    },
     Resolved {
         name: String,
         address: Result<IpAddr, String>,
@@ -71,8 +78,8 @@ enum Command {
 
 /// What an agent follows.
 pub struct ProxyWatch {
-    /// Names that the proxy's applications may resolve.
-    pub dns: watch::Receiver<Arc<DnsTable>>,
+    /// Names that applications of the proxy's mesh may resolve, where its Envoy serves them.
+    pub names: watch::Receiver<Arc<MeshNames>>,
     /// The proxy's own view; `None` while its Dataplane is not stored.
     pub view: watch::Receiver<Option<Arc<SidecarView>>>,
 }
@@ -109,6 +116,14 @@ impl Engine {
     /// [`Stopped`].
     pub async fn proxy_disconnected(&self, id: ProxyId, stream: u64) -> Result<(), Stopped> {
         self.send(Command::ProxyDisconnected { id, stream }).await
+    }
+
+    /// Leaves access logs out that the Envoy of a stream cannot open.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn logs_unopened(&self, id: ProxyId, stream: u64, files: BTreeSet<String>) -> Result<(), Stopped> {
+        self.send(Command::LogsUnopened { id, stream, files }).await
     }
 
     /// Follows what an agent needs.
@@ -158,7 +173,7 @@ pub fn engine(store: Arc<dyn Store>, world: World, zone: String, news: NewsSink)
         commands: receiver,
         own_commands: commands.clone(),
         host_names: watch::Sender::new(BTreeSet::new()),
-        dns: BTreeMap::new(),
+        names: BTreeMap::new(),
         views: BTreeMap::new(),
         deadline: None,
         writer: Writer::new(store),
@@ -176,7 +191,7 @@ pub struct Runner {
     /// For the resolver.
     own_commands: mpsc::Sender<Command>,
     host_names: watch::Sender<BTreeSet<String>>,
-    dns: BTreeMap<String, watch::Sender<Arc<DnsTable>>>,
+    names: BTreeMap<String, watch::Sender<Arc<MeshNames>>>,
     views: BTreeMap<ProxyId, watch::Sender<Option<Arc<SidecarView>>>>,
     /// When the world wants to derive again without a change.
     deadline: Option<OffsetDateTime>,
@@ -248,6 +263,7 @@ impl Runner {
                 options,
             } => self.projector.connect(id, stream, feed, options),
             Command::ProxyDisconnected { id, stream } => self.projector.disconnect(&id, stream),
+            Command::LogsUnopened { id, stream, files } => self.projector.leave_out_logs(&id, stream, files),
             Command::Resolved { name, address } => match address {
                 Ok(address) => self.world.resolved(&name, Some(address)),
                 Err(reason) => {
@@ -269,8 +285,8 @@ impl Runner {
                 let _ = answer.send(self.projector.problems().clone());
             }
             Command::Watch { id, answer } => {
-                let dns = self
-                    .dns
+                let names = self
+                    .names
                     .entry(id.0.clone())
                     .or_insert_with(|| watch::Sender::new(Arc::default()))
                     .subscribe();
@@ -281,10 +297,10 @@ impl Runner {
                     .or_insert_with(|| watch::Sender::new(view))
                     .subscribe();
                 // The agent may have gone while it waited.
-                let _ = answer.send(ProxyWatch { dns, view });
+                let _ = answer.send(ProxyWatch { names, view });
                 self.views.retain(|_, sender| sender.receiver_count() > 0);
                 // A mesh that is gone has no names; its next one starts afresh.
-                self.dns
+                self.names
                     .retain(|_, sender| sender.receiver_count() > 0 || !sender.borrow().is_empty());
             }
         }
@@ -300,12 +316,7 @@ impl Runner {
         if let Some(names) = &changes.host_names {
             self.host_names.send_replace(names.clone());
         }
-        for (mesh, table) in &changes.dns {
-            self.dns
-                .entry(mesh.clone())
-                .or_insert_with(|| watch::Sender::new(Arc::default()))
-                .send_replace(table.clone());
-        }
+        self.publish_names(&changes);
         for (id, view) in &changes.sidecars {
             if let Some(sender) = self.views.get(id) {
                 sender.send_replace(view.clone());
@@ -320,10 +331,42 @@ impl Runner {
             ..
         } = changes;
         self.projector.apply(destinations, policies, sidecars, ingresses);
-        self.certificates.renew(now, &mut self.projector);
+        let snapshot = self.subscription.snapshot();
+        let stored_since = |id: &ProxyId| {
+            let stored = snapshot.get(&ResourceKey::new(Kind::Dataplane, id.0.as_str(), id.1.as_str()))?;
+            Some(stored.resource.creation_time)
+        };
+        self.certificates.renew(now, &mut self.projector, stored_since);
         self.projector.publish();
         let writes = self.versioned(writes);
         self.writer.add(writes);
+    }
+
+    /// Tells agents of names before Envoys hear of their listeners: a name is answered when its listener is acknowledged.
+    fn publish_names(&mut self, changes: &Changes) {
+        let mut edited: BTreeMap<&str, MeshNames> = BTreeMap::new();
+        let current = |mesh: &str| self.names.get(mesh).map(|sender| (**sender.borrow()).clone());
+        for (mesh, records) in &changes.dns {
+            let names = edited.entry(mesh).or_insert_with(|| current(mesh).unwrap_or_default());
+            names.set_records(records.clone());
+        }
+        for (key, destination) in &changes.destinations {
+            let mesh = key.service.mesh.as_str();
+            let address = destination.as_ref().and_then(|destination| destination.vip);
+            let known = || self.names.get(mesh)?.borrow().address(&names::listener(key));
+            if !edited.contains_key(mesh) && known() == address {
+                // Most changes are of endpoints.
+                continue;
+            }
+            let names = edited.entry(mesh).or_insert_with(|| current(mesh).unwrap_or_default());
+            names.set_listener(key, address);
+        }
+        for (mesh, names) in edited {
+            self.names
+                .entry(mesh.to_owned())
+                .or_insert_with(|| watch::Sender::new(Arc::default()))
+                .send_replace(Arc::new(names));
+        }
     }
 
     /// Derived writes based on the versions that they were derived from.

@@ -3,6 +3,7 @@
 mod activity;
 mod body;
 mod limits;
+mod patience;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,10 +27,12 @@ use activity::{Activity, Answer};
 use body::{Bounded, Held, Memory};
 use limits::{Connections, Refusal};
 pub use limits::{Limit, Purpose, open_files};
+use patience::Backlog;
 
 /// Time for a TLS handshake, and for the headers of a request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between HTTP/2 pings, and how long an answer may take: a host that vanished is noticed within twice this.
+/// Between HTTP/2 pings, and how long an answer may take of a peer that was sent little lately: a host that vanished is
+/// noticed within twice this.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Largest window of unread bytes on one stream.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -197,15 +200,16 @@ where
         .timer(TokioTimer::new())
         .max_buf_size(MAX_HEAD)
         .header_read_timeout(HANDSHAKE_TIMEOUT);
+    let backlog = Backlog::default();
     builder
         .http2()
-        .timer(TokioTimer::new())
+        .timer(backlog.timer())
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(backlog.counting(stream)), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

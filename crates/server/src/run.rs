@@ -299,13 +299,14 @@ fn data_plane(
         store.clone(),
         world,
         zone,
-        Box::new(move |certificate| news.certificate(certificate)),
+        Arc::new(move |certificate| news.certificate(certificate)),
     );
     tasks.spawn(runner.run(stop.clone()));
     tasks.spawn(insights.clone().run(store.clone(), stop.clone()));
     let trust_changes = Arc::new(dp::TrustChanges::default());
     tasks.spawn(trust_changes.clone().run(store.clone(), stop.clone()));
-    Ok(Arc::new(DataPlane {
+    let presence = dp::Presence::new(&*store, settings.xds_server.dataplane_deregistration_delay.0);
+    let plane = Arc::new(DataPlane {
         store,
         engine,
         insights,
@@ -317,8 +318,12 @@ fn data_plane(
         registrations: dp::Registrations::default(),
         trust_changes,
         log_limit: meshspan_api::LogLimit::default(),
+        presence,
+        listening: dp::Listening::default(),
         streams: AtomicU64::new(1),
-    }))
+    });
+    tasks.spawn(dp::run_presence(plane.clone()));
+    Ok(plane)
 }
 
 /// Creates what a control plane starts with; what fails, because the disk is full for example, is tried again.

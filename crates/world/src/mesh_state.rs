@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meshspan_model::Resource;
-use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::dataplane::{Dataplane, Inbound};
 use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, is_online};
 use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::kinds::mesh_multi_zone_service::{MeshMultiZoneService, MeshMultiZoneServiceStatus};
 use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
 use meshspan_model::kinds::mesh_service::{MeshService, MeshServiceStatus};
+use meshspan_model::kinds::presence::Presence;
 use meshspan_policy::Proxy;
 
 use crate::dirty::Dirty;
@@ -90,23 +91,26 @@ impl DataplaneEntry {
     }
 }
 
-/// What the insight of a proxy says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the insight of a proxy says. One without an insight has never been there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProxyState {
-    /// Connected now.
+    /// Connected now. Says nothing about whether it serves: streams end for many reasons.
     pub(crate) online: bool,
-    /// Was connected, and a control plane saw it go.
-    pub(crate) disconnected: bool,
+    /// Whether it is there, and what its Envoy listens for.
+    pub(crate) presence: Presence,
     /// Has a certificate.
     pub(crate) has_certificate: bool,
 }
 
 impl ProxyState {
     pub(crate) fn of(insight: &DataplaneInsight) -> Self {
-        let online = is_online(&insight.subscriptions);
         Self {
-            online,
-            disconnected: !online && !insight.subscriptions.is_empty(),
+            online: is_online(&insight.subscriptions),
+            presence: Presence {
+                // For people.
+                reason: String::new(),
+                ..insight.presence.clone()
+            },
             has_certificate: insight
                 .mtls
                 .as_ref()
@@ -152,9 +156,10 @@ impl MeshState {
         self.dirty.policies = true;
     }
 
-    /// Whether traffic may go to an inbound of this Dataplane: its proxy was not seen leaving.
-    pub(crate) fn is_reachable(&self, dataplane: &str) -> bool {
-        self.proxies.get(dataplane).is_none_or(|proxy| !proxy.disconnected)
+    /// Whether traffic may go to an inbound of this Dataplane: it is ready, its proxy is there, and Envoy listens.
+    pub(crate) fn serves(&self, dataplane: &str, inbound: &Inbound) -> bool {
+        let listens = |proxy: &ProxyState| proxy.presence.takes_traffic() && proxy.presence.listens(&inbound.section());
+        inbound.is_ready() && self.proxies.get(dataplane).is_some_and(listens)
     }
 
     /// Names of the MeshMultiZoneServices whose selector fits these labels.

@@ -53,7 +53,6 @@ pub(crate) fn local_endpoints(mesh: &MeshState, service: &ServiceEntry, port: &P
         let Some(entry) = mesh.dataplanes.get(name) else {
             continue;
         };
-        let reachable = mesh.is_reachable(name);
         for (index, inbound) in inbounds_of_port(&entry.spec, port) {
             if inbound.state == InboundState::Ignored {
                 continue;
@@ -61,7 +60,7 @@ pub(crate) fn local_endpoints(mesh: &MeshState, service: &ServiceEntry, port: &P
             let Ok(address) = entry.spec.peer_address(inbound).parse::<IpAddr>() else {
                 continue;
             };
-            let ready = reachable && inbound.is_ready();
+            let ready = mesh.serves(name, inbound);
             let tags = entry.tags.get(index).cloned().unwrap_or_default();
             let endpoint = Endpoint {
                 address,
@@ -90,12 +89,12 @@ pub(crate) fn derive_local(mesh: &MeshState, service: &ServiceEntry, vip: Option
         let Some(entry) = mesh.dataplanes.get(name) else {
             continue;
         };
-        let proxy = mesh.proxies.get(name).copied().unwrap_or_default();
+        let proxy = mesh.proxies.get(name);
         proxies.total += 1;
-        proxies.connected += u32::from(proxy.online);
-        all_have_certificates &= proxy.has_certificate;
-        let answers = |port: &Port| inbounds_of_port(&entry.spec, port).any(|(_, inbound)| inbound.is_ready());
-        proxies.healthy += u32::from(!proxy.disconnected && service.spec.ports.iter().all(answers));
+        proxies.connected += u32::from(proxy.is_some_and(|proxy| proxy.online));
+        all_have_certificates &= proxy.is_some_and(|proxy| proxy.has_certificate);
+        let answers = |port: &Port| inbounds_of_port(&entry.spec, port).any(|(_, inbound)| mesh.serves(name, inbound));
+        proxies.healthy += u32::from(service.spec.ports.iter().all(answers));
         for inbound in &entry.spec.networking.inbound {
             if let Some(value) = inbound.tags.get(TAG_SERVICE) {
                 identities.insert(ServiceIdentityRef {

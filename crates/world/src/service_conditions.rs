@@ -2,6 +2,7 @@
 
 use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_service::Condition;
+use meshspan_model::kinds::presence::PresenceState;
 
 use crate::address_range;
 use crate::mesh_state::{MeshState, ServiceEntry};
@@ -87,8 +88,12 @@ fn instances_ready(mesh: &MeshState, service: &ServiceEntry) -> Condition {
 
 /// Why a proxy does not count as an instance that serves all ports; `None` if it does.
 fn why_not_ready(mesh: &MeshState, service: &ServiceEntry, dataplane: &str) -> Option<String> {
-    if !mesh.is_reachable(dataplane) {
-        return Some("its proxy is not connected".to_owned());
+    let presence = mesh.proxies.get(dataplane).map(|proxy| proxy.presence.state);
+    match presence {
+        None => return Some("its proxy has never connected".to_owned()),
+        Some(PresenceState::Left) => return Some("its proxy has been stopped".to_owned()),
+        Some(PresenceState::Gone) => return Some("its proxy was lost and did not come back".to_owned()),
+        Some(PresenceState::Expected | PresenceState::Held) => {}
     }
     let spec = &mesh.dataplanes.get(dataplane)?.spec;
     service.spec.ports.iter().find_map(|port| {
@@ -97,7 +102,7 @@ fn why_not_ready(mesh: &MeshState, service: &ServiceEntry, dataplane: &str) -> O
             None => Some(format!("it has no inbound for port {}", port.section())),
             Some(first) => {
                 let section = first.section();
-                let is_ready = inbounds.any(|inbound| inbound.is_ready());
+                let is_ready = inbounds.any(|inbound| mesh.serves(dataplane, inbound));
                 (!is_ready)
                     .then(|| format!("inbound {section} is not ready, see `meshspan inspect dataplane {dataplane}`"))
             }

@@ -141,12 +141,12 @@ fn a_service_says_why_it_is_unavailable() {
         "{message}"
     );
     sim.put(dataplane("redis-1", "redis", "10.1.0.1", "NotReady"));
-    let gone = json!({ "subscriptions": [ { "connectTime": "2025-01-01T00:00:00Z", "disconnectTime": "2025-01-01T00:01:00Z" } ] });
+    let gone = json!({ "presence": { "state": "Gone" } });
     sim.put(Resource::new(Kind::DataplaneInsight, "default", "redis-2", gone));
     sim.settle();
     let (met, message) = single(&sim, "InstancesReady");
     let expected = "NoneReady: no instance of redis in east is ready: redis-1: inbound 6379 is not ready, see `meshspan inspect \
-                    dataplane redis-1`; redis-2: its proxy is not connected";
+                    dataplane redis-1`; redis-2: its proxy was lost and did not come back";
     assert_eq!((met, message.as_str()), (false, expected));
     for name in ["redis-1", "redis-2"] {
         sim.delete(Kind::Dataplane, "default", name);

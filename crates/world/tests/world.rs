@@ -135,6 +135,47 @@ fn a_readiness_flip_touches_nothing_but_its_destinations() {
 }
 
 #[test]
+fn traffic_goes_where_a_proxy_is_taken_to_be_and_its_envoy_listens() {
+    let mut sim = two_zones();
+    let connected = json!([{"id": "1", "connectTime": "2026-01-01T00:00:00Z"}]);
+    let lost = json!([{"id": "1", "connectTime": "2026-01-01T00:00:00Z", "disconnectTime": "2026-01-01T00:00:01Z"}]);
+    for (subscriptions, presence, ready) in [
+        (&connected, json!({}), true),
+        (&connected, json!({"listeners": {}}), false),
+        (&connected, json!({"listeners": {"inbounds": ["80"]}}), false),
+        (&connected, json!({"listeners": {"inbounds": ["6379"]}}), true),
+        // The end of a stream says nothing.
+        (&lost, json!({"listeners": {"inbounds": ["6379"]}}), true),
+        (&lost, json!({"state": "Held", "reason": "many"}), true),
+        (&connected, json!({"state": "Left"}), false),
+        (&lost, json!({"state": "Gone"}), false),
+    ] {
+        sim.put(insight(
+            "redis-1",
+            json!({"subscriptions": subscriptions, "presence": presence}),
+        ));
+        sim.settle();
+        for kind in [Kind::MeshService, Kind::MeshMultiZoneService] {
+            let own = shape(sim.destination(kind, "redis", "6379"))[0].2.clone();
+            assert_eq!(own, [("10.1.0.1".to_owned(), ready)], "{presence}");
+        }
+        let state = if ready { "Available" } else { "Unavailable" };
+        assert_eq!(
+            sim.get(Kind::MeshService, "default", "redis").spec["state"],
+            state,
+            "{presence}"
+        );
+    }
+    // Nobody has ever been there.
+    sim.delete(Kind::DataplaneInsight, "default", "redis-1");
+    sim.settle();
+    assert_eq!(
+        sim.get(Kind::MeshService, "default", "redis").spec["state"],
+        "Unavailable"
+    );
+}
+
+#[test]
 fn conditions_name_what_is_wrong() {
     let mut sim = two_zones();
     sim.put(allow_all());
@@ -426,6 +467,18 @@ fn labelled_policy() -> impl Strategy<Value = Resource> {
     })
 }
 
+/// What is known of a proxy.
+fn any_insight() -> impl Strategy<Value = Resource> {
+    let state = prop_oneof![Just("Expected"), Just("Held"), Just("Left"), Just("Gone")];
+    let listeners = prop_oneof![Just(json!({})), Just(json!({"inbounds": ["6379"]}))];
+    (1..4_u8, state, listeners).prop_map(|(n, state, listeners)| {
+        insight(
+            &format!("dp-{n}"),
+            json!({"presence": {"state": state, "listeners": listeners}}),
+        )
+    })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let state = prop_oneof![Just("Ready"), Just("NotReady")];
     let service = prop_oneof![Just("redis"), Just("echo")];
@@ -440,6 +493,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop_oneof![Just("a.mesh"), Just("{{ .DisplayName }}.mzsvc.mesh.local")].prop_map(|template| generator("g1", "meshMultiZoneService", template)),
         1 => Just(generator("g2", "meshService", "{{ .DisplayName }}.svc.{{ .Zone }}.mesh.local")),
         6 => labelled_policy(),
+        2 => any_insight(),
     ];
     (put, 0..4_u8).prop_map(|(resource, dice)| {
         if dice == 0 {

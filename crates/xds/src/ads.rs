@@ -21,7 +21,7 @@ use crate::proto::ads::aggregated_discovery_service_server::{
 };
 use crate::proto::ads::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
 use crate::resource_type::ResourceType;
-use crate::subscriber::{Action, Rejection, Subscriber};
+use crate::subscriber::{Action, Holdings, Rejection, Subscriber};
 
 /// The largest request a proxy may send, in bytes. The largest ones come after a reconnect, with all names and versions.
 const MAX_REQUEST_BYTES: usize = 4 << 20;
@@ -31,7 +31,8 @@ pub(crate) const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who may connect, and what a connected proxy gets.
 pub trait ControlPlane: Send + Sync + 'static {
-    /// Called with the first request of a stream: `token` is the `authorization` metadata as sent.
+    /// Called with the first request of a stream: `token` is the `authorization` metadata as sent; `resumes` says that
+    /// the proxy already holds resources, of an earlier stream.
     ///
     /// # Errors
     /// The status with which the stream ends, when the proxy is not let in.
@@ -40,6 +41,7 @@ pub trait ControlPlane: Send + Sync + 'static {
         node: Node,
         token: Option<String>,
         peer: Option<SocketAddr>,
+        resumes: bool,
     ) -> impl Future<Output = Result<Session, Status>> + Send;
 }
 
@@ -93,6 +95,10 @@ pub enum StreamEvent {
         /// The refused resources by name; their last accepted versions, if any, stay in use.
         rejected: Vec<(Arc<str>, Rejection)>,
     },
+    /// What the proxy runs of listeners has changed.
+    Listeners(Holdings),
+    /// The proxy has, for the first time on this stream, every listener that it should have, or has refused it.
+    CaughtUp,
     /// The stream has ended; always the last event.
     Closed {
         /// Either side ended it on purpose; false when the connection broke or the proxy was stopped.
@@ -192,7 +198,11 @@ impl<C: ControlPlane> Conversation<C> {
             ));
         };
         let node_id = node.id.clone();
-        let session = self.control_plane.open(node, self.token.take(), self.peer).await?;
+        let resumes = !first.initial_resource_versions.is_empty();
+        let session = self
+            .control_plane
+            .open(node, self.token.take(), self.peer, resumes)
+            .await?;
         let mut stream = OpenStream {
             node_id,
             feed: session.feed,
@@ -283,6 +293,8 @@ impl OpenStream {
                     });
                 }
                 Action::Rejections { ty, rejected } => self.report.event(StreamEvent::Rejections { ty, rejected }),
+                Action::Listeners(holdings) => self.report.event(StreamEvent::Listeners(holdings)),
+                Action::CaughtUp => self.report.event(StreamEvent::CaughtUp),
                 Action::Reject(status) => return Err(status),
             }
         }

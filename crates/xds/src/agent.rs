@@ -1,7 +1,7 @@
 //! The data plane agent's stream (`proto/meshspan/agent/v1/agent.proto`): DNS records and health check plans flow down,
 //! the health of the local application flows up.
 //!
-//! The caller mounts [`AgentService::into_server`] beside ADS, see [`crate::ads`]. [`crate::DnsDiff`] makes the DNS updates.
+//! The caller mounts [`AgentService::into_server`] beside ADS, see [`crate::ads`].
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -49,6 +49,8 @@ pub struct AgentSession {
 pub enum AgentEvent {
     /// The whole current health of the application; it replaces what was reported before.
     Health(HealthReport),
+    /// The agent is about to end, and its Envoy has ended.
+    Goodbye,
     /// Whom the proxy refused; it replaces what was reported before.
     Denials(DenialReport),
     /// The stream has ended; always the last event.
@@ -160,6 +162,7 @@ impl OpenStream {
             tokio::select! {
                 message = messages.message() => match message?.map(|message| message.message) {
                     Some(Some(Message::Health(report))) => (self.session.events)(AgentEvent::Health(report)),
+                    Some(Some(Message::Goodbye(_))) => (self.session.events)(AgentEvent::Goodbye),
                     Some(Some(Message::Denials(report))) => (self.session.events)(AgentEvent::Denials(report)),
                     Some(Some(Message::Hello(_))) => {
                         return Err(Status::invalid_argument("hello: only the first message may carry it"));

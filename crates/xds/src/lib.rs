@@ -7,7 +7,7 @@
 //! * what is served: [`Resource`], [`ResourceSet`], [`Snapshot`];
 //! * how a new snapshot reaches a connected stream: [`feed`];
 //! * the protocol, without a socket: [`Subscriber`];
-//! * the gRPC services: [`ads`] for Envoy, [`agent`] for the data plane agent, with [`DnsDiff`] for its DNS records;
+//! * the gRPC services: [`ads`] for Envoy, [`agent`] for the data plane agent;
 //! * the other end of the wire, for tests and load generators: [`client`].
 
 pub mod ads;
@@ -17,7 +17,6 @@ pub mod feed;
 pub mod proto;
 
 mod changes;
-mod dns;
 mod resource;
 mod resource_type;
 mod subscriber;
@@ -25,8 +24,7 @@ mod subscriber;
 pub use ads::{AdsService, ControlPlane, EventSink, Session, StreamEvent};
 pub use agent::{AgentEvent, AgentPlane, AgentService, AgentSession};
 pub use changes::Changes;
-pub use dns::{DnsDiff, DnsTable};
 pub use feed::{FeedCloser, FeedReceiver, ProxyFeed};
 pub use resource::{Resource, ResourceSet, Snapshot};
 pub use resource_type::ResourceType;
-pub use subscriber::{Action, Rejection, Subscriber};
+pub use subscriber::{Action, Holdings, Rejection, Subscriber};

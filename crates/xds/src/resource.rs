@@ -1,7 +1,7 @@
 //! What is served: encoded resources, persistent sets of them, and the snapshot of one proxy.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rpds::RedBlackTreeMapSync;
@@ -9,11 +9,25 @@ use rpds::RedBlackTreeMapSync;
 use crate::resource_type::{PerType, ResourceType};
 
 /// One resource, encoded once and shared by every stream that sends it; a clone costs three reference counts.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// Two are equal if name and version are, for a version stands for the content.
+#[derive(Clone)]
 pub struct Resource {
     name: Arc<str>,
     version: Arc<str>,
-    body: Bytes,
+    body: Body,
+}
+
+#[derive(Clone)]
+enum Body {
+    Made(Bytes),
+    OnDemand(Arc<OnDemand>),
+}
+
+/// A body that is made when it is first sent.
+struct OnDemand {
+    made: OnceLock<Bytes>,
+    make: Box<dyn Fn() -> Bytes + Send + Sync>,
 }
 
 impl Resource {
@@ -23,7 +37,24 @@ impl Resource {
         Self {
             name: name.into(),
             version: version.into(),
-            body: body.into(),
+            body: Body::Made(body.into()),
+        }
+    }
+
+    /// A resource whose body is made, once, when it is first sent: so that nothing is made for a proxy that has this
+    /// version already. `make` must not block for long.
+    pub fn on_demand(
+        name: impl Into<Arc<str>>,
+        version: impl Into<Arc<str>>,
+        make: impl Fn() -> Bytes + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version: version.into(),
+            body: Body::OnDemand(Arc::new(OnDemand {
+                made: OnceLock::new(),
+                make: Box::new(make),
+            })),
         }
     }
 
@@ -38,15 +69,30 @@ impl Resource {
     }
 
     /// The encoded message.
-    pub const fn body(&self) -> &Bytes {
-        &self.body
+    pub fn body(&self) -> &Bytes {
+        match &self.body {
+            Body::Made(body) => body,
+            Body::OnDemand(body) => body.made.get_or_init(&body.make),
+        }
     }
 }
+
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.version) == (&other.name, &other.version)
+    }
+}
+
+impl Eq for Resource {}
 
 /// Without the body, which may be a private key.
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{} ({} bytes)", self.name, self.version, self.body.len())
+        write!(f, "{}@{}", self.name, self.version)?;
+        match &self.body {
+            Body::Made(body) => write!(f, " ({} bytes)", body.len()),
+            Body::OnDemand(_) => f.write_str(" (on demand)"),
+        }
     }
 }
 
@@ -150,6 +196,23 @@ mod tests {
             .collect();
         seen.sort();
         assert_eq!(seen, ["a@own", "b@shared"]);
+    }
+
+    #[test]
+    fn a_body_on_demand_is_made_once_and_only_when_it_is_asked_for() {
+        let made = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = made.clone();
+        let resource = Resource::on_demand("a", "1", move || {
+            let before = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            format!("body {before}").into()
+        });
+        let copy = resource.clone();
+        assert_eq!(format!("{resource:?}"), "a@1 (on demand)");
+        assert_eq!(made.load(std::sync::atomic::Ordering::SeqCst), 0);
+        assert_eq!(
+            (&resource.body()[..], &copy.body()[..]),
+            (&b"body 0"[..], &b"body 0"[..])
+        );
     }
 
     #[test]

@@ -34,8 +34,8 @@ use std::sync::Arc;
 use tonic::Status;
 
 pub use self::action::Action;
-pub use self::type_state::Rejection;
 use self::type_state::{Delivery, TypeState, Want};
+pub use self::type_state::{Holdings, Rejection};
 use crate::changes::Changes;
 use crate::proto::ads::{Any, DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource};
 use crate::resource::Snapshot;
@@ -57,6 +57,7 @@ pub struct Subscriber {
     types: PerType<TypeState>,
     /// The nonce given last.
     nonce: u64,
+    caught_up: bool,
 }
 
 impl Subscriber {
@@ -171,6 +172,14 @@ impl Subscriber {
         for ty in ResourceType::ALL {
             let rejected = self.types.get_mut(ty).take_rejected();
             actions.extend(rejected.map(|rejected| Action::Rejections { ty, rejected }));
+            let news = self.types.get_mut(ty).take_news();
+            // Of the other types nobody wants to know.
+            actions.extend(news.filter(|_| ty == ResourceType::Listener).map(Action::Listeners));
+        }
+        let listeners = self.types.get(ResourceType::Listener);
+        if !self.caught_up && listeners.is_requested() && listeners.is_idle() {
+            self.caught_up = true;
+            actions.push(Action::CaughtUp);
         }
     }
 

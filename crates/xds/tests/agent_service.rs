@@ -8,8 +8,10 @@ use std::sync::Arc;
 use meshspan_xds::proto::agent::agent_message::Message;
 use meshspan_xds::proto::agent::agent_service_client::AgentServiceClient;
 use meshspan_xds::proto::agent::control_plane_message::Message as Down;
-use meshspan_xds::proto::agent::{AgentMessage, ControlPlaneMessage, HealthReport, Hello, InboundHealth};
-use meshspan_xds::{AgentEvent, AgentPlane, AgentService, AgentSession, DnsDiff, DnsTable};
+use meshspan_xds::proto::agent::{
+    AgentMessage, ControlPlaneMessage, DnsRecord, DnsUpdate, Goodbye, HealthReport, Hello, InboundHealth,
+};
+use meshspan_xds::{AgentEvent, AgentPlane, AgentService, AgentSession};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -94,6 +96,7 @@ fn health(ready: bool) -> HealthReport {
             ready,
             detail: String::new(),
         }],
+        draining: false,
     }
 }
 
@@ -110,8 +113,16 @@ async fn records_flow_down_and_health_flows_up() {
         .unwrap();
     let (update, mut opened) = tokio::join!(responses.message(), async {
         let opened = streams.recv().await.unwrap();
-        let table: DnsTable = [("redis.mesh".into(), vec!["10.0.0.1".parse().unwrap()])].into();
-        let update = DnsDiff::new(60).update(Arc::new(table)).unwrap();
+        let record = DnsRecord {
+            name: "redis.mesh".into(),
+            addresses: vec!["10.0.0.1".into()],
+        };
+        let update = DnsUpdate {
+            full: true,
+            records: vec![record],
+            removed_names: vec![],
+            ttl_seconds: 60,
+        };
         opened
             .outgoing
             .send(Ok(ControlPlaneMessage {
@@ -130,6 +141,9 @@ async fn records_flow_down_and_health_flows_up() {
 
     let waiting = tokio::spawn(async move { responses.message().await });
     assert_eq!(opened.events.recv().await.unwrap(), AgentEvent::Health(health(true)));
+    let goodbye = Message::Goodbye(Goodbye {});
+    messages.send(AgentMessage { message: Some(goodbye) }).await.unwrap();
+    assert_eq!(opened.events.recv().await.unwrap(), AgentEvent::Goodbye);
     drop(messages);
     assert_eq!(
         opened.events.recv().await.unwrap(),

@@ -181,7 +181,8 @@ impl Prober {
             self.all_states()
         };
         if let Some(inbounds) = inbounds {
-            self.reports.send_replace(Some(HealthReport { inbounds }));
+            let draining = self.draining;
+            self.reports.send_replace(Some(HealthReport { inbounds, draining }));
         }
     }
 

@@ -112,6 +112,7 @@ async fn records_and_plans_come_down_reports_go_up() {
     };
     let report = HealthReport {
         inbounds: vec![inbound],
+        draining: false,
     };
     running.reports.send_replace(Some(report.clone()));
     assert_eq!(stream.next().await, agent_message::Message::Health(report));

@@ -70,9 +70,7 @@ impl Proxy {
         let unready = networking
             .inbound
             .iter()
-            .filter(|inbound| {
-                inbound.state == InboundState::NotReady || inbound.health.is_some_and(|health| !health.ready)
-            })
+            .filter(|inbound| inbound.state != InboundState::Ignored && !self.insight.serves(inbound))
             .count();
         match unready {
             0 => Status::Online,

@@ -176,7 +176,7 @@ impl Service {
             .iter()
             .filter(|inbound| inbound.service() == self.name);
         let is_gateway = proxy.dataplane.networking.gateway.is_some();
-        if proxy.is_online() && (is_gateway || inbounds.any(|inbound| inbound.is_ready())) {
+        if proxy.is_online() && (is_gateway || inbounds.any(|inbound| proxy.insight.serves(inbound))) {
             Status::Online
         } else {
             Status::Offline

@@ -11,6 +11,7 @@ use meshspan_identity::token::{
     issue_zone_token,
 };
 use meshspan_model::duration::{self, GoDuration};
+use meshspan_model::labels;
 use serde_json::{Value, json};
 
 use super::keys::read_signing_key;
@@ -127,7 +128,27 @@ pub(super) async fn dataplane(
         connection,
         console,
     )
-    .await
+    .await?;
+    if let Some(warning) = unbound(&claims) {
+        writeln!(console.err, "Warning: {warning}")?;
+    }
+    Ok(())
+}
+
+/// What whoever holds a token that is not bound to a service may do with it.
+fn unbound(claims: &DataplaneClaims) -> Option<String> {
+    if claims.tags.contains_key(labels::TAG_SERVICE) {
+        return None;
+    }
+    let who = match claims.name.as_str() {
+        "" => format!("any Dataplane of mesh {}", claims.mesh),
+        name => format!("Dataplane {name}"),
+    };
+    Some(format!(
+        "this token is not bound to a service: whoever holds it may register {who} with the name and identity of every \
+         service of the mesh; bind it with --tag {}=SERVICE",
+        labels::TAG_SERVICE
+    ))
 }
 
 pub(super) async fn zone(

@@ -246,9 +246,8 @@ fn write_full(overview: &Value, lost: &LostZones, console: &mut Console<'_>) -> 
     let mut inbounds = Table::new(["PORT", "STATE", "TAGS"]);
     for inbound in &dataplane.networking.inbound {
         let state = match inbound.state {
-            InboundState::Ready if !inbound.is_ready() => "NotReady",
-            InboundState::Ready => "Ready",
-            InboundState::NotReady => "NotReady",
+            InboundState::Ready if insight.serves(inbound) => "Ready",
+            InboundState::Ready | InboundState::NotReady => "NotReady",
             InboundState::Ignored => "Ignored",
         };
         let pairs = inbound.tags.iter().map(|(key, value)| format!("{key}={value}"));
@@ -307,7 +306,7 @@ fn row(overview: &Value, lost: &LostZones, now: OffsetDateTime) -> anyhow::Resul
 /// Online, Offline or Partially degraded (`spec/http-api.md` §3.5).
 pub(super) fn status(dataplane: &Dataplane, insight: &DataplaneInsight) -> &'static str {
     let inbounds = &dataplane.networking.inbound;
-    let ready = inbounds.iter().filter(|inbound| inbound.is_ready()).count();
+    let ready = inbounds.iter().filter(|inbound| insight.serves(inbound)).count();
     let is_gateway = dataplane.networking.gateway.is_some();
     if !is_online(&insight.subscriptions) {
         "Offline"
@@ -340,6 +339,14 @@ fn notes(
     now: OffsetDateTime,
 ) -> Vec<String> {
     let mut notes: Vec<String> = lost.note(overview).into_iter().collect();
+    if !insight.presence.reason.is_empty() {
+        notes.push(insight.presence.reason.clone());
+    }
+    for path in &insight.presence.unopened_logs {
+        notes.push(format!(
+            "Envoy cannot open the access log {path}: nothing is written there"
+        ));
+    }
     for inbound in &insight.inbounds {
         let port = inbound.port;
         if !inbound.not_ready.is_empty() {

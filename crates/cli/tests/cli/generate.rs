@@ -12,6 +12,26 @@ use time::Duration;
 use crate::support::{ControlPlane, NOW, run_line};
 
 #[tokio::test]
+async fn a_dataplane_token_that_is_not_bound_to_a_service_says_so_beside_itself() {
+    let cp = ControlPlane::start().await;
+    cp.answer("POST /tokens/dataplane", 200, "jwt");
+    let line = ["generate", "dataplane-token", "--valid-for", "1h", "--name", "redis-1"];
+    let ran = cp.run(&line).await;
+    assert!(
+        ran.err.contains("Dataplane redis-1") && ran.err.contains("--tag kuma.io/service=SERVICE"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(
+        ran.done(),
+        "jwt",
+        "what is redirected to a file is the token and nothing else"
+    );
+    let bound = [&line[..], &["--tag", "kuma.io/service=redis"]].concat();
+    assert_eq!(cp.run(&bound).await.err, "");
+}
+
+#[tokio::test]
 async fn tokens_of_the_control_plane() {
     let cp = ControlPlane::start().await;
     for kind in ["dataplane", "zone", "user"] {

@@ -16,6 +16,8 @@ use crate::kind::Kind;
 use crate::labels::{TAG_PROTOCOL, TAG_SERVICE};
 use crate::violation::Violations;
 
+pub mod limits;
+
 /// A data plane proxy and the workload behind it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -394,10 +396,11 @@ impl Spec for Dataplane {
         if networking.inbound.is_empty() && networking.gateway.is_none() {
             violations.add(&root, "must have at least one inbound, or be a gateway");
         }
-        for (index, inbound) in networking.inbound.iter().enumerate() {
+        limits::check(self, &root, violations);
+        for (index, inbound) in networking.inbound.iter().enumerate().take(limits::MAX_INBOUNDS) {
             self.validate_inbound(inbound, &format!("{root}.inbound[{index}]"), violations);
         }
-        for (index, outbound) in networking.outbound.iter().enumerate() {
+        for (index, outbound) in networking.outbound.iter().enumerate().take(limits::MAX_OUTBOUNDS) {
             validate_outbound(outbound, &format!("{root}.outbound[{index}]"), violations);
         }
         if let Some(gateway) = &networking.gateway {
@@ -582,8 +585,14 @@ fn validate_tags(tags: &BTreeMap<String, String>, path: &str, violations: &mut V
     if tags.get(TAG_SERVICE).is_none_or(String::is_empty) {
         violations.add(format!("{path}[\"{TAG_SERVICE}\"]"), "must be defined");
     }
+    limits::check_tags(tags, path, violations);
     let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '/');
-    for (key, value) in tags {
+    let fits = |key: &str, value: &str| key.len().max(value.len()) <= limits::MAX_TAG_BYTES;
+    for (key, value) in tags
+        .iter()
+        .take(limits::MAX_TAGS)
+        .filter(|(key, value)| fits(key, value))
+    {
         let path = format!("{path}[\"{key}\"]");
         if key.is_empty() || !key.chars().all(is_key) {
             violations.add(

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::dataplane::Inbound;
+use super::presence::Presence;
 use super::{Spec, is_default};
 use crate::kind::Kind;
 use crate::violation::Violations;
@@ -22,6 +24,9 @@ pub struct DataplaneInsight {
     /// Beyond the reference: what is to be known of inbounds. Those of which there is nothing to say are left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inbounds: Vec<InboundInsight>,
+    /// Whether the proxy is there, and what it serves.
+    #[serde(skip_serializing_if = "is_default")]
+    pub presence: Presence,
 }
 
 /// What the agent found out about an inbound.
@@ -48,6 +53,16 @@ pub struct ZoneIngressInsight {
     /// Connections, oldest first; the newest 2 are kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<DiscoverySubscription>,
+    /// Whether the proxy is there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub presence: Presence,
+}
+
+impl DataplaneInsight {
+    /// Whether traffic may go to an inbound: it is ready, the proxy is there, and its Envoy listens.
+    pub fn serves(&self, inbound: &Inbound) -> bool {
+        inbound.is_ready() && self.presence.takes_traffic() && self.presence.listens(&inbound.section())
+    }
 }
 
 /// One connection of a proxy to a control plane.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind as ProtoKind;
 use meshspan_api::log_limit::shown;
-use meshspan_envoy::ProxyOptions;
+use meshspan_envoy::{ProxyOptions, names};
+use meshspan_model::Resource;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::dataplane_insight::ProxyVersion;
 use meshspan_xds::proto::ads::Node;
@@ -15,7 +16,8 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 
 use super::admission::Admission;
-use super::{DataPlane, auth, registration};
+use super::insights::Connection;
+use super::{DataPlane, auth, insights, registration};
 use crate::engine::ProxyId;
 
 /// Longest id of a node, in bytes: a mesh and a name of the longest sort.
@@ -25,8 +27,14 @@ pub(super) const MAX_ID: usize = 512;
 pub(super) struct Ads(pub(super) Arc<DataPlane>);
 
 impl ControlPlane for Ads {
-    async fn open(&self, node: Node, token: Option<String>, peer: Option<SocketAddr>) -> Result<Session, Status> {
-        let result = open(&self.0, &node, token).await;
+    async fn open(
+        &self,
+        node: Node,
+        token: Option<String>,
+        peer: Option<SocketAddr>,
+        resumes: bool,
+    ) -> Result<Session, Status> {
+        let result = open(&self.0, &node, token, resumes).await;
         if let Err(status) = &result
             && let Some(suppressed) = self.0.log_limit.allows(&peer_key(peer))
         {
@@ -37,7 +45,7 @@ impl ControlPlane for Ads {
     }
 }
 
-async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>) -> Result<Session, Status> {
+async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resumes: bool) -> Result<Session, Status> {
     let id = parse_id(&node.id)?;
     let metadata = Metadata(node.metadata.as_ref());
     let brought = match metadata.text("dataplane.resource") {
@@ -51,7 +59,9 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>) -> Res
         return Err(registration::missing(&id));
     }
     let stream = plane.next_stream();
+    let registered = brought.is_some();
     // From here on the proxy may hang up at any moment, and what was begun must be ended.
+    plane.presence.begin(&id, stream, registered);
     let (feed, receiver) = ProxyFeed::new();
     let admission = Admission {
         plane: plane.clone(),
@@ -60,19 +70,30 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>) -> Res
         dataplane,
         changes,
     };
-    let opened = Opened {
+    let mut opened = Opened {
         plane: plane.clone(),
         id: id.clone(),
         stream,
-        brought: brought.is_some(),
+        refused: false,
+        unannounced: brought.clone().filter(|_| id.0.is_empty()),
         admission: watch(admission, receiver.closer()),
         says_so: plane
             .log_limit
             .allows(&format!("connection {}/{}", id.0, id.1))
             .is_some(),
     };
-    registration::register(plane, &id, brought.as_ref(), stream).await?;
-    plane.insights.connected(&*plane.store, &id, stream, metadata.version());
+    if let Err(status) = registration::register(plane, &id, brought.as_ref()).await {
+        opened.refused = true;
+        return Err(status);
+    }
+    plane.presence.admit(&id, registered);
+    let connection = Connection {
+        stream,
+        version: metadata.version(),
+        registered,
+        resumes,
+    };
+    plane.insights.connected(&*plane.store, &id, connection);
     let options = ProxyOptions {
         socket_mark: metadata.text("socketMark").parse().unwrap_or(0),
         ipv6: metadata.flag("ipv6Enabled").unwrap_or(true),
@@ -97,7 +118,9 @@ struct Opened {
     plane: Arc<DataPlane>,
     id: ProxyId,
     stream: u64,
-    brought: bool,
+    refused: bool,
+    /// The ingress that other zones hear of once Envoy listens.
+    unannounced: Option<Resource>,
     /// Whether its begin and end are logged: a proxy that reconnects all the time is not.
     says_so: bool,
     /// Ends the stream when the token does not hold any longer.
@@ -129,6 +152,35 @@ impl Opened {
             let names = resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             tracing::error!(mesh = self.id.0, proxy = self.id.1, type = %ty, resources = shown(&names), message = shown(message), suppressed, "Envoy rejected configuration; it keeps the last good one");
         }
+        if let StreamEvent::Rejections { ty, rejected } = event {
+            let files = insights::unopened_logs(*ty, rejected);
+            if !files.is_empty() {
+                let (engine, id, stream) = (self.plane.engine.clone(), self.id.clone(), self.stream);
+                // Fails only if the engine has stopped.
+                self.plane
+                    .tasks
+                    .spawn(async move { engine.logs_unopened(id, stream, files).await });
+            }
+        }
+        if let StreamEvent::Listeners(holdings) = event
+            && let Some(brought) = &self.unannounced
+            && holdings
+                .added
+                .iter()
+                .any(|name| **name == *names::ingress_listener(&self.id.1))
+        {
+            let (plane, id, brought) = (self.plane.clone(), self.id.clone(), brought.clone());
+            self.plane.tasks.spawn(async move {
+                if let Err(status) = registration::announce(&plane, &id, &brought).await {
+                    tracing::error!(
+                        proxy = id.1,
+                        reason = status.message(),
+                        "cannot announce a zone ingress"
+                    );
+                }
+            });
+        }
+        self.plane.listening.event(&self.id, self.stream, event);
         if !matches!(event, StreamEvent::Closed { .. }) {
             self.plane.insights.event(&self.id, self.stream, event);
         }
@@ -138,6 +190,10 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         self.admission.abort();
+        if self.refused {
+            self.plane.presence.refuse(&self.id, self.stream);
+            return;
+        }
         let (engine, id, stream) = (self.plane.engine.clone(), self.id.clone(), self.stream);
         // Fails only if the engine has stopped.
         self.plane
@@ -151,7 +207,7 @@ impl Drop for Opened {
         if self.says_so {
             tracing::info!(mesh = self.id.0, proxy = self.id.1, "proxy disconnected");
         }
-        registration::ended(&self.plane, self.id.clone(), self.stream, self.brought);
+        self.plane.presence.end(&self.id, self.stream);
     }
 }
 

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use meshspan_api::log_limit::shown;
 use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::presence::PresenceState;
 use meshspan_xds::proto::agent::control_plane_message::Message;
 use meshspan_xds::proto::agent::{ControlPlaneMessage, HealthCheckPlan, HealthReport, Hello};
-use meshspan_xds::{AgentEvent, AgentPlane, AgentSession, DnsDiff};
+use meshspan_xds::{AgentEvent, AgentPlane, AgentSession};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use super::admission::Admission;
 use super::ads::{MAX_ID, peer_key};
+use super::listening::Follower;
+use super::names::AnsweredNames;
 use super::{DataPlane, auth, health, registration};
 use crate::engine::{ProxyId, ProxyWatch};
 
@@ -86,21 +89,26 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<String>) -> R
     };
     plane.tasks.spawn(end_when_lost(admission, outgoing.clone()));
     let ttl = u32::try_from(plane.settings.dns_server.ttl.0.as_secs()).unwrap_or(u32::MAX);
+    let listening = hello.wants_dns.then(|| plane.listening.follow(&id));
     plane
         .tasks
-        .spawn(feed(watch, hello.wants_dns, ttl, outgoing, plane.stop.clone()));
+        .spawn(feed(watch, listening, ttl, outgoing, plane.stop.clone()));
     // The newest report counts; the sender is dropped with the stream, which ends the task.
     let (reports, found) = watch::channel(None);
     plane.tasks.spawn(take_reports(plane.clone(), id.clone(), found));
-    let denied = (plane.clone(), id.clone());
+    let plane = plane.clone();
     let events = move |event| match event {
         AgentEvent::Health(report) => {
             reports.send_replace(Some(report));
         }
-        AgentEvent::Denials(report) => {
-            let (plane, id) = &denied;
-            plane.insights.denied(&*plane.store, id, &report);
+        AgentEvent::Denials(report) => plane.insights.denied(&*plane.store, &id, &report),
+        AgentEvent::Goodbye => {
+            tracing::info!(mesh = id.0, proxy = id.1, "proxy said goodbye");
+            let reason = "the proxy said goodbye";
+            plane.insights.conclude(&*plane.store, &id, PresenceState::Left, reason);
+            plane.presence.goodbye(&id);
         }
+        // The end of a stream says nothing about an instance.
         AgentEvent::Closed { .. } => {}
     };
     Ok(AgentSession {
@@ -163,16 +171,17 @@ async fn take_reports(plane: Arc<DataPlane>, id: ProxyId, mut found: watch::Rece
     }
 }
 
-/// Sends the newest DNS records and probes whenever they change.
+/// Sends probes whenever they change, and names whenever they change or Envoy begins to serve them.
 async fn feed(
     mut watch: ProxyWatch,
-    wants_dns: bool,
+    mut listening: Option<Follower>,
     ttl: u32,
     outgoing: mpsc::Sender<Result<ControlPlaneMessage, Status>>,
     stop: tokio_util::sync::CancellationToken,
 ) {
-    let mut diff = DnsDiff::new(ttl);
+    let mut names = AnsweredNames::new(ttl);
     let mut sent_plan: Option<HealthCheckPlan> = None;
+    watch.names.mark_changed();
     loop {
         let plan = watch
             .view
@@ -186,19 +195,30 @@ async fn feed(
                 return;
             }
         }
-        if wants_dns {
-            let table = watch.dns.borrow_and_update().clone();
-            if let Some(update) = diff.update(table)
-                && send(&outgoing, Message::Dns(update)).await.is_err()
-            {
-                return;
+        let wants_names = listening.is_some();
+        let news = async {
+            match &mut listening {
+                Some(listening) => listening.news().await,
+                None => std::future::pending().await,
             }
-        }
-        tokio::select! {
+        };
+        let update = tokio::select! {
             () = outgoing.closed() => return,
             () = stop.cancelled() => return,
-            changed = watch.view.changed() => if changed.is_err() { return },
-            changed = watch.dns.changed() => if changed.is_err() { return },
+            changed = watch.view.changed() => match changed {
+                Ok(()) => None,
+                Err(_) => return,
+            },
+            changed = watch.names.changed(), if wants_names => match changed {
+                Ok(()) => names.mesh_changed(watch.names.borrow_and_update().clone()),
+                Err(_) => return,
+            },
+            news = news => names.listeners_changed(news),
+        };
+        if let Some(update) = update
+            && send(&outgoing, Message::Dns(update)).await.is_err()
+        {
+            return;
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use meshspan_model::Kind;
 use meshspan_model::Spec as _;
 use meshspan_model::kinds::dataplane::{Dataplane, InboundState, ServiceProbe};
+use meshspan_model::kinds::presence::PresenceState;
 use meshspan_store::{StoreError, Write};
 use meshspan_xds::proto::agent::{HealthCheck, HealthCheckPlan, HealthReport};
 
@@ -51,8 +52,14 @@ fn millis(duration: Option<meshspan_model::duration::GoDuration>, default: u32) 
 /// Stores what an agent found; false if that should be tried again.
 pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthReport) -> bool {
     let key = registration::key(id);
+    if report.draining {
+        let reason = "the proxy is draining";
+        plane.insights.conclude(&*plane.store, id, PresenceState::Left, reason);
+        // That it will be missed is no surprise.
+        plane.presence.goodbye(id);
+    }
     if key.kind != Kind::Dataplane {
-        return true;
+        return !report.draining || registration::withdraw(plane, id).await;
     }
     plane.insights.health(id, report);
     for _ in 0..ATTEMPTS {
@@ -66,6 +73,10 @@ pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthR
             let Some(found) = report.inbounds.iter().find(|found| found.inbound_port == inbound.port) else {
                 continue;
             };
+            if inbound.service_probe.is_none() {
+                // Its state is the user's, and nobody would undo a change.
+                continue;
+            }
             let state = if found.ready {
                 InboundState::Ready
             } else {

@@ -84,6 +84,7 @@ mod tests {
                 ready,
                 detail: detail.to_owned(),
             }],
+            draining: false,
         }
     }
 

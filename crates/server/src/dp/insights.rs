@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use meshspan_model::kinds::dataplane_insight::{
-    DataplaneInsight, DiscoverySubscription, InboundInsight, MtlsInsight, ProxyVersion, Rejection, ServiceStats,
-    ZoneIngressInsight, is_online,
+    DiscoverySubscription, InboundInsight, MtlsInsight, ProxyVersion, Rejection, ServiceStats, is_online,
 };
-use meshspan_model::{Kind, Resource, ResourceKey};
-use meshspan_store::{Store, StoreError, Write};
+use meshspan_model::kinds::presence::{Listeners, Presence, PresenceState};
+use meshspan_store::Store;
 use meshspan_xds::proto::agent::{DenialReport, HealthReport};
 use meshspan_xds::{ResourceType, StreamEvent};
 use time::OffsetDateTime;
@@ -20,8 +19,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+mod listeners;
+mod stored;
+
 use super::{inbound_insights, registration};
 use crate::engine::{CertificateNews, ProxyId};
+use listeners::note_listeners;
+pub(super) use listeners::unopened_logs;
+pub(super) use stored::expected;
+use stored::{save, stored};
 
 /// Insights that are written at the same time.
 const SAVED_AT_ONCE: usize = 64;
@@ -52,7 +58,18 @@ struct Known {
     subscriptions: Vec<DiscoverySubscription>,
     mtls: Option<MtlsInsight>,
     inbounds: Vec<InboundInsight>,
+    presence: Presence,
     stream: u64,
+}
+
+/// A connection that begins.
+pub(super) struct Connection {
+    pub(super) stream: u64,
+    pub(super) version: ProxyVersion,
+    /// The proxy brought its resource.
+    pub(super) registered: bool,
+    /// Its Envoy has been connected before.
+    pub(super) resumes: bool,
 }
 
 impl Insights {
@@ -71,23 +88,24 @@ impl Insights {
     }
 
     /// A proxy connected. What another process, or this one before it was killed, left open is closed.
-    pub(super) fn connected(&self, store: &dyn Store, id: &ProxyId, stream: u64, version: ProxyVersion) {
+    pub(super) fn connected(&self, store: &dyn Store, id: &ProxyId, connection: Connection) {
         let now = OffsetDateTime::now_utc();
         let mut state = self.lock();
         let known = state.proxies.entry(id.clone()).or_insert_with(|| stored(store, id));
-        for open in known
-            .subscriptions
-            .iter_mut()
-            .filter(|subscription| subscription.disconnect_time.is_none())
-        {
-            open.disconnect_time = Some(now);
+        close(&mut known.subscriptions, now);
+        known.stream = connection.stream;
+        known.presence.registered = connection.registered;
+        known.presence.state = PresenceState::Expected;
+        known.presence.reason.clear();
+        known.presence.unopened_logs.clear();
+        if !connection.resumes && !id.0.is_empty() {
+            known.presence.listeners = Some(Listeners::default());
         }
-        known.stream = stream;
         known.subscriptions.push(DiscoverySubscription {
             id: uuid::Uuid::new_v4().to_string(),
             control_plane_instance_id: self.instance_id.clone(),
             connect_time: Some(now),
-            version: Some(version),
+            version: Some(connection.version),
             ..DiscoverySubscription::default()
         });
         let surplus = known.subscriptions.len().saturating_sub(KEPT);
@@ -95,6 +113,32 @@ impl Insights {
         state.urgent.insert(id.clone());
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Notes what became of a proxy, with the reason for people; false if that is known, or nothing is known of the proxy.
+    pub(super) fn conclude(&self, store: &dyn Store, id: &ProxyId, to: PresenceState, reason: &str) -> bool {
+        let now = OffsetDateTime::now_utc();
+        let mut state = self.lock();
+        let mut known = match state.proxies.get(id) {
+            Some(known) => known.clone(),
+            None => stored(store, id),
+        };
+        let before = known.presence.state;
+        // A goodbye is the better reason.
+        let same = before == to || before == PresenceState::Left;
+        if known.subscriptions.is_empty() || same {
+            return false;
+        }
+        known.presence.state = to;
+        reason.clone_into(&mut known.presence.reason);
+        if matches!(to, PresenceState::Gone | PresenceState::Held) {
+            close(&mut known.subscriptions, now);
+        }
+        state.proxies.insert(id.clone(), known);
+        state.urgent.insert(id.clone());
+        drop(state);
+        self.changed.notify_one();
+        true
     }
 
     /// Something happened on a stream.
@@ -116,6 +160,7 @@ impl Insights {
             StreamEvent::Nacked { ty, .. } => count(status, Some(*ty), |stats| stats.responses_rejected += 1),
             StreamEvent::Rejections { ty, rejected } => {
                 let name = type_name(*ty);
+                known.presence.unopened_logs.extend(unopened_logs(*ty, rejected));
                 status.rejections.retain(|rejection| rejection.resource_type != name);
                 let shown = rejected
                     .iter()
@@ -128,6 +173,10 @@ impl Insights {
                 status.rejections.extend(shown);
                 urgent = true;
             }
+            StreamEvent::Listeners(holdings) if !id.0.is_empty() => {
+                urgent = note_listeners(&mut known.presence, holdings);
+            }
+            StreamEvent::Listeners(_) | StreamEvent::CaughtUp => {}
             StreamEvent::Closed { .. } => {
                 subscription.disconnect_time = Some(now);
                 urgent = true;
@@ -243,6 +292,16 @@ impl Insights {
     }
 }
 
+/// Closes what is open.
+fn close(subscriptions: &mut [DiscoverySubscription], now: OffsetDateTime) {
+    for open in subscriptions
+        .iter_mut()
+        .filter(|subscription| subscription.disconnect_time.is_none())
+    {
+        open.disconnect_time = Some(now);
+    }
+}
+
 fn count(
     status: &mut meshspan_model::kinds::dataplane_insight::DiscoverySubscriptionStatus,
     ty: Option<ResourceType>,
@@ -268,66 +327,13 @@ fn type_name(ty: ResourceType) -> &'static str {
     }
 }
 
-fn insight_key(id: &ProxyId) -> ResourceKey {
-    let kind = if id.0.is_empty() {
-        Kind::ZoneIngressInsight
-    } else {
-        Kind::DataplaneInsight
-    };
-    ResourceKey::new(kind, id.0.as_str(), id.1.as_str())
-}
-
-fn stored(store: &dyn Store, id: &ProxyId) -> Known {
-    let Some(stored) = store.get(&insight_key(id)) else {
-        return Known::default();
-    };
-    if id.0.is_empty() {
-        let insight: ZoneIngressInsight = stored.resource.parse().unwrap_or_default();
-        return Known {
-            subscriptions: insight.subscriptions,
-            ..Known::default()
-        };
-    }
-    let insight: DataplaneInsight = stored.resource.parse().unwrap_or_default();
-    Known {
-        subscriptions: insight.subscriptions,
-        mtls: insight.mtls,
-        inbounds: insight.inbounds,
-        stream: 0,
-    }
-}
-
-async fn save(store: &dyn Store, id: &ProxyId, known: Known) -> Result<(), StoreError> {
-    let key = insight_key(id);
-    let resource = if id.0.is_empty() {
-        Resource::of(
-            "",
-            key.name.as_str(),
-            &ZoneIngressInsight {
-                subscriptions: known.subscriptions,
-            },
-        )
-    } else {
-        let insight = DataplaneInsight {
-            subscriptions: known.subscriptions,
-            mtls: known.mtls,
-            inbounds: known.inbounds,
-        };
-        Resource::of(key.mesh.as_str(), key.name.as_str(), &insight)
-    };
-    let owner = Some(registration::key(id));
-    match store.apply(vec![Write::Upsert { resource, owner }]).await {
-        // The proxy's resource is gone, and its insight with it.
-        Ok(_) | Err(StoreError::MissingOwner { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use meshspan_store::MemoryStore;
+    use meshspan_model::kinds::dataplane_insight::DataplaneInsight;
+    use meshspan_model::{Kind, Resource, ResourceKey};
+    use meshspan_store::{MemoryStore, Write};
 
     async fn next_change(insights: &Arc<Insights>, store: &Arc<dyn Store>, holds: impl Fn(&DataplaneInsight) -> bool) {
         let mut changes = store.subscribe();
@@ -353,7 +359,13 @@ mod tests {
         store.apply(vec![Write::create(dataplane)]).await.unwrap();
         let insights = Arc::new(Insights::new("cp-1".into(), Duration::from_secs(10)));
         for stream in [1, 2] {
-            insights.connected(&*store, &id, stream, ProxyVersion::default());
+            let connection = Connection {
+                stream,
+                version: ProxyVersion::default(),
+                registered: true,
+                resumes: false,
+            };
+            insights.connected(&*store, &id, connection);
             next_change(&insights, &store, |insight| is_online(&insight.subscriptions)).await;
             assert_eq!(insights.lock().proxies.len(), 1);
             insights.event(&id, stream, &StreamEvent::Closed { graceful: true });

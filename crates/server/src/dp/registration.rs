@@ -1,8 +1,7 @@
-//! Proxies that bring their own resource: stored when they connect, removed some time after they are gone.
+//! Proxies that bring their own resource: stored when they connect; [`super::presence`] removes it some time after they are gone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use meshspan_api::rules;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
@@ -15,37 +14,46 @@ use tonic::Status;
 use super::DataPlane;
 use crate::engine::ProxyId;
 
-/// Shortest pause before a removal that failed is tried again.
-const REMOVE_RETRY: Duration = Duration::from_secs(1);
 /// How often a registration is tried again when the resource changed at the same moment.
 const ATTEMPTS: usize = 5;
 
-/// The newest stream of each proxy. Whoever stores or removes a proxy's resource holds its entry meanwhile, so that the
-/// end of an old stream never removes what a new one has just stored.
+/// Whoever stores or removes a proxy's resource holds its entry meanwhile, so that nobody removes what another has just
+/// stored.
 #[derive(Debug, Default)]
-pub struct Registrations(Mutex<BTreeMap<ProxyId, Arc<AsyncMutex<u64>>>>);
+pub struct Registrations(Mutex<BTreeMap<ProxyId, Arc<AsyncMutex<()>>>>);
 
-/// Number of no stream.
-const NO_STREAM: u64 = 0;
+/// Nobody else stores or removes the resource of that proxy meanwhile.
+pub(super) struct Registering<'a> {
+    registrations: &'a Registrations,
+    id: ProxyId,
+    entry: Option<OwnedMutexGuard<()>>,
+}
 
 impl Registrations {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<ProxyId, Arc<AsyncMutex<u64>>>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<ProxyId, Arc<AsyncMutex<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest stream of a proxy, or [`NO_STREAM`]; nobody else has it until it is dropped.
-    async fn newest(&self, id: &ProxyId) -> OwnedMutexGuard<u64> {
+    /// Waits for the entry of a proxy.
+    pub(super) async fn lock(&self, id: &ProxyId) -> Registering<'_> {
+        let mut registering = Registering {
+            registrations: self,
+            id: id.clone(),
+            entry: None,
+        };
         let entry = self.entries().entry(id.clone()).or_default().clone();
-        entry.lock_owned().await
+        registering.entry = Some(entry.lock_owned().await);
+        registering
     }
+}
 
-    /// Notes that a proxy has no stream any more.
-    fn forget(&self, id: &ProxyId, mut newest: OwnedMutexGuard<u64>) {
-        let mut entries = self.entries();
-        *newest = NO_STREAM;
-        // One is here and one in the map; any more belongs to somebody who waits for it.
-        if Arc::strong_count(OwnedMutexGuard::mutex(&newest)) == 2 {
-            entries.remove(id);
+impl Drop for Registering<'_> {
+    fn drop(&mut self) {
+        let mut entries = self.registrations.entries();
+        self.entry = None;
+        // One is in the map; any more belongs to somebody who waits for it.
+        if entries.get(&self.id).is_some_and(|entry| Arc::strong_count(entry) == 1) {
+            entries.remove(&self.id);
         }
     }
 }
@@ -72,23 +80,13 @@ pub(super) fn read(id: &ProxyId, text: &str) -> Result<Resource, String> {
 }
 
 /// Makes sure that the proxy's resource is stored: the one it brought, or one that is there already.
-pub(super) async fn register(
-    plane: &DataPlane,
-    id: &ProxyId,
-    brought: Option<&Resource>,
-    stream: u64,
-) -> Result<(), Status> {
-    let mut newest = plane.registrations.newest(id).await;
-    let before = std::mem::replace(&mut *newest, stream);
-    let result = match brought {
-        Some(brought) => store_brought(plane, id, brought).await,
+pub(super) async fn register(plane: &DataPlane, id: &ProxyId, brought: Option<&Resource>) -> Result<(), Status> {
+    let _registering = plane.registrations.lock(id).await;
+    match brought {
+        Some(brought) => store_brought(plane, id, brought, false).await,
         None if plane.store.get(&key(id)).is_some() => Ok(()),
         None => Err(missing(id)),
-    };
-    if result.is_err() {
-        *newest = before;
     }
-    result
 }
 
 /// The refusal of a proxy that has no resource.
@@ -99,12 +97,62 @@ pub(super) fn missing(id: &ProxyId) -> Status {
     ))
 }
 
-async fn store_brought(plane: &DataPlane, id: &ProxyId, brought: &Resource) -> Result<(), Status> {
+/// Lets other zones enter through an ingress, once its Envoy listens.
+pub(super) async fn announce(plane: &DataPlane, id: &ProxyId, brought: &Resource) -> Result<(), Status> {
+    let _registering = plane.registrations.lock(id).await;
+    if !plane.presence.is_open(id) {
+        return Ok(());
+    }
+    store_brought(plane, id, brought, true).await
+}
+
+/// Lets other zones enter through another ingress, while the Envoy of this one still serves those that have entered;
+/// false if that should be tried again. What a user applied stays.
+pub(super) async fn withdraw(plane: &DataPlane, id: &ProxyId) -> bool {
+    let _registering = plane.registrations.lock(id).await;
+    let stored = plane.store.get(&key(id)).filter(|_| plane.presence.is_registered(id));
+    let Some(stored) = stored else { return true };
+    let mut resource = (*stored.resource).clone();
+    if !hide(&mut resource) {
+        return true;
+    }
+    let expected = Some(stored.spec_version);
+    match plane.store.apply(vec![Write::Update { resource, expected }]).await {
+        Ok(_) | Err(StoreError::NotFound { .. }) => true,
+        Err(error) => {
+            tracing::warn!(proxy = id.1, %error, "cannot withdraw a zone ingress that is draining; tried again");
+            false
+        }
+    }
+}
+
+/// Takes the public address of an ingress away, without which no other zone uses it; false if it has none.
+fn hide(resource: &mut Resource) -> bool {
+    let Ok(mut ingress) = resource.parse::<ZoneIngress>() else {
+        return false;
+    };
+    if std::mem::take(&mut ingress.networking.advertised_address).is_empty() {
+        return false;
+    }
+    ingress.networking.advertised_port = 0;
+    resource.spec = ingress.to_value();
+    true
+}
+
+/// `announced`: the Envoy of an ingress listens.
+async fn store_brought(plane: &DataPlane, id: &ProxyId, brought: &Resource, announced: bool) -> Result<(), Status> {
     let key = key(id);
     for _ in 0..ATTEMPTS {
         let snapshot = plane.store.snapshot();
         let existing = snapshot.get(&key);
         let mut resource = brought.clone();
+        if key.kind == Kind::ZoneIngress && !announced {
+            // One that other zones know stays: it comes back.
+            let known = existing.and_then(|stored| stored.resource.parse::<ZoneIngress>().ok());
+            if known.is_none_or(|known| known.networking.advertised_address.is_empty()) {
+                hide(&mut resource);
+            }
+        }
         complete(
             plane,
             &mut resource,
@@ -178,64 +226,31 @@ pub(super) fn complete(
     }
 }
 
-/// Notes that a stream has ended. The resource that its proxy brought is removed, unless the proxy comes back in time.
-pub(super) fn ended(plane: &Arc<DataPlane>, id: ProxyId, stream: u64, brought: bool) {
-    let plane = plane.clone();
-    let mut wait = plane.settings.xds_server.dataplane_deregistration_delay.0;
-    plane.tasks.clone().spawn(async move {
-        loop {
-            if brought {
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = plane.stop.cancelled() => return,
-                }
-            }
-            let newest = plane.registrations.newest(&id).await;
-            if *newest == NO_STREAM {
-                return plane.registrations.forget(&id, newest);
-            }
-            if *newest != stream {
-                return;
-            }
-            if !brought {
-                return plane.registrations.forget(&id, newest);
-            }
-            let key = key(&id);
-            tracing::info!(resource = %key, "the proxy did not come back; its resource is removed");
-            match plane.store.apply(vec![Write::Remove { key }]).await {
-                Ok(_) => return plane.registrations.forget(&id, newest),
-                Err(error) => {
-                    tracing::error!(%error, "cannot remove the resource of a proxy that is gone; tried again");
-                    wait = wait.max(REMOVE_RETRY);
-                }
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[tokio::test]
-    async fn proxies_without_a_stream_are_forgotten_unless_somebody_waits() {
+    async fn entries_are_kept_only_while_somebody_holds_or_awaits_them() {
         let registrations = Arc::new(Registrations::default());
         let id: ProxyId = ("default".into(), "redis-1".into());
-        let mut newest = registrations.newest(&id).await;
-        assert_eq!(*newest, NO_STREAM);
-        *newest = 7;
-        drop(newest);
-        let newest = registrations.newest(&id).await;
-        assert_eq!(*newest, 7);
-        let (shared, name) = (registrations.clone(), id.clone());
-        let waiting = tokio::spawn(async move { shared.newest(&name).await });
+        let first = registrations.lock(&id).await;
+        let shared = registrations.clone();
+        let waiting = tokio::spawn(async move {
+            let id: ProxyId = ("default".into(), "redis-1".into());
+            let _second = shared.lock(&id).await;
+            shared.entries().len()
+        });
         tokio::task::yield_now().await;
-        registrations.forget(&id, newest);
-        assert_eq!(registrations.entries().len(), 1);
-        let newest = waiting.await.unwrap();
-        assert_eq!(*newest, NO_STREAM);
-        registrations.forget(&id, newest);
+        drop(first);
+        assert_eq!(waiting.await.unwrap(), 1);
+        assert_eq!(registrations.entries().len(), 0);
+        // One that gives up waiting leaves nothing behind either.
+        let first = registrations.lock(&id).await;
+        let given_up = tokio::time::timeout(std::time::Duration::ZERO, registrations.lock(&id)).await;
+        assert!(given_up.is_err());
+        drop(first);
         assert_eq!(registrations.entries().len(), 0);
     }
 }

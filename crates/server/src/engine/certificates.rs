@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use meshspan_identity::secret_names;
-use meshspan_identity::{Ca, WorkloadRequest};
+use meshspan_identity::{Ca, RotationPeriod, WorkloadRequest};
 use meshspan_model::kinds::mesh::{CaBackend, Mesh};
 use meshspan_model::kinds::secret::Secret;
 use meshspan_model::{Resource, ResourceKey};
@@ -37,7 +38,7 @@ pub struct IssuedCertificate {
 }
 
 /// Hears of certificates; must not block.
-pub type NewsSink = Box<dyn Fn(CertificateNews) + Send>;
+pub type NewsSink = Arc<dyn Fn(CertificateNews) + Send + Sync>;
 
 /// The CA of a mesh's enabled backend.
 struct MeshCa {
@@ -46,12 +47,11 @@ struct MeshCa {
     ca: Option<Arc<Ca>>,
 }
 
-/// A certificate of a proxy.
-struct Issued {
-    issued_at: OffsetDateTime,
-    tags: BTreeMap<String, BTreeSet<String>>,
-    ca: Arc<Ca>,
-    lifetime: time::Duration,
+/// The certificate that a proxy should have now.
+struct Wanted {
+    version: String,
+    /// At the earliest it is issued then.
+    wanted_at: OffsetDateTime,
     renew_at: OffsetDateTime,
 }
 
@@ -59,7 +59,7 @@ struct Issued {
 pub(super) struct Certificates {
     secrets: BTreeMap<ResourceKey, Arc<Resource>>,
     meshes: BTreeMap<String, MeshCa>,
-    issued: BTreeMap<ProxyId, Issued>,
+    wanted: BTreeMap<ProxyId, Wanted>,
     renewals: BTreeSet<(OffsetDateTime, ProxyId)>,
     /// Meshes whose CA or certificate lifetime may have changed since the last renewal.
     changed: BTreeSet<String>,
@@ -73,9 +73,9 @@ const AHEAD: time::Duration = time::Duration::seconds(10);
 /// How often it is checked that the clock has not been set back.
 const CLOCK_CHECK: time::Duration = time::Duration::seconds(60);
 
-impl Issued {
+impl Wanted {
     fn is_ahead_of(&self, now: OffsetDateTime) -> bool {
-        self.issued_at > now + AHEAD
+        self.wanted_at > now + AHEAD
     }
 }
 
@@ -84,7 +84,7 @@ impl Certificates {
         Self {
             secrets: BTreeMap::new(),
             meshes: BTreeMap::new(),
-            issued: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             renewals: BTreeSet::new(),
             changed: BTreeSet::new(),
             news,
@@ -106,7 +106,7 @@ impl Certificates {
         if !went_back {
             return Vec::new();
         }
-        let ahead = self.issued.iter().filter(|(_, issued)| issued.is_ahead_of(now));
+        let ahead = self.wanted.iter().filter(|(_, wanted)| wanted.is_ahead_of(now));
         let ids: Vec<_> = ahead.map(|(id, _)| id.clone()).collect();
         tracing::warn!(
             certificates = ids.len(),
@@ -180,8 +180,14 @@ impl Certificates {
         decode(&resource.parse::<Secret>().ok()?.data)
     }
 
-    /// Issues what is missing or due, for connected proxies, and hands it to projection.
-    pub(super) fn renew(&mut self, now: OffsetDateTime, projector: &mut Projector) {
+    /// Hands projection the certificates that connected proxies should have now, where those changed. They are issued when
+    /// they are sent: a proxy that comes back with the right one keeps it. `stored_since` is when its Dataplane was stored.
+    pub(super) fn renew(
+        &mut self,
+        now: OffsetDateTime,
+        projector: &mut Projector,
+        stored_since: impl Fn(&ProxyId) -> Option<OffsetDateTime>,
+    ) {
         let due: BTreeSet<ProxyId> = self
             .renewals
             .iter()
@@ -209,7 +215,7 @@ impl Certificates {
                 }
                 Some(MeshCa { backend, ca: Some(ca) }) => {
                     let (backend, ca) = (backend.clone(), ca.clone());
-                    self.issue(&id, &view, &backend, ca, now, projector);
+                    self.want(&id, &view, &backend, ca, now, stored_since(&id), projector);
                 }
                 Some(MeshCa { ca: None, .. }) => {
                     tracing::warn!(
@@ -222,76 +228,77 @@ impl Certificates {
         }
     }
 
-    fn issue(
+    #[allow(clippy::too_many_arguments)]
+    fn want(
         &mut self,
         id: &ProxyId,
         view: &SidecarView,
         backend: &CaBackend,
         ca: Arc<Ca>,
         now: OffsetDateTime,
+        stored_since: Option<OffsetDateTime>,
         projector: &mut Projector,
     ) {
-        let tags = view.sidecar.dataplane.tags();
         let lifetime = backend.cert_lifetime();
-        let current = self.issued.get(id).is_some_and(|issued| {
-            issued.tags == tags
-                && Arc::ptr_eq(&issued.ca, &ca)
-                && issued.lifetime == lifetime
-                && issued.renew_at > now
-                && !issued.is_ahead_of(now)
-        });
+        let period = RotationPeriod::at(now, lifetime, jitter(id));
+        let tags = view.sidecar.dataplane.tags();
+        let version = version(&ca, &tags, lifetime, period, stored_since);
+        let known = self.wanted.get(id);
+        let is_ahead = known.is_some_and(|wanted| wanted.is_ahead_of(now));
+        let current = known.is_some_and(|wanted| wanted.version == version) && !is_ahead;
         if current && projector.has_identity(id) {
             return;
         }
-        let made = WorkloadRequest::for_dataplane(&id.0, tags.clone(), now, lifetime)
-            .map_err(|error| error.to_string())
-            .and_then(|request| ca.issue_workload(&request).map_err(|error| error.to_string()));
-        let certificate = match made {
-            Ok(certificate) => certificate,
-            Err(error) => {
-                tracing::error!(mesh = id.0, proxy = id.1, error, "cannot issue a certificate");
-                // Tried again, because the reason may be time itself.
-                self.renewals.insert((now + time::Duration::seconds(30), id.clone()));
-                return;
-            }
+        let request = move |now| {
+            WorkloadRequest::for_dataplane(&id.0, tags.clone(), now, lifetime).map_err(|error| error.to_string())
         };
-        let renew_at = certificate.renew_at(jitter(id));
+        let checked = request(now).and_then(|request| ca.check_workload(&request).map_err(|error| error.to_string()));
+        if let Err(error) = checked {
+            tracing::error!(mesh = id.0, proxy = id.1, error, "cannot issue a certificate");
+            // Tried again, because the reason may be time itself.
+            self.renewals.insert((now + time::Duration::seconds(30), id.clone()));
+            return;
+        }
+        let issuer = Issuer {
+            proxy: id.clone(),
+            backend: backend.name.clone(),
+            ca: ca.clone(),
+            tags: view.sidecar.dataplane.tags(),
+            lifetime,
+            news: self.news.clone(),
+        };
+        let name = meshspan_envoy::names::identity_secret(&id.0);
+        // One from the future has to be replaced although it is the right one otherwise.
+        let sent = if is_ahead {
+            format!("{version}-{}", now.unix_timestamp())
+        } else {
+            version.clone()
+        };
         projector.set_identity(
             id,
             Some(Identity {
-                cert_chain_pem: certificate.cert_chain_pem.clone(),
-                key_pem: certificate.key_pem.clone(),
+                certificate: meshspan_xds::Resource::on_demand(name, sent, move || issuer.issue()),
                 trust_pem: ca.cert_pem().to_owned(),
             }),
         );
         self.forget(id);
-        self.renewals.insert((renew_at, id.clone()));
-        self.tell(
-            id,
-            Some(IssuedCertificate {
-                backend: backend.name.clone(),
-                issued_at: certificate.issued_at,
-                expires_at: certificate.not_after,
-            }),
-        );
-        self.issued.insert(
+        self.renewals.insert((period.end, id.clone()));
+        self.wanted.insert(
             id.clone(),
-            Issued {
-                issued_at: certificate.issued_at,
-                tags,
-                ca,
-                lifetime,
-                renew_at,
+            Wanted {
+                version,
+                wanted_at: now,
+                renew_at: period.end,
             },
         );
     }
 
     /// Forgets a certificate and its renewal; true if there was one.
     fn forget(&mut self, id: &ProxyId) -> bool {
-        let Some(issued) = self.issued.remove(id) else {
+        let Some(wanted) = self.wanted.remove(id) else {
             return false;
         };
-        self.renewals.remove(&(issued.renew_at, id.clone()));
+        self.renewals.remove(&(wanted.renew_at, id.clone()));
         true
     }
 
@@ -301,6 +308,63 @@ impl Certificates {
             issued,
         });
     }
+}
+
+/// Issues the certificate of one proxy.
+struct Issuer {
+    proxy: ProxyId,
+    backend: String,
+    ca: Arc<Ca>,
+    tags: BTreeMap<String, BTreeSet<String>>,
+    lifetime: time::Duration,
+    news: NewsSink,
+}
+
+impl Issuer {
+    /// The secret. It is issued now, however long ago it was wanted.
+    fn issue(&self) -> Bytes {
+        let (mesh, name) = &self.proxy;
+        let now = OffsetDateTime::now_utc();
+        let made = WorkloadRequest::for_dataplane(mesh, self.tags.clone(), now, self.lifetime)
+            .map_err(|error| error.to_string())
+            .and_then(|request| self.ca.issue_workload(&request).map_err(|error| error.to_string()));
+        match made {
+            Ok(certificate) => {
+                (self.news)(CertificateNews {
+                    proxy: self.proxy.clone(),
+                    issued: Some(IssuedCertificate {
+                        backend: self.backend.clone(),
+                        issued_at: certificate.issued_at,
+                        expires_at: certificate.not_after,
+                    }),
+                });
+                meshspan_envoy::secrets::identity(mesh, &certificate.cert_chain_pem, &certificate.key_pem).body
+            }
+            Err(error) => {
+                // It could be issued when it was wanted. Envoy refuses an empty secret and keeps the one it has.
+                tracing::error!(mesh, proxy = name, error, "cannot issue a certificate");
+                Bytes::new()
+            }
+        }
+    }
+}
+
+/// Stands for everything that makes a certificate the right one: who signs it, whom it names, how long it lives, and when
+/// it was due. `stored_since` belongs to it because what is noted of a certificate goes with its Dataplane.
+fn version(
+    ca: &Ca,
+    tags: &BTreeMap<String, BTreeSet<String>>,
+    lifetime: time::Duration,
+    period: RotationPeriod,
+    stored_since: Option<OffsetDateTime>,
+) -> String {
+    let content = format!(
+        "{}\n{tags:?}\n{lifetime}\n{}\n{:?}",
+        ca.cert_pem(),
+        period.index,
+        stored_since.map(OffsetDateTime::unix_timestamp_nanos)
+    );
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(content.as_bytes()))
 }
 
 /// Names of the secrets that hold a backend's certificate and key; `None` if they are in the Mesh itself.
@@ -353,19 +417,16 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_makes_certificates_due() {
         let ahead = datetime!(2026-03-03 12:00 UTC);
-        let ca = Arc::new(Ca::generate_builtin("default", 2048, ahead, time::Duration::days(30)).unwrap());
-        let mut certificates = Certificates::new(Box::new(|_| {}));
-        let issued = |issued_at: OffsetDateTime| Issued {
-            issued_at,
-            tags: BTreeMap::new(),
-            ca: ca.clone(),
-            lifetime: time::Duration::days(1),
-            renew_at: issued_at + time::Duration::hours(20),
+        let mut certificates = Certificates::new(Arc::new(|_| {}));
+        let wanted = |wanted_at: OffsetDateTime| Wanted {
+            version: "1".to_owned(),
+            wanted_at,
+            renew_at: wanted_at + time::Duration::hours(20),
         };
         let back = ahead - time::Duration::days(2);
         let id = |name: &str| ("default".to_owned(), name.to_owned());
-        certificates.issued.insert(id("ahead"), issued(ahead));
-        certificates.issued.insert(id("before"), issued(back));
+        certificates.wanted.insert(id("ahead"), wanted(ahead));
+        certificates.wanted.insert(id("before"), wanted(back));
         certificates
             .renewals
             .insert((ahead + time::Duration::hours(20), id("ahead")));

@@ -14,16 +14,17 @@ use super::ProxyId;
 
 mod inspect;
 mod pool;
+mod unopened_logs;
 
 use pool::MeshPool;
+use unopened_logs::UnopenedLogs;
 
 type Names = BTreeSet<(ResourceType, Arc<str>)>;
 
 /// What a proxy shows and trusts.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Identity {
-    pub(super) cert_chain_pem: String,
-    pub(super) key_pem: String,
+    pub(super) certificate: Resource,
     pub(super) trust_pem: String,
 }
 
@@ -37,6 +38,7 @@ struct Proxy {
     changed: Names,
     /// Nothing was published on this stream yet.
     fresh: bool,
+    logs: UnopenedLogs,
 }
 
 /// All that is projected in a zone.
@@ -94,6 +96,7 @@ impl Projector {
             identity,
             changed: Names::new(),
             fresh: true,
+            logs: UnopenedLogs::default(),
         };
         self.stale.insert(id.clone());
         self.identities_changed.insert(id.clone());
@@ -105,6 +108,15 @@ impl Projector {
             self.proxies.remove(id);
             self.stale.remove(id);
             self.identities_changed.insert(id.clone());
+        }
+    }
+
+    /// From now on leaves out access logs to files that the proxy cannot open.
+    pub(super) fn leave_out_logs(&mut self, id: &ProxyId, stream: u64, files: BTreeSet<String>) {
+        if let Some(proxy) = self.proxies.get_mut(id).filter(|proxy| proxy.stream == stream)
+            && proxy.logs.add(files)
+        {
+            self.stale.insert(id.clone());
         }
     }
 
@@ -399,11 +411,6 @@ fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &P
     }
     resources.extend(meshspan_envoy::sidecar(&sidecar, &proxy.options));
     if let Some(identity) = &proxy.identity {
-        resources.push(meshspan_envoy::secrets::identity(
-            &id.0,
-            &identity.cert_chain_pem,
-            &identity.key_pem,
-        ));
         resources.push(meshspan_envoy::secrets::trust_bundle(&id.0, &identity.trust_pem));
     }
     resources
@@ -414,6 +421,9 @@ impl Proxy {
         let before = std::mem::take(&mut self.own);
         for encoded in resources {
             put(&mut self.own, &mut Names::new(), encoded);
+        }
+        if let Some(identity) = &self.identity {
+            self.own.insert(ResourceType::Secret, identity.certificate.clone());
         }
         for ty in ResourceType::ALL {
             for resource in before.iter(ty) {
@@ -434,7 +444,8 @@ impl Proxy {
     }
 
     fn publish(&mut self, shared: ResourceSet, shared_changed: &Names) {
-        let changes = if self.fresh {
+        let own = self.logs.left_out(&shared, &self.own);
+        let changes = if self.fresh || own.is_some() {
             Changes::All
         } else {
             Changes::Named(self.changed.union(shared_changed).cloned().collect())
@@ -445,7 +456,7 @@ impl Proxy {
             self.feed.publish(
                 Snapshot {
                     shared,
-                    own: self.own.clone(),
+                    own: own.unwrap_or_else(|| self.own.clone()),
                 },
                 changes,
             );

@@ -4,7 +4,9 @@ use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::{Dataplane, InboundState};
 use serde_json::json;
 
-use crate::support::documents::{PORT, cluster, dataplane, multi_zone_generator, multi_zone_service, probed};
+use crate::support::documents::{
+    PORT, cluster, dataplane, multi_zone_cluster, multi_zone_generator, multi_zone_service, probed,
+};
 use crate::support::{Agent, ControlPlane, Proxy};
 
 const GENERATOR: &str = "{{ .DisplayName }}.mzsvc.mesh.local";
@@ -14,7 +16,9 @@ async fn an_agent_first_gets_its_plan_then_all_names_then_what_changes() {
     let cp = ControlPlane::start().await;
     cp.put(multi_zone_generator(GENERATOR)).await;
     cp.put(multi_zone_service("default", "redis", "redis", PORT)).await;
-    let _proxy = Proxy::start(&cp, &probed("default", "redis-1", "redis", "10.0.0.1")).await;
+    let _proxy = Proxy::start(&cp, &probed("default", "redis-1", "redis", "10.0.0.1"))
+        .await
+        .driven();
     let mut agent = Agent::connect(&cp, "default", "redis-1", None).await;
     agent.step().await.unwrap();
     assert_eq!(agent.updates.len(), 0, "the plan comes first");
@@ -60,7 +64,9 @@ async fn an_agent_first_gets_its_plan_then_all_names_then_what_changes() {
 async fn a_report_reaches_the_endpoints_of_others() {
     let cp = ControlPlane::start().await;
     let mut client = Proxy::start(&cp, &dataplane("default", "web-1", "web", "10.0.0.9")).await;
-    let _server = Proxy::start(&cp, &probed("default", "redis-1", "redis", "10.0.0.1")).await;
+    let _server = Proxy::start(&cp, &probed("default", "redis-1", "redis", "10.0.0.1"))
+        .await
+        .driven();
     let redis = cluster("default", "redis");
     let at = |ready| vec![(format!("10.0.0.1:{PORT}"), ready)];
     client
@@ -78,24 +84,130 @@ async fn a_report_reaches_the_endpoints_of_others() {
 #[tokio::test]
 async fn a_draining_proxy_takes_no_new_traffic_even_without_a_probe() {
     let cp = ControlPlane::start().await;
-    let document = dataplane("default", "redis-1", "redis", "10.0.0.1");
-    let server = Proxy::start(&cp, &document).await;
-    let agent = Agent::connect(&cp, "default", "redis-1", None).await;
-    agent.report(PORT, false).await;
-    let state = |expected| move |spec: &Dataplane| spec.networking.inbound[0].state == expected;
-    cp.until_spec("drained", "default", "redis-1", state(InboundState::NotReady))
+    let mut client = Proxy::start(&cp, &dataplane("default", "web-1", "web", "10.0.0.9")).await;
+    let redis = cluster("default", "redis");
+    let at = |ready| vec![(format!("10.0.0.1:{PORT}"), ready)];
+    for registered in [true, false] {
+        let document = dataplane("default", "redis-1", "redis", "10.0.0.1");
+        if !registered {
+            cp.apply(&document).await;
+        }
+        let brought = registered.then_some(&document);
+        let server = Proxy::connect(&cp, "default", "redis-1", brought, None)
+            .await
+            .unwrap()
+            .driven();
+        client.until("ready", |client| client.health(&redis) == at(true)).await;
+        let agent = Agent::connect(&cp, "default", "redis-1", None).await;
+        agent.drain().await;
+        client
+            .until("drained", |client| client.health(&redis) == at(false))
+            .await;
+        let spec: Dataplane = cp.spec("default", "redis-1");
+        assert_eq!(
+            spec.networking.inbound[0].state,
+            InboundState::Ready,
+            "what the user wrote"
+        );
+        // Its successor starts afresh.
+        drop(server);
+        let _server = Proxy::connect(&cp, "default", "redis-1", brought, None)
+            .await
+            .unwrap()
+            .driven();
+        client
+            .until("ready again", |client| client.health(&redis) == at(true))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_answered_once_envoy_serves_it() {
+    let cp = ControlPlane::start().await;
+    cp.put(multi_zone_generator(GENERATOR)).await;
+    cp.put(multi_zone_service("default", "redis", "redis", PORT)).await;
+    let mut proxy = Proxy::start(&cp, &dataplane("default", "web-1", "web", "10.0.0.9")).await;
+    let redis = multi_zone_cluster("default", "redis", PORT);
+    proxy.until("the listener", |proxy| proxy.has_all_of(&redis)).await;
+    cp.settle("default", &mut [&mut proxy]).await;
+    let mut agent = Agent::connect(&cp, "default", "web-1", None).await;
+    agent
+        .until("all at once", |agent| {
+            agent.names.contains_key("redis.mzsvc.mesh.local")
+        })
         .await;
-    // Its successor starts afresh.
-    drop(server);
-    let _server = Proxy::start(&cp, &document).await;
-    cp.until_spec("ready again", "default", "redis-1", state(InboundState::Ready))
+    assert_eq!(agent.updates.len(), 1);
+
+    // Envoy refuses the listener of one name, and takes that of another.
+    let (bad, good) = ("bad", "good");
+    proxy.refuse(&multi_zone_cluster("default", bad, 80), "no");
+    let rejected = multi_zone_cluster("default", bad, 80);
+    cp.put(multi_zone_service("default", bad, "redis", 80)).await;
+    proxy
+        .until("the refused one", |proxy| {
+            proxy.sent.iter().any(|sent| sent.name == rejected)
+        })
         .await;
+    cp.put(multi_zone_service("default", good, "redis", 80)).await;
+    proxy
+        .until("the other one", |proxy| {
+            proxy.has_all_of(&multi_zone_cluster("default", good, 80))
+        })
+        .await;
+    agent
+        .until("the name", |agent| agent.names.contains_key("good.mzsvc.mesh.local"))
+        .await;
+    assert!(!agent.names.contains_key("bad.mzsvc.mesh.local"), "{:?}", agent.names);
+    proxy.accept();
+    cp.put(multi_zone_service("default", bad, "redis", 81)).await;
+    let _proxy = proxy.driven();
+    agent
+        .until("the name", |agent| agent.names.contains_key("bad.mzsvc.mesh.local"))
+        .await;
+    assert!(agent.names.contains_key("redis.mzsvc.mesh.local"));
+}
+
+#[tokio::test]
+async fn what_is_answered_stays_while_envoy_is_away() {
+    let cp = ControlPlane::start().await;
+    cp.put(multi_zone_generator(GENERATOR)).await;
+    cp.put(multi_zone_service("default", "redis", "redis", PORT)).await;
+    let document = dataplane("default", "web-1", "web", "10.0.0.9");
+    let mut proxy = Proxy::start(&cp, &document).await;
+    let redis = multi_zone_cluster("default", "redis", PORT);
+    proxy.until("the listener", |proxy| proxy.has_all_of(&redis)).await;
+    let mut agent = Agent::connect(&cp, "default", "web-1", None).await;
+    agent
+        .until("the name", |agent| agent.names.contains_key("redis.mzsvc.mesh.local"))
+        .await;
+    drop(proxy);
+    cp.put(multi_zone_service("default", "later", "redis", PORT)).await;
+    // An agent that comes before its Envoy, as after a restart of the control plane, is told nothing: it keeps what it has.
+    let mut second = Agent::connect(&cp, "default", "web-1", None).await;
+    second.until("the plan", |agent| !agent.plans.is_empty()).await;
+    let mut proxy = Proxy::start(&cp, &document).await;
+    let later = multi_zone_cluster("default", "later", PORT);
+    proxy.until("the new listener", |proxy| proxy.has_all_of(&later)).await;
+    for agent in [&mut agent, &mut second] {
+        agent
+            .until("the new name", |agent| {
+                agent.names.contains_key("later.mzsvc.mesh.local")
+            })
+            .await;
+        assert!(agent.names.contains_key("redis.mzsvc.mesh.local"));
+        assert!(
+            agent.updates[1..]
+                .iter()
+                .all(|update| !update.full && update.removed_names.is_empty())
+        );
+    }
+    assert!(second.updates[0].records.len() >= 2, "all at once");
 }
 
 #[tokio::test]
 async fn an_ignored_inbound_and_unknown_ports_are_left_alone() {
     let cp = ControlPlane::start().await;
-    let mut document = dataplane("default", "redis-1", "redis", "10.0.0.1");
+    let mut document = probed("default", "redis-1", "redis", "10.0.0.1");
     document["networking"]["inbound"].as_array_mut().unwrap().push(json!({
         "port": 7000, "state": "Ignored", "tags": {"kuma.io/service": "redis-admin"},
     }));
@@ -103,10 +215,10 @@ async fn an_ignored_inbound_and_unknown_ports_are_left_alone() {
     let agent = Agent::connect(&cp, "default", "redis-1", None).await;
     agent.report(7000, true).await;
     agent.report(9999, false).await;
-    agent.report(PORT, false).await;
+    agent.report(PORT, true).await;
     let spec = cp
         .until_spec::<Dataplane>("the last report", "default", "redis-1", |spec| {
-            spec.networking.inbound[0].state == InboundState::NotReady
+            spec.networking.inbound[0].state == InboundState::Ready
         })
         .await;
     assert_eq!(spec.networking.inbound[1].state, InboundState::Ignored);
@@ -116,7 +228,9 @@ async fn an_ignored_inbound_and_unknown_ports_are_left_alone() {
 async fn two_agents_of_one_proxy_are_both_served() {
     let cp = ControlPlane::start().await;
     cp.put(multi_zone_generator(GENERATOR)).await;
-    let _proxy = Proxy::start(&cp, &probed("default", "redis-1", "redis", "10.0.0.1")).await;
+    let _proxy = Proxy::start(&cp, &probed("default", "redis-1", "redis", "10.0.0.1"))
+        .await
+        .driven();
     let mut first = Agent::connect(&cp, "default", "redis-1", None).await;
     let mut second = Agent::connect(&cp, "default", "redis-1", None).await;
     for agent in [&mut first, &mut second] {

@@ -65,6 +65,11 @@ async fn a_proxy_that_goes_meanwhile_is_removed_later() {
     cp.apply(&dataplane("default", "applied", "web", "10.0.0.2")).await;
     let brought = Proxy::start(&cp, &dataplane("default", "brought", "redis", "10.0.0.1")).await;
     let applied = Proxy::connect(&cp, "default", "applied", None, None).await.unwrap();
+    // Two of four: that is no mass loss.
+    let _stay = [
+        Proxy::start(&cp, &dataplane("default", "stays-1", "web", "10.0.0.3")).await,
+        Proxy::start(&cp, &dataplane("default", "stays-2", "web", "10.0.0.4")).await,
+    ];
     for name in ["brought", "applied"] {
         cp.until_insight("default", name, |subscription| subscription.disconnect_time.is_none())
             .await;

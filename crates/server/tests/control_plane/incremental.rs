@@ -257,7 +257,9 @@ async fn a_zone_ingress_hears_only_of_what_lies_behind_it() {
     cp.put(remote_ingress("west", "192.0.2.1")).await;
     cp.put(remote_service("secure", "west", "redis", "Available")).await;
     redis
-        .until("the other zone", |redis| redis.endpoints(&of_all).len() == 2)
+        .until("the other zone, whose endpoint is the only ready one", |redis| {
+            redis.health(&of_all) == [("192.0.2.1:10001".to_owned(), true)]
+        })
         .await;
     cp.put(multi_zone_service("secure", "mail", "mail", PORT)).await;
     zone_ingress

@@ -55,30 +55,27 @@ async fn a_rejection_is_told_and_forgotten_when_cured() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_goes_is_told_at_once_and_its_endpoints_turn_unready() {
+async fn the_end_of_a_stream_is_noted_at_once_and_says_nothing_about_the_instance() {
     let cp = ControlPlane::start().await;
     let mut client = Proxy::start(&cp, &dataplane("default", "web-1", "web", "10.0.0.9")).await;
     let document = dataplane("default", "redis-1", "redis", "10.0.0.1");
-    let server = Proxy::start(&cp, &document).await;
+    let mut server = Proxy::start(&cp, &document).await;
     let redis = cluster("default", "redis");
+    server.until("its listener", |server| server.has_all_of(&redis)).await;
     let at = |ready| vec![(format!("10.0.0.1:{PORT}"), ready)];
     client.until("ready", |client| client.health(&redis) == at(true)).await;
-    cp.until_insight("default", "redis-1", |subscription| {
-        subscription.disconnect_time.is_none()
-    })
-    .await;
-    server.kill();
-    client
-        .until("unready", |client| client.health(&redis) == at(false))
-        .await;
+    cp.settle("default", &mut [&mut client]).await;
+    let held = server.kill();
     let insight = cp
         .until_insight("default", "redis-1", |subscription| {
             subscription.disconnect_time.is_some()
         })
         .await;
     assert_eq!(insight.subscriptions.len(), 1);
-    let _server = Proxy::start(&cp, &document).await;
-    client.until("back", |client| client.health(&redis) == at(true)).await;
+    let _server = Proxy::open(&cp, "default", "redis-1", Some(&document), None, held)
+        .await
+        .unwrap()
+        .driven();
     let insight: DataplaneInsight = cp
         .until_insight("default", "redis-1", |subscription| {
             subscription.disconnect_time.is_none()
@@ -93,6 +90,9 @@ async fn a_proxy_that_goes_is_told_at_once_and_its_endpoints_turn_unready() {
             .count(),
         1
     );
+    cp.marker("default", &mut [&mut client]).await;
+    cp.marker("default", &mut [&mut client]).await;
+    assert_eq!(client.since_settled(), [], "others heard nothing of it");
 }
 
 #[tokio::test]

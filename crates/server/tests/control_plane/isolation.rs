@@ -34,15 +34,14 @@ async fn equal_services_of_two_meshes_never_mix() {
             contains(body, &identity)
         };
         proxy
-            .until("both services with identities", |proxy| {
-                names
-                    .iter()
-                    .all(|name| proxy.has_all_of(name) && says_whom_to_trust(proxy, name))
-                    && proxy.certificate().is_some()
+            .until("both services with identities, ready", |proxy| {
+                names.iter().all(|name| {
+                    let ready = [(format!("{address}:{PORT}"), true)];
+                    proxy.has_all_of(name) && says_whom_to_trust(proxy, name) && proxy.health(name) == ready
+                }) && proxy.certificate().is_some()
             })
             .await;
         for name in &names {
-            assert_eq!(proxy.health(name), [(format!("{address}:{PORT}"), true)]);
             let (_, body) = proxy.mirror.get(ResourceType::Cluster, name).unwrap();
             assert!(Cluster::decode(body.clone()).is_ok());
             assert!(!contains(body, other), "{name} of {mesh} speaks of {other}");

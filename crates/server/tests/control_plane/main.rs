@@ -16,6 +16,7 @@ mod insights;
 mod isolation;
 mod lost_tokens;
 mod policies;
+mod presence;
 mod registration;
 mod restart;
 mod start;

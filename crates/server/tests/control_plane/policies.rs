@@ -119,7 +119,9 @@ async fn a_route_brings_its_backends_to_proxies_that_do_not_name_them() {
             narrow.has(Cluster, &backend) && narrow.has(Endpoint, &backend)
         })
         .await;
-    let _second = Proxy::start(&cp, &dataplane("default", "redis-2", "redis", "10.0.0.5")).await;
+    let _second = Proxy::start(&cp, &dataplane("default", "redis-2", "redis", "10.0.0.5"))
+        .await
+        .driven();
     narrow
         .until("the backend's second instance", |narrow| {
             narrow.endpoints(&backend).len() == 2

@@ -21,6 +21,7 @@ fn complete(kind: Kind) -> Value {
             "dependencies": {"coredns": "1", "b": "2"}
         }
     }]);
+    let presence = json!({"registered": true, "state": "Held", "reason": "r", "listeners": {"inbounds": ["80", "main"]}, "unopenedLogs": ["/x"]});
     match kind {
         Kind::Mesh => json!({
             "mtls": {"enabledBackend": "ca-1", "skipValidation": true, "backends": [{
@@ -66,9 +67,10 @@ fn complete(kind: Kind) -> Value {
             "mTLS": {
                 "certificateExpirationTime": "2026-11-24T18:00:00Z", "lastCertificateRegeneration": "2026-11-23T18:00:00Z",
                 "certificateRegenerations": 3, "issuedBackend": "ca-1", "supportedBackends": ["ca-1", "ca-2"]
-            }
+            },
+            "presence": presence
         }),
-        Kind::ZoneIngressInsight => json!({"subscriptions": subscriptions}),
+        Kind::ZoneIngressInsight => json!({"subscriptions": subscriptions, "presence": presence}),
         Kind::ZoneIngress => json!({
             "zone": "west",
             "networking": {"address": "10.0.0.1", "port": 10001, "advertisedAddress": "192.0.2.1", "advertisedPort": 30001, "admin": {"port": 9901}},

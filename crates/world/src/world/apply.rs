@@ -121,8 +121,7 @@ impl World {
             .typed::<DataplaneInsight>(key, after)
             .map(|(_, insight)| ProxyState::of(&insight));
         let mesh = self.mesh(&key.mesh);
-        let before = mesh.proxies.get(&key.name).copied();
-        if before == state {
+        if mesh.proxies.get(&key.name) == state.as_ref() {
             return;
         }
         match state {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshspan_model::document;
+use meshspan_model::kinds::dataplane_insight::DataplaneInsight;
 use meshspan_model::{Kind, Resource, ResourceKey, labels};
 use meshspan_world::view::{ClassKey, Destination, DestinationKey, DestinationPolicies, DnsTable, SidecarView};
 use meshspan_world::{Changes, Settings, VipRange, World, Write};
@@ -96,6 +97,12 @@ impl Sim {
         // Age is a function of identity here, so that the order of events cannot matter through it.
         resource.creation_time = OffsetDateTime::UNIX_EPOCH + Duration::seconds(key.name.bytes().map(i64::from).sum());
         resource.status = self.store.get(&key).and_then(|old| old.status.clone());
+        let insight = ResourceKey::new(Kind::DataplaneInsight, key.mesh.as_str(), key.name.as_str());
+        if key.kind == Kind::Dataplane && !self.store.contains_key(&insight) {
+            // Its Envoy is connected, unless a test says otherwise.
+            let connected = Resource::of(&key.mesh, &key.name, &DataplaneInsight::default());
+            self.write(insight, Some(connected));
+        }
         self.write(key, Some(resource));
     }
 
@@ -176,6 +183,11 @@ pub fn dataplane(name: &str, service: &str, address: &str, state: &str) -> Resou
     doc(&format!(
         "{{type: Dataplane, mesh: default, name: {name}, networking: {{address: {address}, transparentProxying: {{redirectPortInbound: 15006, redirectPortOutbound: 15001}}, inbound: [{{port: 6379, state: {state}, tags: {{kuma.io/service: {service}}}}}]}}}}"
     ))
+}
+
+/// What is known of a proxy.
+pub fn insight(name: &str, spec: serde_json::Value) -> Resource {
+    Resource::new(Kind::DataplaneInsight, "default", name, spec)
 }
 
 pub fn remote_service(zone: &str, name: &str, state: &str) -> Resource {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::type_state::Rejection;
+use super::type_state::{Holdings, Rejection};
 use crate::proto::ads::DeltaDiscoveryResponse;
 use crate::resource_type::ResourceType;
 
@@ -41,6 +41,10 @@ pub enum Action {
         /// The refused resources; their last accepted versions, if any, stay in use.
         rejected: Vec<(Arc<str>, Rejection)>,
     },
+    /// What the client runs of listeners has changed.
+    Listeners(Holdings),
+    /// The client has, for the first time on this stream, every listener that it should have, or has refused it.
+    CaughtUp,
     /// End the stream: the client broke the protocol or a limit.
     Reject(Status),
 }
@@ -77,6 +81,12 @@ impl fmt::Debug for Action {
                     .collect();
                 write!(f, "rejections {ty} [{}]", names.join(" "))
             }
+            Self::Listeners(holdings) => {
+                write!(f, "listeners{}:", if holdings.first { " at first" } else { "" })?;
+                holdings.added.iter().try_for_each(|name| write!(f, " +{name}"))?;
+                holdings.removed.iter().try_for_each(|name| write!(f, " -{name}"))
+            }
+            Self::CaughtUp => f.write_str("caught up"),
             Self::Reject(status) => write!(f, "reject: {}", status.message()),
         }
     }

@@ -47,6 +47,8 @@ struct World {
     wanted: BTreeSet<(ResourceType, &'static str)>,
     /// The rejections reported last.
     reported: BTreeMap<ResourceType, Vec<Arc<str>>>,
+    /// The listeners that the client runs, as reported.
+    listeners: BTreeSet<Arc<str>>,
 }
 
 impl World {
@@ -58,6 +60,7 @@ impl World {
             mirror: Mirror::default(),
             wanted: BTreeSet::new(),
             reported: BTreeMap::new(),
+            listeners: BTreeSet::new(),
         };
         world.connect();
         world
@@ -67,6 +70,7 @@ impl World {
         self.subscriber = Subscriber::new();
         self.wire.clear();
         self.reported.clear();
+        self.listeners.clear();
         for ty in ResourceType::ALL {
             let names: Vec<String> = self.wanted(ty).map(str::to_owned).collect();
             if ty.is_wildcard() || !names.is_empty() {
@@ -107,7 +111,16 @@ impl World {
                     self.wire.push_back(response);
                 }
                 Action::Reject(status) => unreachable!("{status}"),
-                Action::Acked { .. } | Action::Nacked { .. } => {}
+                Action::Acked { .. } | Action::Nacked { .. } | Action::CaughtUp => {}
+                Action::Listeners(holdings) => {
+                    if holdings.first {
+                        self.listeners.clear();
+                    }
+                    for name in &holdings.removed {
+                        self.listeners.remove(name);
+                    }
+                    self.listeners.extend(holdings.added);
+                }
                 Action::Rejections { ty, rejected } => {
                     self.reported
                         .insert(ty, rejected.into_iter().map(|(name, _)| name).collect());
@@ -185,6 +198,9 @@ impl World {
             self.subscriber.is_in_sync() || self.is_pinned(),
             "something is left to send"
         );
+        let runs: BTreeSet<String> = self.mirror.versions(Listener).into_keys().collect();
+        let noted: BTreeSet<String> = self.listeners.iter().map(ToString::to_string).collect();
+        assert_eq!(noted, runs);
         for ty in ResourceType::ALL {
             let rejected: Vec<_> = self.subscriber.rejected(ty).map(|(name, _)| name.clone()).collect();
             assert_eq!(self.reported.get(&ty).cloned().unwrap_or_default(), rejected);

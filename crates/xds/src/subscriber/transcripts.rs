@@ -112,8 +112,11 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
+/// What is sent and answered; what is noted of listeners has tests of its own.
 fn lines(actions: Vec<Action>) -> Vec<String> {
-    actions.iter().map(|action| format!("{action:?}")).collect()
+    let is_noted = |action: &&Action| matches!(action, Action::Listeners(_) | Action::CaughtUp);
+    let others = actions.iter().filter(|action| !is_noted(action));
+    others.map(|action| format!("{action:?}")).collect()
 }
 
 const NOTHING: [&str; 0] = [];
@@ -226,8 +229,76 @@ fn a_client_that_comes_back_gets_only_differences_and_removals() {
         ["send cds 1: +new@1 +newer@2"]
     );
     assert_eq!(talk.ack(Cluster, "1"), ["acked cds 1"]);
-    assert_eq!(talk.resume(Listener, &[], &[("l", "1")]), ["send lds 2:"]);
-    assert_eq!(talk.ack(Listener, "2"), ["acked lds 2", "send cds 3: -gone"]);
+    assert_eq!(talk.resume(Listener, &[], &[("l", "1")]), ["send cds 2: -gone"]);
+}
+
+#[test]
+fn a_client_that_comes_back_with_everything_hears_nothing() {
+    let all = [(Cluster, "a@1"), (Endpoint, "a@1"), (Secret, "s@1"), (Listener, "l@1")];
+    for snapshot_first in [true, false] {
+        let mut talk = if snapshot_first {
+            Talk::with(&all)
+        } else {
+            Talk::default()
+        };
+        assert_eq!(talk.resume(Cluster, &[], &[("a", "1")]), NOTHING);
+        assert_eq!(talk.resume(Endpoint, &["a"], &[("a", "1")]), NOTHING);
+        assert_eq!(talk.resume(Secret, &["s"], &[("s", "1")]), NOTHING);
+        assert_eq!(talk.resume(Listener, &[], &[("l", "1")]), NOTHING);
+        assert_eq!(talk.change(&all), NOTHING);
+        assert!(talk.subscriber.is_in_sync());
+    }
+}
+
+#[test]
+fn what_a_client_runs_of_listeners_is_noted_once_it_has_said_so() {
+    let mut talk = Talk::with(&[(Cluster, "c@1"), (Listener, "a@1"), (Listener, "b@1")]);
+    let noted = |talk: &mut Talk, request: DeltaDiscoveryRequest| -> Vec<String> {
+        let actions = talk.subscriber.on_request(&request);
+        let noted = actions
+            .iter()
+            .filter(|action| matches!(action, Action::Listeners(_) | Action::CaughtUp));
+        noted.map(|action| format!("{action:?}")).collect()
+    };
+    let answer = |nonce: &str, error: Option<&str>| DeltaDiscoveryRequest {
+        response_nonce: nonce.to_owned(),
+        error_detail: error.map(|message| ErrorDetail {
+            code: 13,
+            message: message.to_owned(),
+            details: vec![],
+        }),
+        ..of(Listener)
+    };
+    assert_eq!(noted(&mut talk, of(Listener)), ["listeners at first:"]);
+    // Both were in one response: the bad one is found first.
+    assert_eq!(noted(&mut talk, answer("1", Some("b: bad"))), NOTHING);
+    assert_eq!(noted(&mut talk, answer("2", None)), ["listeners: +a"]);
+    assert_eq!(noted(&mut talk, answer("3", Some("b: bad"))), ["caught up"]);
+    // A later version that is refused leaves the accepted one in use.
+    talk.change(&[(Listener, "a@2")]);
+    assert_eq!(noted(&mut talk, answer("4", Some("no"))), NOTHING);
+    talk.change(&[(Listener, "b@2")]);
+    assert_eq!(noted(&mut talk, answer("5", None)), ["listeners: +b"]);
+    let changes = talk.edit(&[(Listener, "a")]);
+    let actions = talk.subscriber.on_change(talk.snapshot.clone(), &changes);
+    let actions: Vec<_> = actions.iter().map(|action| format!("{action:?}")).collect();
+    assert_eq!(actions, ["send lds 6: -a", "rejections lds []", "listeners: -a"]);
+}
+
+#[test]
+fn a_client_that_comes_back_says_which_listeners_it_runs() {
+    let mut talk = Talk::with(&[(Listener, "a@1"), (Listener, "b@1")]);
+    let request = DeltaDiscoveryRequest {
+        initial_resource_versions: HashMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), "1".to_owned())]),
+        ..of(Listener)
+    };
+    let actions: Vec<_> = talk
+        .subscriber
+        .on_request(&request)
+        .iter()
+        .map(|action| format!("{action:?}"))
+        .collect();
+    assert_eq!(actions, ["listeners at first: +a +b", "caught up"]);
 }
 
 #[test]
@@ -236,7 +307,7 @@ fn a_client_that_comes_back_before_the_snapshot_gets_only_differences() {
     talk.resume(Cluster, &[], &[("a", "1")]);
     talk.resume(Endpoint, &["a", "b"], &[("a", "1"), ("b", "1")]);
     let sent = talk.change(&[(Cluster, "a@1"), (Endpoint, "a@1"), (Endpoint, "b@2")]);
-    assert_eq!(sent, ["send cds 1:", "send eds 2: +b@2"]);
+    assert_eq!(sent, ["send eds 1: +b@2"]);
 }
 
 #[test]

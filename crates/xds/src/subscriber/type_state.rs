@@ -72,6 +72,19 @@ pub(super) struct TypeState {
     /// A wildcard subscription is answered even if there is nothing to send.
     owes_answer: bool,
     resumed: bool,
+    /// What the client runs, as far as it has not been reported yet.
+    news: Option<Holdings>,
+}
+
+/// What changed in what a client runs of one type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// The first of a stream: nothing else is held.
+    pub first: bool,
+    /// Resources of which the client has accepted some version now, and had accepted none before.
+    pub added: Vec<Arc<str>>,
+    /// Resources that were taken away.
+    pub removed: Vec<Arc<str>>,
 }
 
 /// Questions of the state machine.
@@ -102,6 +115,16 @@ impl TypeState {
                 .map(|(name, rejection)| (name.clone(), rejection.clone()))
                 .collect()
         })
+    }
+
+    /// What the client runs, if that differs from the last call.
+    pub(super) fn take_news(&mut self) -> Option<Holdings> {
+        let mut news = self.news.take()?;
+        let runs = |name: &Arc<str>| self.held.get(name).is_some_and(|held| held.accepted);
+        // Some came and went since the last call.
+        news.added.retain(runs);
+        news.removed.retain(|name| !runs(name));
+        (news.first || !news.added.is_empty() || !news.removed.is_empty()).then_some(news)
     }
 
     fn forget_rejection(&mut self, name: &str) -> bool {
@@ -152,6 +175,13 @@ impl TypeState {
         if edit.first && trust_versions {
             self.resume(ty, request, snapshot);
         }
+        if edit.first {
+            self.news = Some(Holdings {
+                first: true,
+                added: self.held.keys().cloned().collect(),
+                removed: Vec::new(),
+            });
+        }
         self.drop_unsubscribed(&edit);
         for name in edit.subscribed {
             let resumed = edit.first && self.held.contains_key(&name);
@@ -162,7 +192,8 @@ impl TypeState {
             }
         }
         if edit.wildcard_on {
-            self.owes_answer = true;
+            // Envoy's start waits for an answer; one that comes back has started long ago.
+            self.owes_answer = !(edit.first && self.resumed);
             if let Some(snapshot) = snapshot {
                 self.mark_all(ty, snapshot);
             }
@@ -278,8 +309,10 @@ impl TypeState {
     pub(super) fn acknowledge(&mut self, ty: ResourceType, snapshot: Option<&Snapshot>) {
         let resources = self.in_flight.take().map(|in_flight| in_flight.resources);
         for (name, _) in resources.unwrap_or_default() {
-            if let Some(held) = self.held.get_mut(&name) {
-                held.accepted = true;
+            if let Some(held) = self.held.get_mut(&name)
+                && !std::mem::replace(&mut held.accepted, true)
+            {
+                self.news.get_or_insert_default().added.push(name.clone());
             }
             // A refused version may have come back meanwhile: it has its second chance now.
             if self.forget_rejection(&name)
@@ -408,7 +441,9 @@ impl TypeState {
             resources.push((name, version));
         }
         for name in &delivery.removed {
-            self.held.remove(name);
+            if self.held.remove(name).is_some_and(|held| held.accepted) {
+                self.news.get_or_insert_default().removed.push(name.clone());
+            }
             self.forget_rejection(name);
         }
         self.in_flight = Some(InFlight {

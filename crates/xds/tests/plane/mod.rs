@@ -45,7 +45,13 @@ struct Plane {
 }
 
 impl ControlPlane for Plane {
-    async fn open(&self, node: Node, token: Option<String>, peer: Option<SocketAddr>) -> Result<Session, Status> {
+    async fn open(
+        &self,
+        node: Node,
+        token: Option<String>,
+        peer: Option<SocketAddr>,
+        _resumes: bool,
+    ) -> Result<Session, Status> {
         assert!(peer.is_some_and(|peer| peer.ip().is_loopback()));
         if token.as_deref() != Some(TOKEN) {
             return Err(Status::unauthenticated("authorization: not a token of this zone"));

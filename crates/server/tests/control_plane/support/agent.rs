@@ -6,7 +6,7 @@ use meshspan_xds::proto::agent::agent_message::Message as Up;
 use meshspan_xds::proto::agent::agent_service_client::AgentServiceClient;
 use meshspan_xds::proto::agent::control_plane_message::Message as Down;
 use meshspan_xds::proto::agent::{
-    AgentMessage, ControlPlaneMessage, DnsUpdate, HealthCheckPlan, HealthReport, Hello, InboundHealth,
+    AgentMessage, ControlPlaneMessage, DnsUpdate, Goodbye, HealthCheckPlan, HealthReport, Hello, InboundHealth,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,7 +30,7 @@ impl Agent {
         let hello = Hello {
             mesh: mesh.into(),
             name: name.into(),
-            proxy_type: "dataplane".into(),
+            proxy_type: if mesh.is_empty() { "ingress" } else { "dataplane" }.into(),
             version: "test".into(),
             wants_dns: true,
         };
@@ -62,8 +62,23 @@ impl Agent {
         };
         let report = HealthReport {
             inbounds: vec![inbound],
+            draining: false,
         };
         self.requests.send(message(Up::Health(report))).await.unwrap();
+    }
+
+    /// Says that it has been asked to stop.
+    pub async fn drain(&self) {
+        let report = HealthReport {
+            inbounds: vec![],
+            draining: true,
+        };
+        self.requests.send(message(Up::Health(report))).await.unwrap();
+    }
+
+    /// Says that it ends on purpose.
+    pub async fn goodbye(&self) {
+        self.requests.send(message(Up::Goodbye(Goodbye {}))).await.unwrap();
     }
 
     /// Takes one message.

@@ -44,6 +44,16 @@ pub struct Proxy {
     pub sent: Vec<Sent>,
     watched: BTreeSet<String>,
     refuse: Option<(String, String)>,
+    unopened: Option<String>,
+}
+
+/// A proxy that goes its own way.
+pub struct Driven(tokio::task::JoinHandle<()>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What an Envoy holds when it reconnects.
@@ -130,7 +140,16 @@ impl Proxy {
             sent: Vec::new(),
             watched: held.watched,
             refuse: None,
+            unopened: None,
         })
+    }
+
+    /// Takes and accepts whatever comes from now on, until the value is dropped, which breaks the connection off.
+    pub fn driven(mut self) -> Driven {
+        Driven(tokio::spawn(async move {
+            // A test that breaks off its proxies leaves streams that end.
+            while self.take().await.is_ok() {}
+        }))
     }
 
     /// Breaks the connection off.
@@ -141,9 +160,14 @@ impl Proxy {
         }
     }
 
-    /// From now on refuses every version of a cluster.
-    pub fn refuse(&mut self, cluster: &str, message: &str) {
-        self.refuse = Some((cluster.to_owned(), message.to_owned()));
+    /// From now on refuses every version of a cluster or listener.
+    pub fn refuse(&mut self, name: &str, message: &str) {
+        self.refuse = Some((name.to_owned(), message.to_owned()));
+    }
+
+    /// From now on refuses listeners that name this file, as an Envoy that cannot open it.
+    pub fn cannot_open(&mut self, file: &str) {
+        self.unopened = Some(file.to_owned());
     }
 
     /// From now on accepts everything.
@@ -151,12 +175,16 @@ impl Proxy {
         self.refuse = None;
     }
 
-    /// Takes one response.
+    /// Takes one response, which must come.
     pub async fn step(&mut self) -> Result<(), Status> {
-        let response = tokio::time::timeout(PATIENCE, self.client.next())
-            .await
-            .unwrap_or_else(|_| panic!("nothing comes; so far {:?}", self.sent))?;
-        let Some(response) = response else {
+        match tokio::time::timeout(PATIENCE, self.take()).await {
+            Ok(taken) => taken,
+            Err(_) => panic!("nothing comes; so far {:?}", self.sent),
+        }
+    }
+
+    async fn take(&mut self) -> Result<(), Status> {
+        let Some(response) = self.client.next().await? else {
             return Err(Status::new(Code::Ok, "the control plane ended the stream"));
         };
         let ty = ResourceType::from_type_url(&response.type_url).unwrap();
@@ -167,12 +195,23 @@ impl Proxy {
             name: name.clone(),
             removed,
         }));
-        if let Some((cluster, message)) = &self.refuse
-            && ty == CDS
-            && response.resources.iter().any(|resource| resource.name == *cluster)
+        if let Some((name, message)) = &self.refuse
+            && matches!(ty, CDS | LDS)
+            && response.resources.iter().any(|resource| resource.name == *name)
         {
             // Why a stream has ended is said by the next response.
             let _ = self.client.nack(&response, message).await;
+            return Ok(());
+        }
+        if let Some(file) = &self.unopened
+            && ty == LDS
+            && let Some(bad) = response.resources.iter().find(|resource| names_file(resource, file))
+        {
+            let message = format!(
+                "Error adding/updating listener(s) {}: unable to open file '{file}': No such file or directory\n",
+                bad.name
+            );
+            let _ = self.client.nack(&response, &message).await;
             return Ok(());
         }
         self.mirror.apply(&response);
@@ -334,6 +373,11 @@ impl Proxy {
             _ => None,
         }
     }
+}
+
+fn names_file(resource: &meshspan_xds::proto::ads::Resource, file: &str) -> bool {
+    let body = &resource.resource.as_ref().unwrap().value;
+    body.windows(file.len()).any(|part| part == file.as_bytes())
 }
 
 fn secret_names(mesh: &str) -> [String; 2] {
