@@ -49,7 +49,7 @@ pub struct RunArgs {
     )]
     pub dataplane_file: Option<PathBuf>,
     /// The document itself.
-    #[arg(long, env = "KUMA_DATAPLANE_RUNTIME_RESOURCE")]
+    #[arg(long, allow_hyphen_values = true, env = "KUMA_DATAPLANE_RUNTIME_RESOURCE")]
     pub dataplane: Option<String>,
     /// Value for a `{{ variable }}` in the document, as name=value; may be repeated.
     #[arg(short = 'v', long, value_name = "NAME=VALUE", value_parser = parse_variable)]

@@ -89,7 +89,7 @@ fn a_backend_has_what_its_type_says() {
     );
     let missing = backend(json!({"file": {"path": "/x"}}));
     assert!(
-        missing.len() == 1 && missing[0].contains("missing field `type`"),
+        missing.len() == 1 && missing[0].contains("must have a field \"type\""),
         "{missing:?}"
     );
 }

@@ -92,7 +92,7 @@ pub(super) fn check_tags(tags: &BTreeMap<String, String>, path: &str, violations
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use serde_json::{Value, json};
 
     use super::*;
