@@ -179,10 +179,15 @@ async fn from_start_to_drained_stop() {
         panic!("no health report")
     };
     assert_eq!(
-        (report.inbounds[0].inbound_port, report.inbounds[0].ready),
-        (8080, false)
+        (
+            report.inbounds[0].inbound_port,
+            report.inbounds[0].ready,
+            report.draining
+        ),
+        (8080, false, true)
     );
     stop.send(()).await.unwrap();
+    assert!(matches!(stream.next().await, agent_message::Message::Goodbye(_)));
     assert!(
         stream.incoming.message().await.unwrap().is_none(),
         "the stream ends in good order"
