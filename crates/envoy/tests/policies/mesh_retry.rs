@@ -132,7 +132,7 @@ fn every_condition_is_said_in_the_words_of_envoy() {
         "HttpMethodGet",
         "HttpMethodTrace",
         "429",
-        503
+        "503"
     ]);
     let found = policy(
         Protocol::Http,

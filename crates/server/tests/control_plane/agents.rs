@@ -2,6 +2,8 @@
 
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::{Dataplane, InboundState};
+use meshspan_model::kinds::dataplane_insight::DataplaneInsight;
+use meshspan_model::kinds::presence::PresenceState;
 use serde_json::json;
 
 use crate::support::documents::{
@@ -100,6 +102,11 @@ async fn a_draining_proxy_takes_no_new_traffic_even_without_a_probe() {
         client.until("ready", |client| client.health(&redis) == at(true)).await;
         let agent = Agent::connect(&cp, "default", "redis-1", None).await;
         agent.drain().await;
+        // An Envoy that has only just started takes no traffic either, so the endpoint alone does not say that the report arrived.
+        cp.until_spec("drained", "default", "redis-1", |insight: &DataplaneInsight| {
+            insight.presence.state == PresenceState::Left
+        })
+        .await;
         client
             .until("drained", |client| client.health(&redis) == at(false))
             .await;

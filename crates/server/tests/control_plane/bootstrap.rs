@@ -11,7 +11,7 @@ use meshspan_server::settings::ProxyAuth;
 use serde_json::{Value, json};
 
 use crate::support::control_plane::crypto;
-use crate::support::documents::{dataplane, explicit, ingress};
+use crate::support::documents::{dataplane, ingress};
 use crate::support::{ControlPlane, http::send};
 
 fn sidecar() -> Value {
@@ -172,12 +172,6 @@ async fn a_client_may_speak_http2() {
 #[tokio::test]
 async fn what_is_wrong_is_said() {
     let cp = ControlPlane::start().await;
-    let both = {
-        let mut both = dataplane("default", "redis-1", "redis", "10.0.0.1");
-        let outbound = &explicit("default", "redis-1", "10.0.0.1", &[(5000, "redis", 6379)])["networking"]["outbound"];
-        both["networking"]["outbound"] = outbound.clone();
-        both.to_string()
-    };
     let foreign = dataplane("default", "redis-2", "redis", "10.0.0.1").to_string();
     for (field, value, status, said) in [
         (
@@ -210,12 +204,6 @@ async fn what_is_wrong_is_said() {
             json!(foreign),
             StatusCode::UNPROCESSABLE_ENTITY,
             "redis-2",
-        ),
-        (
-            "dataplaneResource",
-            json!(both),
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "networking.outbound",
         ),
         (
             "socketMark",
