@@ -139,11 +139,15 @@ async fn a_name_is_answered_once_envoy_serves_it() {
     cp.settle("default", &mut [&mut proxy]).await;
     let mut agent = Agent::connect(&cp, "default", "web-1", None).await;
     agent
-        .until("all at once", |agent| {
+        .until("what Envoy serves already", |agent| {
             agent.names.contains_key("redis.mzsvc.mesh.local")
         })
         .await;
-    assert_eq!(agent.updates.len(), 1);
+    let full: Vec<_> = agent.updates.iter().map(|update| update.full).collect();
+    assert!(
+        full[0] && full[1..].iter().all(|full| !full),
+        "changes follow: {full:?}"
+    );
 
     // Envoy refuses the listener of one name, and takes that of another.
     let (bad, good) = ("bad", "good");
