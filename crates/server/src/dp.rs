@@ -1,6 +1,5 @@
 //! The data plane server (port 5678): bootstrap, ADS and the agents' stream, for the proxies of one zone.
 
-mod admission;
 mod ads;
 mod agent;
 mod auth;
@@ -13,6 +12,7 @@ mod listening;
 mod names;
 mod presence;
 mod registration;
+mod token_watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,11 +28,11 @@ use tonic::service::Routes;
 use crate::engine::Engine;
 use crate::settings::Settings;
 
-pub use admission::TrustChanges;
 pub use insights::Insights;
 pub use listening::Listening;
 pub use presence::{Presence, run as run_presence};
 pub use registration::Registrations;
+pub use token_watch::TrustChanges;
 
 /// What all parts of the data plane server share.
 pub struct DataPlane {

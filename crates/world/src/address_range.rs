@@ -21,7 +21,7 @@ pub(crate) fn condition(mesh: &MeshState, kind: Kind, vip: Option<IpAddr>, range
         ),
         Some(vip) => {
             if let Some((dataplane, address)) = mesh
-                .real_addresses
+                .addresses_in_vip_ranges
                 .iter()
                 .find(|(_, address)| range.contains(**address))
             {

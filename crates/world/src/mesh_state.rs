@@ -27,7 +27,7 @@ pub(crate) struct MeshState {
     pub(crate) dataplanes: BTreeMap<String, DataplaneEntry>,
     pub(crate) proxies: BTreeMap<String, ProxyState>,
     /// Addresses of Dataplanes that lie in a range of virtual IPs, where none should.
-    pub(crate) real_addresses: BTreeMap<String, IpAddr>,
+    pub(crate) addresses_in_vip_ranges: BTreeMap<String, IpAddr>,
     pub(crate) services: BTreeMap<String, ServiceEntry>,
     pub(crate) multi_zone: BTreeMap<String, MultiZoneEntry>,
     /// What the zone last told its global of each MeshMultiZoneService, by the service's core name.

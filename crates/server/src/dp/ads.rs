@@ -15,8 +15,8 @@ use meshspan_xds::{ControlPlane, FeedCloser, ProxyFeed, Session, StreamEvent};
 use tokio::task::AbortHandle;
 use tonic::Status;
 
-use super::admission::Admission;
 use super::insights::Connection;
+use super::token_watch::TokenWatch;
 use super::{DataPlane, auth, insights, registration};
 use crate::engine::ProxyId;
 
@@ -63,7 +63,7 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
     // From here on the proxy may hang up at any moment, and what was begun must be ended.
     plane.presence.begin(&id, stream, registered);
     let (feed, receiver) = ProxyFeed::new();
-    let admission = Admission {
+    let token_watch = TokenWatch {
         plane: plane.clone(),
         id: id.clone(),
         token,
@@ -76,7 +76,7 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
         stream,
         refused: false,
         unannounced: brought.clone().filter(|_| id.0.is_empty()),
-        admission: watch(admission, receiver.closer()),
+        token_task: watch(token_watch, receiver.closer()),
         says_so: plane
             .log_limit
             .allows(&format!("connection {}/{}", id.0, id.1))
@@ -124,15 +124,15 @@ struct Opened {
     /// Whether its begin and end are logged: a proxy that reconnects all the time is not.
     says_so: bool,
     /// Ends the stream when the token does not hold any longer.
-    admission: AbortHandle,
+    token_task: AbortHandle,
 }
 
 /// Watches over the token of an open stream.
-fn watch(admission: Admission, closer: FeedCloser) -> AbortHandle {
-    let (tasks, stop) = (admission.plane.tasks.clone(), admission.plane.stop.clone());
+fn watch(token_watch: TokenWatch, closer: FeedCloser) -> AbortHandle {
+    let (tasks, stop) = (token_watch.plane.tasks.clone(), token_watch.plane.stop.clone());
     let task = tasks.spawn(async move {
         tokio::select! {
-            status = admission.lost() => closer.close(status),
+            status = token_watch.lost() => closer.close(status),
             () = stop.cancelled() => {}
         }
     });
@@ -189,7 +189,7 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.admission.abort();
+        self.token_task.abort();
         if self.refused {
             self.plane.presence.refuse(&self.id, self.stream);
             return;

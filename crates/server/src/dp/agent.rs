@@ -13,10 +13,10 @@ use meshspan_xds::{AgentEvent, AgentPlane, AgentSession};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
-use super::admission::Admission;
 use super::ads::{MAX_ID, peer_key};
 use super::listening::Follower;
 use super::names::AnsweredNames;
+use super::token_watch::TokenWatch;
 use super::{DataPlane, auth, health, registration};
 use crate::engine::{ProxyId, ProxyWatch};
 
@@ -80,14 +80,14 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<String>) -> R
         .await
         .map_err(|_| Status::unavailable("the control plane is stopping"))?;
     let (outgoing, receiver) = mpsc::channel(QUEUE);
-    let admission = Admission {
+    let token_watch = TokenWatch {
         plane: plane.clone(),
         id: id.clone(),
         token,
         dataplane,
         changes,
     };
-    plane.tasks.spawn(end_when_lost(admission, outgoing.clone()));
+    plane.tasks.spawn(end_when_lost(token_watch, outgoing.clone()));
     let ttl = u32::try_from(plane.settings.dns_server.ttl.0.as_secs()).unwrap_or(u32::MAX);
     let listening = hello.wants_dns.then(|| plane.listening.follow(&id));
     plane
@@ -118,11 +118,11 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<String>) -> R
 }
 
 /// Ends the stream when its token does not hold any longer.
-async fn end_when_lost(admission: Admission, outgoing: mpsc::Sender<Result<ControlPlaneMessage, Status>>) {
-    let stop = admission.plane.stop.clone();
+async fn end_when_lost(token_watch: TokenWatch, outgoing: mpsc::Sender<Result<ControlPlaneMessage, Status>>) {
+    let stop = token_watch.plane.stop.clone();
     tokio::select! {
         // Fails only if the stream has ended meanwhile.
-        status = admission.lost() => drop(outgoing.send(Err(status)).await),
+        status = token_watch.lost() => drop(outgoing.send(Err(status)).await),
         () = outgoing.closed() => {}
         () = stop.cancelled() => {}
     }

@@ -250,15 +250,15 @@ impl Fleet {
             present: self.present,
             ..Judged::default()
         };
-        let mut due = Vec::new();
+        let mut expired = Vec::new();
         while let Some((deadline, id)) = self.deadlines.pop_first() {
             if deadline > now {
                 self.deadlines.insert((deadline, id));
                 break;
             }
-            due.push(id);
+            expired.push(id);
         }
-        if due.is_empty() {
+        if expired.is_empty() {
             return judged;
         }
         let mut missed: Vec<Instant> = self
@@ -269,7 +269,7 @@ impl Fleet {
             .collect();
         missed.sort_unstable();
         judged.missing = missed.len();
-        for id in due {
+        for id in expired {
             let Some(entry) = self.proxies.get_mut(&id) else {
                 continue;
             };

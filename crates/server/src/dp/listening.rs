@@ -67,12 +67,12 @@ impl Listening {
                     entry.listeners.remove(name);
                 }
                 entry.listeners.extend(holdings.added.iter().cloned());
-                entry.tell(&holdings.added, &holdings.removed);
+                entry.notify(&holdings.added, &holdings.removed);
             }
             StreamEvent::CaughtUp => {
                 if let Some(entry) = entries.get_mut(id).filter(|entry| entry.stream == stream) {
                     entry.caught_up = true;
-                    entry.tell(&[], &[]);
+                    entry.notify(&[], &[]);
                 }
             }
             StreamEvent::Closed { .. } => {
@@ -101,13 +101,13 @@ impl Listening {
         let mailbox = Arc::new(Mailbox::default());
         entry.followers.push(Arc::downgrade(&mailbox));
         let listeners: Vec<_> = entry.listeners.iter().cloned().collect();
-        entry.tell(&listeners, &[]);
+        entry.notify(&listeners, &[]);
         Follower(mailbox)
     }
 }
 
 impl Entry {
-    fn tell(&mut self, accepted: &[Arc<str>], removed: &[Arc<str>]) {
+    fn notify(&mut self, accepted: &[Arc<str>], removed: &[Arc<str>]) {
         self.followers.retain(|follower| {
             let Some(mailbox) = follower.upgrade() else {
                 return false;

@@ -84,7 +84,7 @@ impl Presence {
 pub async fn run(plane: Arc<DataPlane>) {
     loop {
         let deadline = plane.presence.fleet().next_deadline();
-        let due = async {
+        let expired = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
@@ -93,7 +93,7 @@ pub async fn run(plane: Arc<DataPlane>) {
         tokio::select! {
             () = plane.stop.cancelled() => return,
             () = plane.presence.changed.notified() => continue,
-            () = due => {}
+            () = expired => {}
         }
         let judged = plane.presence.fleet().judge(Instant::now());
         for gone in judged.gone {

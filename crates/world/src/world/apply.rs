@@ -53,7 +53,7 @@ impl World {
             self.hosts.substitute(&mut spec.networking.advertised_address);
             DataplaneEntry::new(resource, spec, &self.settings.zone)
         });
-        self.note_real_address(key, new.as_ref());
+        self.note_address_in_vip_range(key, new.as_ref());
         let mesh = self.mesh(&key.mesh);
         let name = &key.name;
         let old = mesh.dataplanes.remove(name);
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// A host inside a range of virtual IPs is a problem of all services with an address from there.
-    fn note_real_address(&mut self, key: &ResourceKey, new: Option<&DataplaneEntry>) {
+    fn note_address_in_vip_range(&mut self, key: &ResourceKey, new: Option<&DataplaneEntry>) {
         let ranges = [
             self.settings.mesh_service_vips,
             self.settings.mesh_multi_zone_service_vips,
@@ -105,12 +105,12 @@ impl World {
             .and_then(|new| new.spec.networking.address.parse().ok())
             .filter(|address| ranges.iter().any(|range| range.contains(*address)));
         let mesh = self.mesh(&key.mesh);
-        if mesh.real_addresses.get(&key.name) == address.as_ref() {
+        if mesh.addresses_in_vip_ranges.get(&key.name) == address.as_ref() {
             return;
         }
         match address {
-            Some(address) => mesh.real_addresses.insert(key.name.clone(), address),
-            None => mesh.real_addresses.remove(&key.name),
+            Some(address) => mesh.addresses_in_vip_ranges.insert(key.name.clone(), address),
+            None => mesh.addresses_in_vip_ranges.remove(&key.name),
         };
         mesh.dirty.services.extend(mesh.services.keys().cloned());
         mesh.dirty.multi_zone.extend(mesh.multi_zone.keys().cloned());

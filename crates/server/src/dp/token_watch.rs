@@ -44,8 +44,8 @@ impl TrustChanges {
     }
 }
 
-/// What an open stream was let in with.
-pub(super) struct Admission {
+/// The token with which an open stream was let in, and what it is checked against.
+pub(super) struct TokenWatch {
     pub(super) plane: Arc<DataPlane>,
     pub(super) id: ProxyId,
     pub(super) token: Option<String>,
@@ -54,7 +54,7 @@ pub(super) struct Admission {
     pub(super) changes: watch::Receiver<()>,
 }
 
-impl Admission {
+impl TokenWatch {
     /// Waits until the token does not hold any longer; returns the status with which the stream is to end.
     pub(super) async fn lost(mut self) -> Status {
         loop {
