@@ -24,6 +24,7 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::proxy_key::ProxyKey;
 use certificates::Certificates;
 pub use certificates::{CertificateNews, NewsSink};
 pub use names::MeshNames;
@@ -33,9 +34,6 @@ use writer::Writer;
 /// Commands that may wait for the engine.
 const QUEUE: usize = 1024;
 
-/// A proxy: (mesh, name); the mesh is empty for zone ingresses.
-pub type ProxyId = (String, String);
-
 /// Talks to the engine; cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -44,17 +42,17 @@ pub struct Engine {
 
 enum Command {
     ProxyConnected {
-        id: ProxyId,
+        id: ProxyKey,
         stream: u64,
         feed: ProxyFeed,
         options: ProxyOptions,
     },
     ProxyDisconnected {
-        id: ProxyId,
+        id: ProxyKey,
         stream: u64,
     },
     LogsUnopened {
-        id: ProxyId,
+        id: ProxyKey,
         stream: u64,
         files: BTreeSet<String>,
     },
@@ -63,15 +61,15 @@ enum Command {
         address: Result<IpAddr, String>,
     },
     Inspect {
-        id: ProxyId,
+        id: ProxyKey,
         mode: Mode,
         answer: oneshot::Sender<Option<Vec<Encoded>>>,
     },
     Problems {
-        answer: oneshot::Sender<BTreeMap<ProxyId, Vec<String>>>,
+        answer: oneshot::Sender<BTreeMap<ProxyKey, Vec<String>>>,
     },
     Watch {
-        id: ProxyId,
+        id: ProxyKey,
         answer: oneshot::Sender<ProxyWatch>,
     },
 }
@@ -96,7 +94,7 @@ impl Engine {
     /// [`Stopped`].
     pub async fn proxy_connected(
         &self,
-        id: ProxyId,
+        id: ProxyKey,
         stream: u64,
         feed: ProxyFeed,
         options: ProxyOptions,
@@ -114,7 +112,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn proxy_disconnected(&self, id: ProxyId, stream: u64) -> Result<(), Stopped> {
+    pub async fn proxy_disconnected(&self, id: ProxyKey, stream: u64) -> Result<(), Stopped> {
         self.send(Command::ProxyDisconnected { id, stream }).await
     }
 
@@ -122,7 +120,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn logs_unopened(&self, id: ProxyId, stream: u64, files: BTreeSet<String>) -> Result<(), Stopped> {
+    pub async fn logs_unopened(&self, id: ProxyKey, stream: u64, files: BTreeSet<String>) -> Result<(), Stopped> {
         self.send(Command::LogsUnopened { id, stream, files }).await
     }
 
@@ -130,7 +128,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn watch(&self, id: ProxyId) -> Result<ProxyWatch, Stopped> {
+    pub async fn watch(&self, id: ProxyKey) -> Result<ProxyWatch, Stopped> {
         let (answer, receiver) = oneshot::channel();
         self.send(Command::Watch { id, answer }).await?;
         receiver.await.map_err(|_| Stopped)
@@ -141,7 +139,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn inspect(&self, id: ProxyId, mode: Mode) -> Result<Option<Vec<Encoded>>, Stopped> {
+    pub async fn inspect(&self, id: ProxyKey, mode: Mode) -> Result<Option<Vec<Encoded>>, Stopped> {
         let (answer, receiver) = oneshot::channel();
         self.send(Command::Inspect { id, mode, answer }).await?;
         receiver.await.map_err(|_| Stopped)
@@ -151,7 +149,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn problems(&self) -> Result<BTreeMap<ProxyId, Vec<String>>, Stopped> {
+    pub async fn problems(&self) -> Result<BTreeMap<ProxyKey, Vec<String>>, Stopped> {
         let (answer, receiver) = oneshot::channel();
         self.send(Command::Problems { answer }).await?;
         receiver.await.map_err(|_| Stopped)
@@ -192,7 +190,7 @@ pub struct Runner {
     own_commands: mpsc::Sender<Command>,
     host_names: watch::Sender<BTreeSet<String>>,
     names: BTreeMap<String, watch::Sender<Arc<MeshNames>>>,
-    views: BTreeMap<ProxyId, watch::Sender<Option<Arc<SidecarView>>>>,
+    views: BTreeMap<ProxyKey, watch::Sender<Option<Arc<SidecarView>>>>,
     /// When the world wants to derive again without a change.
     deadline: Option<OffsetDateTime>,
     writer: Writer,
@@ -275,7 +273,7 @@ impl Runner {
                 }
             },
             Command::Inspect { id, mode, answer } => {
-                let inspected = self.world.inspect(&id.0, &id.1, mode);
+                let inspected = self.world.inspect(&id.mesh, &id.name, mode);
                 let resources = inspected.map(|inspected| self.projector.inspect(&id, &inspected));
                 // The caller may have gone while it waited.
                 let _ = answer.send(resources);
@@ -287,7 +285,7 @@ impl Runner {
             Command::Watch { id, answer } => {
                 let names = self
                     .names
-                    .entry(id.0.clone())
+                    .entry(id.mesh.clone())
                     .or_insert_with(|| watch::Sender::new(Arc::default()))
                     .subscribe();
                 let view = self.projector.view(&id);
@@ -317,8 +315,8 @@ impl Runner {
             self.host_names.send_replace(names.clone());
         }
         self.publish_names(&changes);
-        for (id, view) in &changes.sidecars {
-            if let Some(sender) = self.views.get(id) {
+        for ((mesh, name), view) in &changes.sidecars {
+            if let Some(sender) = self.views.get(&ProxyKey::sidecar(mesh, name)) {
                 sender.send_replace(view.clone());
             }
         }
@@ -332,8 +330,8 @@ impl Runner {
         } = changes;
         self.projector.apply(destinations, policies, sidecars, ingresses);
         let snapshot = self.subscription.snapshot();
-        let stored_since = |id: &ProxyId| {
-            let stored = snapshot.get(&ResourceKey::new(Kind::Dataplane, id.0.as_str(), id.1.as_str()))?;
+        let stored_since = |id: &ProxyKey| {
+            let stored = snapshot.get(&id.resource())?;
             Some(stored.resource.creation_time)
         };
         self.certificates.renew(now, &mut self.projector, stored_since);

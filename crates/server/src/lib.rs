@@ -15,6 +15,7 @@ mod dp;
 mod engine;
 mod files;
 mod listener;
+mod proxy_key;
 mod run;
 mod served_configs;
 pub mod settings;

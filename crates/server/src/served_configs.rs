@@ -4,6 +4,7 @@ use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProbl
 use meshspan_policy::Mode;
 
 use crate::engine::Engine;
+use crate::proxy_key::ProxyKey;
 
 /// What the engine serves, as JSON.
 pub(crate) struct ServedConfigs(Engine);
@@ -19,7 +20,7 @@ impl ProxyConfigs for ServedConfigs {
         let engine = self.0.clone();
         let mode = if shadow { Mode::WithShadow } else { Mode::Live };
         Box::pin(async move {
-            let served = engine.inspect((mesh, name), mode).await;
+            let served = engine.inspect(ProxyKey::sidecar(mesh, name), mode).await;
             let Some(served) = served.map_err(|_| ProxyConfigError::Stopped)? else {
                 return Ok(None);
             };
@@ -39,6 +40,12 @@ impl ProxyConfigs for ServedConfigs {
 
     fn problems(&self) -> ProxyProblemsFuture {
         let engine = self.0.clone();
-        Box::pin(async move { engine.problems().await.map_err(|_| ProxyConfigError::Stopped) })
+        Box::pin(async move {
+            let problems = engine.problems().await.map_err(|_| ProxyConfigError::Stopped)?;
+            let by_name = problems
+                .into_iter()
+                .map(|(id, problems)| ((id.mesh, id.name), problems));
+            Ok(by_name.collect())
+        })
     }
 }

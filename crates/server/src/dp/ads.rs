@@ -18,7 +18,7 @@ use tonic::Status;
 use super::insights::Connection;
 use super::token_watch::TokenWatch;
 use super::{DataPlane, auth, insights, registration};
-use crate::engine::ProxyId;
+use crate::proxy_key::{ProxyKey, ProxyKind};
 
 /// Longest id of a node, in bytes: a mesh and a name of the longest sort.
 pub(super) const MAX_ID: usize = 512;
@@ -46,8 +46,8 @@ impl ControlPlane for Ads {
 }
 
 async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resumes: bool) -> Result<Session, Status> {
-    let id = parse_id(&node.id)?;
     let metadata = Metadata(node.metadata.as_ref());
+    let id = parse_id(&node.id, metadata.text("dataplane.proxyType"))?;
     let brought = match metadata.text("dataplane.resource") {
         "" => None,
         text => Some(registration::read(&id, text).map_err(Status::invalid_argument)?),
@@ -55,7 +55,7 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
     let dataplane = dataplane_of(plane, &id, brought.as_ref());
     let changes = plane.trust_changes.subscribe();
     auth::check(plane, &id, token.as_deref(), dataplane.as_ref())?;
-    if dataplane.is_none() && !id.0.is_empty() {
+    if dataplane.is_none() && id.kind == ProxyKind::Sidecar {
         return Err(registration::missing(&id));
     }
     let stream = plane.next_stream();
@@ -75,12 +75,9 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
         id: id.clone(),
         stream,
         refused: false,
-        unannounced: brought.clone().filter(|_| id.0.is_empty()),
+        unannounced: brought.clone().filter(|_| id.kind == ProxyKind::ZoneIngress),
         token_task: watch(token_watch, receiver.closer()),
-        says_so: plane
-            .log_limit
-            .allows(&format!("connection {}/{}", id.0, id.1))
-            .is_some(),
+        says_so: plane.log_limit.allows(&format!("connection {id}")).is_some(),
     };
     if let Err(status) = registration::register(plane, &id, brought.as_ref()).await {
         opened.refused = true;
@@ -105,7 +102,7 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
         .await
         .map_err(|_| stopping())?;
     if opened.says_so {
-        tracing::info!(mesh = id.0, proxy = id.1, "proxy connected");
+        tracing::info!(mesh = id.mesh, proxy = id.name, "proxy connected");
     }
     Ok(Session {
         feed: receiver,
@@ -116,7 +113,7 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
 /// An open stream. Its end, however it comes, ends what it began.
 struct Opened {
     plane: Arc<DataPlane>,
-    id: ProxyId,
+    id: ProxyKey,
     stream: u64,
     refused: bool,
     /// The ingress that other zones hear of once Envoy listens.
@@ -144,13 +141,10 @@ impl Opened {
         if let StreamEvent::Nacked {
             ty, message, resources, ..
         } = event
-            && let Some(suppressed) = self
-                .plane
-                .log_limit
-                .allows(&format!("nack {}/{}", self.id.0, self.id.1))
+            && let Some(suppressed) = self.plane.log_limit.allows(&format!("nack {}", self.id))
         {
             let names = resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            tracing::error!(mesh = self.id.0, proxy = self.id.1, type = %ty, resources = shown(&names), message = shown(message), suppressed, "Envoy rejected configuration; it keeps the last good one");
+            tracing::error!(mesh = self.id.mesh, proxy = self.id.name, type = %ty, resources = shown(&names), message = shown(message), suppressed, "Envoy rejected configuration; it keeps the last good one");
         }
         if let StreamEvent::Rejections { ty, rejected } = event {
             let files = insights::unopened_logs(*ty, rejected);
@@ -167,13 +161,13 @@ impl Opened {
             && holdings
                 .added
                 .iter()
-                .any(|name| **name == *names::ingress_listener(&self.id.1))
+                .any(|name| **name == *names::ingress_listener(&self.id.name))
         {
             let (plane, id, brought) = (self.plane.clone(), self.id.clone(), brought.clone());
             self.plane.tasks.spawn(async move {
                 if let Err(status) = registration::announce(&plane, &id, &brought).await {
                     tracing::error!(
-                        proxy = id.1,
+                        proxy = id.name,
                         reason = status.message(),
                         "cannot announce a zone ingress"
                     );
@@ -205,34 +199,47 @@ impl Drop for Opened {
         let closed = StreamEvent::Closed { graceful: false };
         self.plane.insights.event(&self.id, self.stream, &closed);
         if self.says_so {
-            tracing::info!(mesh = self.id.0, proxy = self.id.1, "proxy disconnected");
+            tracing::info!(mesh = self.id.mesh, proxy = self.id.name, "proxy disconnected");
         }
         self.plane.presence.end(&self.id, self.stream);
     }
 }
 
 /// The Dataplane whose tags count: the one that is brought, else the one that is stored.
-fn dataplane_of(plane: &DataPlane, id: &ProxyId, brought: Option<&meshspan_model::Resource>) -> Option<Dataplane> {
-    if id.0.is_empty() {
+fn dataplane_of(plane: &DataPlane, id: &ProxyKey, brought: Option<&meshspan_model::Resource>) -> Option<Dataplane> {
+    if id.kind != ProxyKind::Sidecar {
         return None;
     }
     match brought {
         Some(resource) => resource.parse().ok(),
         None => plane
             .store
-            .get(&registration::key(id))
+            .get(&id.resource())
             .and_then(|stored| stored.resource.parse().ok()),
     }
 }
 
-/// `<mesh>.<name>`; the mesh is empty for zone proxies.
-pub(super) fn parse_id(id: &str) -> Result<ProxyId, Status> {
-    match id.split_once('.') {
-        Some((mesh, name)) if !name.is_empty() && id.len() <= MAX_ID => Ok((mesh.to_owned(), name.to_owned())),
-        _ => Err(Status::invalid_argument(format!(
-            "node id \"{}\" must be <mesh>.<name> of at most {MAX_ID} bytes",
-            shown(id)
-        ))),
+/// The proxy whose node id is `<mesh>.<name>`, without a mesh for kinds that belong to none.
+fn parse_id(id: &str, proxy_type: &str) -> Result<ProxyKey, Status> {
+    let refused = |form: &str| {
+        Status::invalid_argument(format!(
+            "node id \"{}\" must be {form} of at most {MAX_ID} bytes for proxyType \"{}\"",
+            shown(id),
+            shown(proxy_type)
+        ))
+    };
+    let Some((mesh, name)) = id
+        .split_once('.')
+        .filter(|(_, name)| !name.is_empty() && id.len() <= MAX_ID)
+    else {
+        return Err(refused("<mesh>.<name>"));
+    };
+    let key = ProxyKey::of_type(proxy_type, mesh, name)
+        .map_err(|reason| Status::invalid_argument(format!("node metadata dataplane.proxyType: {reason}")))?;
+    match (mesh.is_empty(), key.kind.resource().is_mesh_scoped()) {
+        (true, true) => Err(refused("<mesh>.<name>")),
+        (false, false) => Err(refused(".<name>")),
+        _ => Ok(key),
     }
 }
 
@@ -304,6 +311,32 @@ mod tests {
     use envoy_types::pb::google::protobuf::Value as ProtoValue;
 
     use super::*;
+
+    #[test]
+    fn a_proxy_is_named_by_its_type_and_not_by_the_lack_of_a_mesh() {
+        let sidecar = ProxyKey::sidecar("default", "a.b");
+        let ingress = ProxyKey::new(ProxyKind::ZoneIngress, "", "ingress-1");
+        for (id, proxy_type, named) in [
+            ("default.a.b", "dataplane", Ok(sidecar.clone())),
+            ("default.a.b", "", Ok(sidecar)),
+            (".ingress-1", "ingress", Ok(ingress)),
+            (".ingress-1", "", Err("must be <mesh>.<name>")),
+            (".ingress-1", "dataplane", Err("must be <mesh>.<name>")),
+            ("default.ingress-1", "ingress", Err("must be .<name>")),
+            ("default.", "dataplane", Err("must be <mesh>.<name>")),
+            (
+                "default.a",
+                "router",
+                Err("is \"router\", must be dataplane or ingress"),
+            ),
+        ] {
+            match (parse_id(id, proxy_type), named) {
+                (Ok(key), Ok(named)) => assert_eq!(key, named),
+                (Err(status), Err(reason)) => assert!(status.message().contains(reason), "{status}"),
+                (parsed, _) => panic!("{id} {proxy_type}: {parsed:?}"),
+            }
+        }
+    }
 
     #[test]
     fn versions_are_cut_to_sizes_that_can_be_stored() {

@@ -17,8 +17,9 @@ use super::ads::{MAX_ID, peer_key};
 use super::listening::Follower;
 use super::names::AnsweredNames;
 use super::token_watch::TokenWatch;
-use super::{DataPlane, auth, health, registration};
-use crate::engine::{ProxyId, ProxyWatch};
+use super::{DataPlane, auth, health};
+use crate::engine::ProxyWatch;
+use crate::proxy_key::{ProxyKey, ProxyKind};
 
 /// Messages that may wait for a slow agent; the newest state is sent when it reads again.
 const QUEUE: usize = 8;
@@ -61,13 +62,9 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<String>) -> R
             hello.mesh.len() + hello.name.len()
         )));
     }
-    let mesh = if hello.proxy_type == "ingress" {
-        String::new()
-    } else {
-        hello.mesh.clone()
-    };
-    let id: ProxyId = (mesh, hello.name.clone());
-    if plane.store.get(&registration::key(&id)).is_none() {
+    let id = ProxyKey::of_type(&hello.proxy_type, &hello.mesh, &hello.name)
+        .map_err(|reason| Status::invalid_argument(format!("hello: proxy_type {reason}")))?;
+    if plane.store.get(&id.resource()).is_none() {
         // Before anything is waited for or told.
         auth::check(plane, &id, token.as_deref(), None)?;
     }
@@ -103,7 +100,7 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<String>) -> R
         }
         AgentEvent::Denials(report) => plane.insights.denied(&*plane.store, &id, &report),
         AgentEvent::Goodbye => {
-            tracing::info!(mesh = id.0, proxy = id.1, "proxy said goodbye");
+            tracing::info!(mesh = id.mesh, proxy = id.name, "proxy said goodbye");
             let reason = "the proxy said goodbye";
             plane.insights.conclude(&*plane.store, &id, PresenceState::Left, reason);
             plane.presence.goodbye(&id);
@@ -129,8 +126,8 @@ async fn end_when_lost(token_watch: TokenWatch, outgoing: mpsc::Sender<Result<Co
 }
 
 /// Waits until the proxy's resource is stored.
-async fn registered(plane: &DataPlane, id: &ProxyId) -> Result<Option<Dataplane>, Status> {
-    let key = registration::key(id);
+async fn registered(plane: &DataPlane, id: &ProxyKey) -> Result<Option<Dataplane>, Status> {
+    let key = id.resource();
     let mut changes = plane.store.subscribe();
     let wait = async {
         loop {
@@ -141,10 +138,7 @@ async fn registered(plane: &DataPlane, id: &ProxyId) -> Result<Option<Dataplane>
         }
     };
     match tokio::time::timeout(REGISTRATION_TIMEOUT, wait).await {
-        Ok(Some(resource)) if id.0.is_empty() => {
-            drop(resource);
-            Ok(None)
-        }
+        Ok(Some(_)) if id.kind != ProxyKind::Sidecar => Ok(None),
         Ok(Some(resource)) => resource
             .parse()
             .map(Some)
@@ -156,7 +150,7 @@ async fn registered(plane: &DataPlane, id: &ProxyId) -> Result<Option<Dataplane>
     }
 }
 
-async fn take_reports(plane: Arc<DataPlane>, id: ProxyId, mut found: watch::Receiver<Option<HealthReport>>) {
+async fn take_reports(plane: Arc<DataPlane>, id: ProxyKey, mut found: watch::Receiver<Option<HealthReport>>) {
     // An agent reports changes only, so what could not be stored is stored later.
     let mut again = false;
     loop {

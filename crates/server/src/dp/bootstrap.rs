@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::ads::{MAX_ID, peer_key};
 use super::{DataPlane, auth, registration};
-use crate::engine::ProxyId;
+use crate::proxy_key::{ProxyKey, ProxyKind};
 
 /// Largest request, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -116,68 +116,49 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
     let request: Request =
         serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, format!("invalid request: {error}")))?;
     let invalid = |text: String| (StatusCode::UNPROCESSABLE_ENTITY, text);
-    let proxy_type = match request.proxy_type.as_str() {
-        "" | "dataplane" => ProxyType::Dataplane,
-        "ingress" => ProxyType::Ingress,
-        other => {
-            return Err(invalid(format!(
-                "proxyType: is \"{}\", must be dataplane or ingress",
-                shown(other)
-            )));
-        }
-    };
-    let mesh = if proxy_type == ProxyType::Ingress {
-        String::new()
-    } else {
-        request.mesh.clone()
-    };
-    if request.name.is_empty() {
+    let id = ProxyKey::of_type(&request.proxy_type, &request.mesh, &request.name)
+        .map_err(|reason| invalid(format!("proxyType: {reason}")))?;
+    if id.name.is_empty() {
         return Err(invalid("name: must be defined".to_owned()));
     }
-    if mesh.len() + request.name.len() > MAX_ID {
+    if id.mesh.len() + id.name.len() > MAX_ID {
         return Err(invalid(format!(
             "name: mesh and name have {} bytes together, at most {MAX_ID} are allowed",
-            mesh.len() + request.name.len()
+            id.mesh.len() + id.name.len()
         )));
     }
-    let id: ProxyId = (mesh, request.name.clone());
-    let kind = if proxy_type == ProxyType::Ingress {
-        Kind::ZoneIngress
-    } else {
-        Kind::Dataplane
-    };
     let token = request.dataplane_token.trim();
-    if token.is_empty() && auth::required(plane, kind) {
+    if token.is_empty() && auth::required(plane, id.kind) {
         auth::check(plane, &id, None, None).map_err(|status| invalid(status.message().to_owned()))?;
     }
-    if kind == Kind::Dataplane
+    if id.kind.resource().is_mesh_scoped()
         && plane
             .store
-            .get(&meshspan_model::ResourceKey::new(Kind::Mesh, "", id.0.as_str()))
+            .get(&meshspan_model::ResourceKey::new(Kind::Mesh, "", id.mesh.as_str()))
             .is_none()
     {
         return Err(invalid(format!(
             "mesh: \"{}\" does not exist: create it on the global control plane",
-            id.0
+            id.mesh
         )));
     }
     let resource = if request.dataplane_resource.is_empty() {
         let stored = plane
             .store
-            .get(&registration::key(&id))
+            .get(&id.resource())
             .ok_or((StatusCode::NOT_FOUND, String::new()))?;
         (*stored.resource).clone()
     } else {
         let mut resource = registration::read(&id, &request.dataplane_resource)
             .map_err(|text| invalid(format!("dataplaneResource: {text}")))?;
         let snapshot = plane.store.snapshot();
-        let existing = snapshot.get(&registration::key(&id)).map(|stored| &*stored.resource);
-        registration::complete(plane, &mut resource, existing, &snapshot)
+        let existing = snapshot.get(&id.resource()).map(|stored| &*stored.resource);
+        registration::complete(plane, id.kind, &mut resource, existing, &snapshot)
             .map_err(|text| invalid(format!("dataplaneResource: {text}")))?;
         resource
     };
-    let (service, admin_port, address) = match proxy_type {
-        ProxyType::Dataplane => {
+    let (proxy_type, service, admin_port, address) = match id.kind {
+        ProxyKind::Sidecar => {
             let dataplane: Dataplane = resource.parse().map_err(|violations| invalid(violations.to_string()))?;
             auth::check(plane, &id, Some(token), Some(&dataplane))
                 .map_err(|status| invalid(status.message().to_owned()))?;
@@ -186,15 +167,21 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
                 .remove(meshspan_model::labels::TAG_SERVICE)
                 .and_then(|values| values.into_iter().next());
             (
+                ProxyType::Dataplane,
                 service.unwrap_or_default(),
                 dataplane.admin_port(),
                 dataplane.networking.address,
             )
         }
-        ProxyType::Ingress => {
+        ProxyKind::ZoneIngress => {
             let ingress: ZoneIngress = resource.parse().map_err(|violations| invalid(violations.to_string()))?;
             auth::check(plane, &id, Some(token), None).map_err(|status| invalid(status.message().to_owned()))?;
-            (String::new(), ingress.admin_port(), ingress.networking.address)
+            (
+                ProxyType::Ingress,
+                String::new(),
+                ingress.admin_port(),
+                ingress.networking.address,
+            )
         }
     };
     let (xds_host, xds_port) = split_host(host, plane.settings.dp_server.port);
@@ -202,8 +189,8 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
     let credential = credential(token, request.token_secret, &request.version).map_err(invalid)?;
     let params = BootstrapParams {
         proxy_type,
-        mesh: id.0,
-        name: id.1,
+        mesh: id.mesh,
+        name: id.name,
         service,
         zone: plane.zone().to_owned(),
         admin_port,

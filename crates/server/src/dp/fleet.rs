@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::engine::ProxyId;
+use crate::proxy_key::ProxyKey;
 
 /// Losses this far apart are one loss: a cut is noticed by the keepalives of all streams within two of their intervals.
 const SAME_MOMENT: Duration = Duration::from_secs(10);
@@ -49,12 +49,12 @@ pub(super) fn judge(lost: usize, present: usize) -> Verdict {
 pub(super) struct Fleet {
     /// From the loss of a proxy until it is judged.
     patience: Duration,
-    proxies: BTreeMap<ProxyId, Entry>,
+    proxies: BTreeMap<ProxyKey, Entry>,
     /// How many have an open stream.
     present: usize,
     /// Proxies that will be judged, by when.
-    deadlines: BTreeSet<(Instant, ProxyId)>,
-    held: BTreeSet<ProxyId>,
+    deadlines: BTreeSet<(Instant, ProxyKey)>,
+    held: BTreeSet<ProxyKey>,
     /// Who returned lately: when, and since when it had been missed.
     returns: VecDeque<(Instant, Instant)>,
 }
@@ -78,7 +78,7 @@ struct Missing {
 /// A proxy that is gone.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone {
-    pub(super) id: ProxyId,
+    pub(super) id: ProxyKey,
     /// It brought its resource.
     pub(super) registered: bool,
 }
@@ -87,7 +87,7 @@ pub(super) struct Gone {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Judged {
     pub(super) gone: Vec<Gone>,
-    pub(super) held: Vec<ProxyId>,
+    pub(super) held: Vec<ProxyKey>,
     /// How many are missed and connected now, for messages.
     pub(super) missing: usize,
     pub(super) present: usize,
@@ -106,7 +106,7 @@ impl Fleet {
     }
 
     /// A proxy that was there when this control plane, or the one before it, was stopped: it has to come back.
-    pub(super) fn expect(&mut self, id: ProxyId, registered: bool, said_goodbye: bool, now: Instant) {
+    pub(super) fn expect(&mut self, id: ProxyKey, registered: bool, said_goodbye: bool, now: Instant) {
         let entry = self.proxies.entry(id.clone()).or_default();
         if !entry.open.is_empty() || entry.missing.is_some() {
             return;
@@ -118,7 +118,7 @@ impl Fleet {
     }
 
     /// A stream began; whether it is let in is still open. `registered`: the proxy brought its resource.
-    pub(super) fn begin(&mut self, id: &ProxyId, stream: u64, registered: bool) {
+    pub(super) fn begin(&mut self, id: &ProxyKey, stream: u64, registered: bool) {
         let entry = self.proxies.entry(id.clone()).or_default();
         self.present += usize::from(entry.open.is_empty());
         entry.open.insert(stream);
@@ -128,7 +128,7 @@ impl Fleet {
     }
 
     /// A proxy was let in.
-    pub(super) fn admit(&mut self, id: &ProxyId, registered: bool, now: Instant) {
+    pub(super) fn admit(&mut self, id: &ProxyKey, registered: bool, now: Instant) {
         let Some(entry) = self.proxies.get_mut(id) else { return };
         entry.admitted = true;
         entry.registered = registered;
@@ -148,16 +148,16 @@ impl Fleet {
     }
 
     /// A stream was refused.
-    pub(super) fn refuse(&mut self, id: &ProxyId, stream: u64, now: Instant) {
+    pub(super) fn refuse(&mut self, id: &ProxyKey, stream: u64, now: Instant) {
         self.close(id, stream, now, false);
     }
 
     /// A stream ended that had been let in, or may have been.
-    pub(super) fn end(&mut self, id: &ProxyId, stream: u64, now: Instant) {
+    pub(super) fn end(&mut self, id: &ProxyKey, stream: u64, now: Instant) {
         self.close(id, stream, now, true);
     }
 
-    fn close(&mut self, id: &ProxyId, stream: u64, now: Instant, admitted: bool) {
+    fn close(&mut self, id: &ProxyKey, stream: u64, now: Instant, admitted: bool) {
         let Some(entry) = self.proxies.get_mut(id) else { return };
         if !entry.open.remove(&stream) {
             return;
@@ -176,7 +176,7 @@ impl Fleet {
         }
     }
 
-    fn miss(&mut self, id: &ProxyId, now: Instant) {
+    fn miss(&mut self, id: &ProxyKey, now: Instant) {
         let deadline = now + self.patience;
         if let Some(entry) = self.proxies.get_mut(id) {
             entry.missing = Some(Missing {
@@ -188,7 +188,7 @@ impl Fleet {
     }
 
     /// A proxy said goodbye. One that is held is judged again.
-    pub(super) fn goodbye(&mut self, id: &ProxyId, now: Instant) {
+    pub(super) fn goodbye(&mut self, id: &ProxyKey, now: Instant) {
         let Some(entry) = self.proxies.get_mut(id) else { return };
         entry.said_goodbye = true;
         if self.held.remove(id) {
@@ -213,16 +213,16 @@ impl Fleet {
     }
 
     /// Whether a proxy brought its resource.
-    pub(super) fn is_registered(&self, id: &ProxyId) -> bool {
+    pub(super) fn is_registered(&self, id: &ProxyKey) -> bool {
         self.proxies.get(id).is_some_and(|entry| entry.registered)
     }
 
     /// Whether a proxy has a stream.
-    pub(super) fn is_open(&self, id: &ProxyId) -> bool {
+    pub(super) fn is_open(&self, id: &ProxyKey) -> bool {
         self.proxies.get(id).is_some_and(|entry| !entry.open.is_empty())
     }
 
-    fn judge_at(&mut self, id: &ProxyId, deadline: Instant) {
+    fn judge_at(&mut self, id: &ProxyKey, deadline: Instant) {
         if let Some(missing) = self.proxies.get_mut(id).and_then(|entry| entry.missing.as_mut())
             && missing.deadline.is_none()
         {

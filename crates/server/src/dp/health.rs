@@ -10,7 +10,7 @@ use meshspan_store::{StoreError, Write};
 use meshspan_xds::proto::agent::{HealthCheck, HealthCheckPlan, HealthReport};
 
 use super::{DataPlane, registration};
-use crate::engine::ProxyId;
+use crate::proxy_key::ProxyKey;
 
 const DEFAULT_INTERVAL_MS: u32 = 1000;
 const DEFAULT_TIMEOUT_MS: u32 = 2000;
@@ -50,8 +50,8 @@ fn millis(duration: Option<meshspan_model::duration::GoDuration>, default: u32) 
 }
 
 /// Stores what an agent found; false if that should be tried again.
-pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthReport) -> bool {
-    let key = registration::key(id);
+pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyKey, report: &HealthReport) -> bool {
+    let key = id.resource();
     if report.draining {
         let reason = "the proxy is draining";
         plane.insights.conclude(&*plane.store, id, PresenceState::Left, reason);
@@ -84,8 +84,8 @@ pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthR
             };
             if inbound.state != state && inbound.state != InboundState::Ignored {
                 tracing::info!(
-                    mesh = id.0,
-                    proxy = id.1,
+                    mesh = id.mesh,
+                    proxy = id.name,
                     port = inbound.port,
                     ready = found.ready,
                     detail = found.detail,
@@ -107,7 +107,7 @@ pub(super) async fn store(plane: &Arc<DataPlane>, id: &ProxyId, report: &HealthR
             Err(StoreError::Conflict { .. }) => {}
             Ok(_) | Err(StoreError::NotFound { .. }) => return true,
             Err(error) => {
-                tracing::error!(mesh = id.0, proxy = id.1, %error, "cannot store the health of a proxy; tried again");
+                tracing::error!(mesh = id.mesh, proxy = id.name, %error, "cannot store the health of a proxy; tried again");
                 return false;
             }
         }

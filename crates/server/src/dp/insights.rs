@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 mod listeners;
 mod stored;
 
-use super::{inbound_insights, registration};
-use crate::engine::{CertificateNews, ProxyId};
+use super::inbound_insights;
+use crate::engine::CertificateNews;
+use crate::proxy_key::{ProxyKey, ProxyKind};
 use listeners::note_listeners;
 pub(super) use listeners::unopened_logs;
 pub(super) use stored::expected;
@@ -48,9 +49,9 @@ pub struct Insights {
 
 #[derive(Default)]
 struct State {
-    proxies: BTreeMap<ProxyId, Known>,
-    urgent: BTreeSet<ProxyId>,
-    counted: BTreeSet<ProxyId>,
+    proxies: BTreeMap<ProxyKey, Known>,
+    urgent: BTreeSet<ProxyKey>,
+    counted: BTreeSet<ProxyKey>,
 }
 
 #[derive(Clone, Default)]
@@ -88,7 +89,7 @@ impl Insights {
     }
 
     /// A proxy connected. What another process, or this one before it was killed, left open is closed.
-    pub(super) fn connected(&self, store: &dyn Store, id: &ProxyId, connection: Connection) {
+    pub(super) fn connected(&self, store: &dyn Store, id: &ProxyKey, connection: Connection) {
         let now = OffsetDateTime::now_utc();
         let mut state = self.lock();
         let known = state.proxies.entry(id.clone()).or_insert_with(|| stored(store, id));
@@ -98,7 +99,7 @@ impl Insights {
         known.presence.state = PresenceState::Expected;
         known.presence.reason.clear();
         known.presence.unopened_logs.clear();
-        if !connection.resumes && !id.0.is_empty() {
+        if !connection.resumes && id.kind == ProxyKind::Sidecar {
             known.presence.listeners = Some(Listeners::default());
         }
         known.subscriptions.push(DiscoverySubscription {
@@ -116,7 +117,7 @@ impl Insights {
     }
 
     /// Notes what became of a proxy, with the reason for people; false if that is known, or nothing is known of the proxy.
-    pub(super) fn conclude(&self, store: &dyn Store, id: &ProxyId, to: PresenceState, reason: &str) -> bool {
+    pub(super) fn conclude(&self, store: &dyn Store, id: &ProxyKey, to: PresenceState, reason: &str) -> bool {
         let now = OffsetDateTime::now_utc();
         let mut state = self.lock();
         let mut known = match state.proxies.get(id) {
@@ -142,7 +143,7 @@ impl Insights {
     }
 
     /// Something happened on a stream.
-    pub(super) fn event(&self, id: &ProxyId, stream: u64, event: &StreamEvent) {
+    pub(super) fn event(&self, id: &ProxyKey, stream: u64, event: &StreamEvent) {
         let now = OffsetDateTime::now_utc();
         let mut state = self.lock();
         let Some(known) = state.proxies.get_mut(id).filter(|known| known.stream == stream) else {
@@ -173,7 +174,7 @@ impl Insights {
                 status.rejections.extend(shown);
                 urgent = true;
             }
-            StreamEvent::Listeners(holdings) if !id.0.is_empty() => {
+            StreamEvent::Listeners(holdings) if id.kind == ProxyKind::Sidecar => {
                 urgent = note_listeners(&mut known.presence, holdings);
             }
             StreamEvent::Listeners(_) | StreamEvent::CaughtUp => {}
@@ -211,7 +212,7 @@ impl Insights {
     }
 
     /// An agent reported why inbounds are not ready.
-    pub(super) fn health(&self, id: &ProxyId, report: &HealthReport) {
+    pub(super) fn health(&self, id: &ProxyKey, report: &HealthReport) {
         let mut state = self.lock();
         let Some(known) = state.proxies.get_mut(id) else { return };
         if inbound_insights::health(&mut known.inbounds, report) {
@@ -222,9 +223,9 @@ impl Insights {
     }
 
     /// An agent reported whom its proxy refused. Stored with the counters, so that it costs no more than these.
-    pub(super) fn denied(&self, store: &dyn Store, id: &ProxyId, report: &DenialReport) {
+    pub(super) fn denied(&self, store: &dyn Store, id: &ProxyKey, report: &DenialReport) {
         let Some(dataplane) = store
-            .get(&registration::key(id))
+            .get(&id.resource())
             .and_then(|stored| stored.resource.parse().ok())
         else {
             return;
@@ -270,7 +271,7 @@ impl Insights {
         }
     }
 
-    async fn save(&self, store: &dyn Store, id: ProxyId, known: Known) {
+    async fn save(&self, store: &dyn Store, id: ProxyKey, known: Known) {
         self.lock().counted.remove(&id);
         let (stream, ended) = (known.stream, !is_online(&known.subscriptions));
         let result = save(store, &id, known).await;
@@ -285,7 +286,7 @@ impl Insights {
                 }
             }
             Err(error) => {
-                tracing::error!(mesh = id.0, proxy = id.1, %error, "cannot store what is known of a connection; tried again");
+                tracing::error!(mesh = id.mesh, proxy = id.name, %error, "cannot store what is known of a connection; tried again");
                 state.counted.insert(id);
             }
         }
@@ -354,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_stored_of_a_proxy_that_left_is_kept_nowhere_else() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let id: ProxyId = ("default".into(), "redis-1".into());
+        let id = ProxyKey::sidecar("default", "redis-1");
         let dataplane = Resource::new(Kind::Dataplane, "default", "redis-1", serde_json::json!({}));
         store.apply(vec![Write::create(dataplane)]).await.unwrap();
         let insights = Arc::new(Insights::new("cp-1".into(), Duration::from_secs(10)));

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use meshspan_xds::StreamEvent;
 use tokio::sync::Notify;
 
-use crate::engine::ProxyId;
+use crate::proxy_key::ProxyKey;
 
 /// Of every proxy that is connected or whose agent listens in.
 #[derive(Default)]
-pub struct Listening(Mutex<BTreeMap<ProxyId, Entry>>);
+pub struct Listening(Mutex<BTreeMap<ProxyKey, Entry>>);
 
 #[derive(Default)]
 struct Entry {
@@ -45,12 +45,12 @@ pub(super) struct ListenerNews {
 pub(super) struct Follower(Arc<Mailbox>);
 
 impl Listening {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ProxyId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ProxyKey, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something happened on the stream of a proxy.
-    pub(super) fn event(&self, id: &ProxyId, stream: u64, event: &StreamEvent) {
+    pub(super) fn event(&self, id: &ProxyKey, stream: u64, event: &StreamEvent) {
         let mut entries = self.lock();
         match event {
             StreamEvent::Listeners(holdings) => {
@@ -90,7 +90,7 @@ impl Listening {
     }
 
     /// Follows the listeners of a proxy, beginning with those that it runs now.
-    pub(super) fn follow(&self, id: &ProxyId) -> Follower {
+    pub(super) fn follow(&self, id: &ProxyKey) -> Follower {
         let mut entries = self.lock();
         // Agents come and go rarely.
         entries.retain(|_, entry| {
@@ -158,8 +158,8 @@ mod tests {
         listening.event(&id(), stream, &StreamEvent::Listeners(holdings));
     }
 
-    fn id() -> ProxyId {
-        ("default".into(), "web-1".into())
+    fn id() -> ProxyKey {
+        ProxyKey::sidecar("default", "web-1")
     }
 
     fn news(accepted: &[&str], removed: &[&str]) -> ListenerNews {

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::fleet::{Fleet, Gone};
-use super::{DataPlane, insights, registration};
-use crate::engine::ProxyId;
+use super::{DataPlane, insights};
+use crate::proxy_key::ProxyKey;
 
 /// Shortest pause before a removal that failed is tried again.
 const REMOVE_RETRY: Duration = Duration::from_secs(1);
@@ -42,40 +42,40 @@ impl Presence {
     }
 
     /// A stream began; `registered`: the proxy brought its resource.
-    pub(super) fn begin(&self, id: &ProxyId, stream: u64, registered: bool) {
+    pub(super) fn begin(&self, id: &ProxyKey, stream: u64, registered: bool) {
         self.fleet().begin(id, stream, registered);
     }
 
     /// A proxy was let in.
-    pub(super) fn admit(&self, id: &ProxyId, registered: bool) {
+    pub(super) fn admit(&self, id: &ProxyKey, registered: bool) {
         self.fleet().admit(id, registered, Instant::now());
         self.changed.notify_one();
     }
 
     /// A stream was refused.
-    pub(super) fn refuse(&self, id: &ProxyId, stream: u64) {
+    pub(super) fn refuse(&self, id: &ProxyKey, stream: u64) {
         self.fleet().refuse(id, stream, Instant::now());
     }
 
     /// A stream ended that had been let in, or may have been.
-    pub(super) fn end(&self, id: &ProxyId, stream: u64) {
+    pub(super) fn end(&self, id: &ProxyKey, stream: u64) {
         self.fleet().end(id, stream, Instant::now());
         self.changed.notify_one();
     }
 
     /// A proxy said goodbye.
-    pub(super) fn goodbye(&self, id: &ProxyId) {
+    pub(super) fn goodbye(&self, id: &ProxyKey) {
         self.fleet().goodbye(id, Instant::now());
         self.changed.notify_one();
     }
 
     /// Whether a proxy brought its resource.
-    pub(super) fn is_registered(&self, id: &ProxyId) -> bool {
+    pub(super) fn is_registered(&self, id: &ProxyKey) -> bool {
         self.fleet().is_registered(id)
     }
 
     /// Whether a proxy has a stream.
-    pub(super) fn is_open(&self, id: &ProxyId) -> bool {
+    pub(super) fn is_open(&self, id: &ProxyKey) -> bool {
         self.fleet().is_open(id)
     }
 }
@@ -130,7 +130,7 @@ async fn leave(plane: Arc<DataPlane>, gone: Gone) {
         plane.presence.fleet().judge_later(gone, Instant::now(), pause);
         return;
     }
-    let key = registration::key(&gone.id);
+    let key = gone.id.resource();
     if !gone.registered {
         let reason = "its proxy was lost and did not come back";
         plane

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tonic::Status;
 
 use super::DataPlane;
-use crate::engine::ProxyId;
+use crate::proxy_key::{ProxyKey, ProxyKind};
 
 /// How often a registration is tried again when the resource changed at the same moment.
 const ATTEMPTS: usize = 5;
@@ -20,22 +20,22 @@ const ATTEMPTS: usize = 5;
 /// Whoever stores or removes a proxy's resource holds its entry meanwhile, so that nobody removes what another has just
 /// stored.
 #[derive(Debug, Default)]
-pub struct Registrations(Mutex<BTreeMap<ProxyId, Arc<AsyncMutex<()>>>>);
+pub struct Registrations(Mutex<BTreeMap<ProxyKey, Arc<AsyncMutex<()>>>>);
 
 /// Nobody else stores or removes the resource of that proxy meanwhile.
 pub(super) struct Registering<'a> {
     registrations: &'a Registrations,
-    id: ProxyId,
+    id: ProxyKey,
     entry: Option<OwnedMutexGuard<()>>,
 }
 
 impl Registrations {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<ProxyId, Arc<AsyncMutex<()>>>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<ProxyKey, Arc<AsyncMutex<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the entry of a proxy.
-    pub(super) async fn lock(&self, id: &ProxyId) -> Registering<'_> {
+    pub(super) async fn lock(&self, id: &ProxyKey) -> Registering<'_> {
         let mut registering = Registering {
             registrations: self,
             id: id.clone(),
@@ -58,21 +58,11 @@ impl Drop for Registering<'_> {
     }
 }
 
-/// The key of a proxy's resource.
-pub(super) fn key(id: &ProxyId) -> ResourceKey {
-    let kind = if id.0.is_empty() {
-        Kind::ZoneIngress
-    } else {
-        Kind::Dataplane
-    };
-    ResourceKey::new(kind, id.0.as_str(), id.1.as_str())
-}
-
 /// Reads the resource that a proxy brought, and checks that it is the proxy's own.
-pub(super) fn read(id: &ProxyId, text: &str) -> Result<Resource, String> {
+pub(super) fn read(id: &ProxyKey, text: &str) -> Result<Resource, String> {
     let value = serde_json::from_str(text).map_err(|error| format!("the resource is not JSON: {error}"))?;
     let parsed = document::read(&value).map_err(|violations| violations.to_string())?;
-    let (wanted, found) = (key(id), parsed.resource.key());
+    let (wanted, found) = (id.resource(), parsed.resource.key());
     if wanted != found {
         return Err(format!("the resource is {found}, but the proxy calls itself {wanted}"));
     }
@@ -80,25 +70,24 @@ pub(super) fn read(id: &ProxyId, text: &str) -> Result<Resource, String> {
 }
 
 /// Makes sure that the proxy's resource is stored: the one it brought, or one that is there already.
-pub(super) async fn register(plane: &DataPlane, id: &ProxyId, brought: Option<&Resource>) -> Result<(), Status> {
+pub(super) async fn register(plane: &DataPlane, id: &ProxyKey, brought: Option<&Resource>) -> Result<(), Status> {
     let _registering = plane.registrations.lock(id).await;
     match brought {
         Some(brought) => store_brought(plane, id, brought, false).await,
-        None if plane.store.get(&key(id)).is_some() => Ok(()),
+        None if plane.store.get(&id.resource()).is_some() => Ok(()),
         None => Err(missing(id)),
     }
 }
 
 /// The refusal of a proxy that has no resource.
-pub(super) fn missing(id: &ProxyId) -> Status {
+pub(super) fn missing(id: &ProxyKey) -> Status {
     Status::not_found(format!(
-        "{} does not exist: apply it, or start the proxy with --dataplane-file",
-        key(id)
+        "{id} does not exist: apply it, or start the proxy with --dataplane-file"
     ))
 }
 
 /// Lets other zones enter through an ingress, once its Envoy listens.
-pub(super) async fn announce(plane: &DataPlane, id: &ProxyId, brought: &Resource) -> Result<(), Status> {
+pub(super) async fn announce(plane: &DataPlane, id: &ProxyKey, brought: &Resource) -> Result<(), Status> {
     let _registering = plane.registrations.lock(id).await;
     if !plane.presence.is_open(id) {
         return Ok(());
@@ -108,9 +97,12 @@ pub(super) async fn announce(plane: &DataPlane, id: &ProxyId, brought: &Resource
 
 /// Lets other zones enter through another ingress, while the Envoy of this one still serves those that have entered;
 /// false if that should be tried again. What a user applied stays.
-pub(super) async fn withdraw(plane: &DataPlane, id: &ProxyId) -> bool {
+pub(super) async fn withdraw(plane: &DataPlane, id: &ProxyKey) -> bool {
     let _registering = plane.registrations.lock(id).await;
-    let stored = plane.store.get(&key(id)).filter(|_| plane.presence.is_registered(id));
+    let stored = plane
+        .store
+        .get(&id.resource())
+        .filter(|_| plane.presence.is_registered(id));
     let Some(stored) = stored else { return true };
     let mut resource = (*stored.resource).clone();
     if !hide(&mut resource) {
@@ -120,7 +112,7 @@ pub(super) async fn withdraw(plane: &DataPlane, id: &ProxyId) -> bool {
     match plane.store.apply(vec![Write::Update { resource, expected }]).await {
         Ok(_) | Err(StoreError::NotFound { .. }) => true,
         Err(error) => {
-            tracing::warn!(proxy = id.1, %error, "cannot withdraw a zone ingress that is draining; tried again");
+            tracing::warn!(proxy = id.name, %error, "cannot withdraw a zone ingress that is draining; tried again");
             false
         }
     }
@@ -140,13 +132,13 @@ fn hide(resource: &mut Resource) -> bool {
 }
 
 /// `announced`: the Envoy of an ingress listens.
-async fn store_brought(plane: &DataPlane, id: &ProxyId, brought: &Resource, announced: bool) -> Result<(), Status> {
-    let key = key(id);
+async fn store_brought(plane: &DataPlane, id: &ProxyKey, brought: &Resource, announced: bool) -> Result<(), Status> {
+    let key = id.resource();
     for _ in 0..ATTEMPTS {
         let snapshot = plane.store.snapshot();
         let existing = snapshot.get(&key);
         let mut resource = brought.clone();
-        if key.kind == Kind::ZoneIngress && !announced {
+        if id.kind == ProxyKind::ZoneIngress && !announced {
             // One that other zones know stays: it comes back.
             let known = existing.and_then(|stored| stored.resource.parse::<ZoneIngress>().ok());
             if known.is_none_or(|known| known.networking.advertised_address.is_empty()) {
@@ -155,6 +147,7 @@ async fn store_brought(plane: &DataPlane, id: &ProxyId, brought: &Resource, anno
         }
         complete(
             plane,
+            id.kind,
             &mut resource,
             existing.map(|stored| &*stored.resource),
             &snapshot,
@@ -193,6 +186,7 @@ async fn store_brought(plane: &DataPlane, id: &ProxyId, brought: &Resource, anno
 /// Fills in what a zone computes.
 pub(super) fn complete(
     plane: &DataPlane,
+    proxy: ProxyKind,
     resource: &mut Resource,
     existing: Option<&Resource>,
     snapshot: &meshspan_store::Snapshot,
@@ -214,10 +208,10 @@ pub(super) fn complete(
     labels::validate(&subject, &resource.labels, &mut violations);
     violations.into_result().map_err(|violations| violations.to_string())?;
     labels::compute(kind, &mesh, &name, role, &mut resource.labels);
-    match kind {
-        Kind::Dataplane => rules::dataplane::prepare(resource, existing, plane.zone(), snapshot)
+    match proxy {
+        ProxyKind::Sidecar => rules::dataplane::prepare(resource, existing, plane.zone(), snapshot)
             .map_err(|violations| violations.to_string()),
-        _ => {
+        ProxyKind::ZoneIngress => {
             let mut ingress: ZoneIngress = resource.parse().map_err(|violations| violations.to_string())?;
             plane.zone().clone_into(&mut ingress.zone);
             resource.spec = ingress.to_value();
@@ -234,11 +228,11 @@ mod tests {
     #[tokio::test]
     async fn entries_are_kept_only_while_somebody_holds_or_awaits_them() {
         let registrations = Arc::new(Registrations::default());
-        let id: ProxyId = ("default".into(), "redis-1".into());
+        let id = ProxyKey::sidecar("default", "redis-1");
         let first = registrations.lock(&id).await;
         let shared = registrations.clone();
         let waiting = tokio::spawn(async move {
-            let id: ProxyId = ("default".into(), "redis-1".into());
+            let id = ProxyKey::sidecar("default", "redis-1");
             let _second = shared.lock(&id).await;
             shared.entries().len()
         });

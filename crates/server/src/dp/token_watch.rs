@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{DataPlane, auth};
-use crate::engine::ProxyId;
+use crate::proxy_key::ProxyKey;
 
 /// Longest sleep before an expiry is looked at again: sleep does not see the clock being set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ impl TrustChanges {
 /// The token with which an open stream was let in, and what it is checked against.
 pub(super) struct TokenWatch {
     pub(super) plane: Arc<DataPlane>,
-    pub(super) id: ProxyId,
+    pub(super) id: ProxyKey,
     pub(super) token: Option<String>,
     pub(super) dataplane: Option<Dataplane>,
     /// Taken before the first check.
@@ -63,8 +63,8 @@ impl TokenWatch {
                 Ok(expires_at) => expires_at,
                 Err(status) => {
                     tracing::warn!(
-                        mesh = self.id.0,
-                        proxy = self.id.1,
+                        mesh = self.id.mesh,
+                        proxy = self.id.name,
                         reason = status.message(),
                         "the token of a connected proxy does not hold any longer; its stream ends"
                     );

@@ -14,14 +14,14 @@ use meshspan_model::{Resource, ResourceKey};
 use meshspan_world::view::SidecarView;
 use time::OffsetDateTime;
 
-use super::ProxyId;
 use super::project::{Identity, Projector};
+use crate::proxy_key::ProxyKey;
 
 /// A certificate was issued, or is no longer in use.
 #[derive(Clone, Debug)]
 pub struct CertificateNews {
     /// The proxy.
-    pub proxy: ProxyId,
+    pub proxy: ProxyKey,
     /// What was issued; `None` when mTLS is off.
     pub issued: Option<IssuedCertificate>,
 }
@@ -59,8 +59,8 @@ struct Wanted {
 pub(super) struct Certificates {
     secrets: BTreeMap<ResourceKey, Arc<Resource>>,
     meshes: BTreeMap<String, MeshCa>,
-    wanted: BTreeMap<ProxyId, Wanted>,
-    renewals: BTreeSet<(OffsetDateTime, ProxyId)>,
+    wanted: BTreeMap<ProxyKey, Wanted>,
+    renewals: BTreeSet<(OffsetDateTime, ProxyKey)>,
     /// Meshes whose CA or certificate lifetime may have changed since the last renewal.
     changed: BTreeSet<String>,
     news: NewsSink,
@@ -100,7 +100,7 @@ impl Certificates {
 
     /// Proxies whose certificates are from the future, after the clock was set back: peers refuse them, and their time of
     /// renewal is far away.
-    fn ahead_of_a_clock_set_back(&mut self, now: OffsetDateTime) -> Vec<ProxyId> {
+    fn ahead_of_a_clock_set_back(&mut self, now: OffsetDateTime) -> Vec<ProxyKey> {
         let went_back = self.looked_at.is_some_and(|last| now + AHEAD < last);
         self.looked_at = Some(now);
         if !went_back {
@@ -186,9 +186,9 @@ impl Certificates {
         &mut self,
         now: OffsetDateTime,
         projector: &mut Projector,
-        stored_since: impl Fn(&ProxyId) -> Option<OffsetDateTime>,
+        stored_since: impl Fn(&ProxyKey) -> Option<OffsetDateTime>,
     ) {
-        let due: BTreeSet<ProxyId> = self
+        let due: BTreeSet<ProxyKey> = self
             .renewals
             .iter()
             .take_while(|(when, _)| *when <= now)
@@ -206,7 +206,7 @@ impl Certificates {
                 self.forget(&id);
                 continue;
             };
-            match self.meshes.get(&id.0) {
+            match self.meshes.get(&id.mesh) {
                 None => {
                     if self.forget(&id) {
                         self.tell(&id, None);
@@ -219,8 +219,8 @@ impl Certificates {
                 }
                 Some(MeshCa { ca: None, .. }) => {
                     tracing::warn!(
-                        mesh = id.0,
-                        proxy = id.1,
+                        mesh = id.mesh,
+                        proxy = id.name,
                         "no certificate: the CA of the mesh is not here yet"
                     );
                 }
@@ -231,7 +231,7 @@ impl Certificates {
     #[allow(clippy::too_many_arguments)]
     fn want(
         &mut self,
-        id: &ProxyId,
+        id: &ProxyKey,
         view: &SidecarView,
         backend: &CaBackend,
         ca: Arc<Ca>,
@@ -250,11 +250,11 @@ impl Certificates {
             return;
         }
         let request = move |now| {
-            WorkloadRequest::for_dataplane(&id.0, tags.clone(), now, lifetime).map_err(|error| error.to_string())
+            WorkloadRequest::for_dataplane(&id.mesh, tags.clone(), now, lifetime).map_err(|error| error.to_string())
         };
         let checked = request(now).and_then(|request| ca.check_workload(&request).map_err(|error| error.to_string()));
         if let Err(error) = checked {
-            tracing::error!(mesh = id.0, proxy = id.1, error, "cannot issue a certificate");
+            tracing::error!(mesh = id.mesh, proxy = id.name, error, "cannot issue a certificate");
             // Tried again, because the reason may be time itself.
             self.renewals.insert((now + time::Duration::seconds(30), id.clone()));
             return;
@@ -267,7 +267,7 @@ impl Certificates {
             lifetime,
             news: self.news.clone(),
         };
-        let name = meshspan_envoy::names::identity_secret(&id.0);
+        let name = meshspan_envoy::names::identity_secret(&id.mesh);
         // One from the future has to be replaced although it is the right one otherwise.
         let sent = if is_ahead {
             format!("{version}-{}", now.unix_timestamp())
@@ -294,7 +294,7 @@ impl Certificates {
     }
 
     /// Forgets a certificate and its renewal; true if there was one.
-    fn forget(&mut self, id: &ProxyId) -> bool {
+    fn forget(&mut self, id: &ProxyKey) -> bool {
         let Some(wanted) = self.wanted.remove(id) else {
             return false;
         };
@@ -302,7 +302,7 @@ impl Certificates {
         true
     }
 
-    fn tell(&self, id: &ProxyId, issued: Option<IssuedCertificate>) {
+    fn tell(&self, id: &ProxyKey, issued: Option<IssuedCertificate>) {
         (self.news)(CertificateNews {
             proxy: id.clone(),
             issued,
@@ -312,7 +312,7 @@ impl Certificates {
 
 /// Issues the certificate of one proxy.
 struct Issuer {
-    proxy: ProxyId,
+    proxy: ProxyKey,
     backend: String,
     ca: Arc<Ca>,
     tags: BTreeMap<String, BTreeSet<String>>,
@@ -323,7 +323,7 @@ struct Issuer {
 impl Issuer {
     /// The secret. It is issued now, however long ago it was wanted.
     fn issue(&self) -> Bytes {
-        let (mesh, name) = &self.proxy;
+        let ProxyKey { mesh, name, .. } = &self.proxy;
         let now = OffsetDateTime::now_utc();
         let made = WorkloadRequest::for_dataplane(mesh, self.tags.clone(), now, self.lifetime)
             .map_err(|error| error.to_string())
@@ -403,8 +403,8 @@ fn decode(base64: &str) -> Option<String> {
 
 /// Spreads renewals of many proxies; a function of the proxy, so that it needs no random number.
 #[allow(clippy::cast_precision_loss)]
-fn jitter(id: &ProxyId) -> f64 {
-    let hash = meshspan_model::name::fnv1a_64([id.0.as_str(), "/", &id.1]);
+fn jitter(id: &ProxyKey) -> f64 {
+    let hash = meshspan_model::name::fnv1a_64([id.mesh.as_str(), "/", &id.name]);
     (hash % 1000) as f64 / 1000.0
 }
 
@@ -424,7 +424,7 @@ mod tests {
             renew_at: wanted_at + time::Duration::hours(20),
         };
         let back = ahead - time::Duration::days(2);
-        let id = |name: &str| ("default".to_owned(), name.to_owned());
+        let id = |name: &str| ProxyKey::sidecar("default", name);
         certificates.wanted.insert(id("ahead"), wanted(ahead));
         certificates.wanted.insert(id("before"), wanted(back));
         certificates

@@ -10,7 +10,7 @@ use meshspan_world::view::{ClassKey, Destination, DestinationKey, Ingress, Outbo
 use meshspan_world::{ClassChanges, Inspected};
 use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snapshot};
 
-use super::ProxyId;
+use crate::proxy_key::{ProxyKey, ProxyKind};
 
 mod inspect;
 mod pool;
@@ -45,22 +45,22 @@ struct Proxy {
 pub(super) struct Projector {
     zone: String,
     meshes: BTreeMap<String, MeshPool>,
-    views: BTreeMap<ProxyId, Arc<SidecarView>>,
+    views: BTreeMap<ProxyKey, Arc<SidecarView>>,
     ingresses: BTreeMap<String, Arc<ZoneIngress>>,
     /// Clusters and endpoints of zone ingresses, shared by all of them.
     ingress_shared: ResourceSet,
     ingress_changed: Names,
     ingress_destinations: BTreeMap<DestinationKey, Arc<Destination>>,
-    proxies: BTreeMap<ProxyId, Proxy>,
+    proxies: BTreeMap<ProxyKey, Proxy>,
     /// Connected proxies whose own half must be made again.
-    stale: BTreeSet<ProxyId>,
+    stale: BTreeSet<ProxyKey>,
     /// Sidecars that do not share their outbound half, by the destinations in it.
-    limited: BTreeMap<DestinationKey, BTreeSet<ProxyId>>,
+    limited: BTreeMap<DestinationKey, BTreeSet<ProxyKey>>,
     /// The same sidecars, by the destinations that only their routes lead to.
-    routed: BTreeMap<DestinationKey, BTreeSet<ProxyId>>,
-    identities_changed: BTreeSet<ProxyId>,
+    routed: BTreeMap<DestinationKey, BTreeSet<ProxyKey>>,
+    identities_changed: BTreeSet<ProxyKey>,
     /// Why inbounds are not served, by sidecar; of those where there is something to say.
-    problems: BTreeMap<ProxyId, Vec<String>>,
+    problems: BTreeMap<ProxyKey, Vec<String>>,
 }
 
 impl Projector {
@@ -82,7 +82,7 @@ impl Projector {
         }
     }
 
-    pub(super) fn connect(&mut self, id: ProxyId, stream: u64, feed: ProxyFeed, options: ProxyOptions) {
+    pub(super) fn connect(&mut self, id: ProxyKey, stream: u64, feed: ProxyFeed, options: ProxyOptions) {
         let identity = self.proxies.remove(&id).and_then(|old| {
             old.feed
                 .close(tonic::Status::aborted("a newer stream of the same proxy took over"));
@@ -103,7 +103,7 @@ impl Projector {
         self.proxies.insert(id, proxy);
     }
 
-    pub(super) fn disconnect(&mut self, id: &ProxyId, stream: u64) {
+    pub(super) fn disconnect(&mut self, id: &ProxyKey, stream: u64) {
         if self.proxies.get(id).is_some_and(|proxy| proxy.stream == stream) {
             self.proxies.remove(id);
             self.stale.remove(id);
@@ -112,7 +112,7 @@ impl Projector {
     }
 
     /// From now on leaves out access logs to files that the proxy cannot open.
-    pub(super) fn leave_out_logs(&mut self, id: &ProxyId, stream: u64, files: BTreeSet<String>) {
+    pub(super) fn leave_out_logs(&mut self, id: &ProxyKey, stream: u64, files: BTreeSet<String>) {
         if let Some(proxy) = self.proxies.get_mut(id).filter(|proxy| proxy.stream == stream)
             && proxy.logs.add(files)
         {
@@ -120,16 +120,16 @@ impl Projector {
         }
     }
 
-    pub(super) fn view(&self, id: &ProxyId) -> Option<Arc<SidecarView>> {
+    pub(super) fn view(&self, id: &ProxyKey) -> Option<Arc<SidecarView>> {
         self.views.get(id).cloned()
     }
 
-    pub(super) fn is_connected(&self, id: &ProxyId) -> bool {
+    pub(super) fn is_connected(&self, id: &ProxyKey) -> bool {
         self.proxies.contains_key(id)
     }
 
     /// All resources of a sidecar but its secrets, made anew of what the world says of it.
-    pub(super) fn inspect(&self, id: &ProxyId, inspected: &Inspected) -> Vec<Encoded> {
+    pub(super) fn inspect(&self, id: &ProxyKey, inspected: &Inspected) -> Vec<Encoded> {
         let unknown = ProxyOptions {
             socket_mark: 0,
             ipv6: true,
@@ -139,28 +139,28 @@ impl Projector {
     }
 
     /// Why inbounds are not served, by sidecar.
-    pub(super) fn problems(&self) -> &BTreeMap<ProxyId, Vec<String>> {
+    pub(super) fn problems(&self) -> &BTreeMap<ProxyKey, Vec<String>> {
         &self.problems
     }
 
     /// Connected sidecars of a mesh.
-    pub(super) fn connected_in<'a>(&'a self, mesh: &'a str) -> impl Iterator<Item = &'a ProxyId> {
-        of_mesh(&self.proxies, mesh).map(|(id, _)| id)
+    pub(super) fn connected_in<'a>(&'a self, mesh: &'a str) -> impl Iterator<Item = &'a ProxyKey> {
+        of_mesh(&self.proxies, ProxyKind::Sidecar, mesh).map(|(id, _)| id)
     }
 
     /// Proxies that came, went or changed their tags since the last call.
-    pub(super) fn take_changed_identities(&mut self) -> BTreeSet<ProxyId> {
+    pub(super) fn take_changed_identities(&mut self) -> BTreeSet<ProxyKey> {
         std::mem::take(&mut self.identities_changed)
             .into_iter()
-            .filter(|id| !id.0.is_empty())
+            .filter(|id| id.kind == ProxyKind::Sidecar)
             .collect()
     }
 
-    pub(super) fn has_identity(&self, id: &ProxyId) -> bool {
+    pub(super) fn has_identity(&self, id: &ProxyKey) -> bool {
         self.proxies.get(id).is_some_and(|proxy| proxy.identity.is_some())
     }
 
-    pub(super) fn set_identity(&mut self, id: &ProxyId, identity: Option<Identity>) {
+    pub(super) fn set_identity(&mut self, id: &ProxyKey, identity: Option<Identity>) {
         if let Some(proxy) = self.proxies.get_mut(id).filter(|proxy| proxy.identity != identity) {
             proxy.identity = identity;
             self.stale.insert(id.clone());
@@ -172,7 +172,7 @@ impl Projector {
         &mut self,
         destinations: BTreeMap<DestinationKey, Option<Arc<Destination>>>,
         policies: BTreeMap<(String, ClassKey), Option<ClassChanges>>,
-        sidecars: BTreeMap<ProxyId, Option<Arc<SidecarView>>>,
+        sidecars: BTreeMap<(String, String), Option<Arc<SidecarView>>>,
         ingresses: BTreeMap<String, Option<Arc<ZoneIngress>>>,
     ) {
         let mut listeners_stale = false;
@@ -188,8 +188,8 @@ impl Projector {
         for ((mesh, class), changes) in policies {
             self.apply_class(mesh, &class, changes);
         }
-        for (id, view) in sidecars {
-            self.apply_sidecar(id, view);
+        for ((mesh, name), view) in sidecars {
+            self.apply_sidecar(ProxyKey::sidecar(mesh, name), view);
         }
         for (name, ingress) in ingresses {
             let is_there = ingress.is_some();
@@ -197,14 +197,15 @@ impl Projector {
                 Some(ingress) => self.ingresses.insert(name.clone(), ingress),
                 None => self.ingresses.remove(&name),
             };
-            if let Some(proxy) = self.proxies.get_mut(&(String::new(), name)) {
+            if let Some(proxy) = self.proxies.get_mut(&ProxyKey::new(ProxyKind::ZoneIngress, "", name)) {
                 // What changed while its resource was away was not told to it.
                 proxy.fresh |= before.is_some() != is_there;
             }
             listeners_stale = true;
         }
         if listeners_stale {
-            self.stale.extend(of_mesh(&self.proxies, "").map(|(id, _)| id.clone()));
+            self.stale
+                .extend(of_mesh(&self.proxies, ProxyKind::ZoneIngress, "").map(|(id, _)| id.clone()));
         }
     }
 
@@ -220,7 +221,7 @@ impl Projector {
         self.meshes.entry(mesh).or_default().apply_class(class, changes);
     }
 
-    fn apply_sidecar(&mut self, id: ProxyId, view: Option<Arc<SidecarView>>) {
+    fn apply_sidecar(&mut self, id: ProxyKey, view: Option<Arc<SidecarView>>) {
         let problems = view
             .as_ref()
             .map(|view| meshspan_envoy::sidecar_problems(&view.sidecar.dataplane));
@@ -295,18 +296,18 @@ impl Projector {
         }
         let ingress_changed = std::mem::take(&mut self.ingress_changed);
         if !ingress_changed.is_empty() {
-            due.extend(of_mesh(&self.proxies, "").map(|(id, _)| id.clone()));
+            due.extend(of_mesh(&self.proxies, ProxyKind::ZoneIngress, "").map(|(id, _)| id.clone()));
         }
         let mut mesh_changed = BTreeMap::new();
         for (name, pool) in &mut self.meshes {
             let changed = pool.take_changed();
             if !changed.is_empty() {
-                let shares = |id: &ProxyId| {
+                let shares = |id: &ProxyKey| {
                     let view = self.views.get(id).filter(|view| view.all_destinations);
                     view.is_some_and(|view| changed.contains_key(&view.class))
                 };
                 due.extend(
-                    of_mesh(&self.proxies, name)
+                    of_mesh(&self.proxies, ProxyKind::Sidecar, name)
                         .map(|(id, _)| id)
                         .filter(|id| shares(id))
                         .cloned(),
@@ -319,13 +320,13 @@ impl Projector {
             let Some(proxy) = self.proxies.get_mut(&id) else {
                 continue;
             };
-            let pool = self.meshes.get(&id.0);
+            let pool = self.meshes.get(&id.mesh);
             let (shared, changed) = match (self.views.get(&id), pool) {
-                _ if id.0.is_empty() && self.ingresses.contains_key(&id.1) => {
+                _ if id.kind == ProxyKind::ZoneIngress && self.ingresses.contains_key(&id.name) => {
                     (self.ingress_shared.clone(), &ingress_changed)
                 }
                 (Some(view), Some(pool)) if view.all_destinations => {
-                    let changed = mesh_changed.get(&id.0).and_then(|classes| classes.get(&view.class));
+                    let changed = mesh_changed.get(&id.mesh).and_then(|classes| classes.get(&view.class));
                     (pool.shared(&view.class), changed.unwrap_or(&nothing))
                 }
                 (Some(_), _) => (ResourceSet::new(), &nothing),
@@ -338,14 +339,14 @@ impl Projector {
     }
 
     /// Makes the own half of a proxy again.
-    fn remake(&mut self, id: &ProxyId) {
+    fn remake(&mut self, id: &ProxyKey) {
         let Some(proxy) = self.proxies.get_mut(id) else { return };
-        let own = if id.0.is_empty() {
-            let Some(ingress) = self.ingresses.get(&id.1) else {
+        let own = if id.kind == ProxyKind::ZoneIngress {
+            let Some(ingress) = self.ingresses.get(&id.name) else {
                 return;
             };
             let ingress = Ingress {
-                name: id.1.clone(),
+                name: id.name.clone(),
                 zone: self.zone.clone(),
                 ingress: ingress.clone(),
                 destinations: self.ingress_destinations.values().cloned().collect(),
@@ -353,7 +354,7 @@ impl Projector {
             vec![meshspan_envoy::ingress_listener(&ingress)]
         } else {
             let Some(view) = self.views.get(id) else { return };
-            let pool = self.meshes.get(&id.0);
+            let pool = self.meshes.get(&id.mesh);
             for users in self.routed.values_mut() {
                 users.remove(id);
             }
@@ -367,10 +368,16 @@ impl Projector {
     }
 }
 
-/// Proxies of a mesh; of no mesh are the zone ingresses.
-fn of_mesh<'a>(proxies: &'a BTreeMap<ProxyId, Proxy>, mesh: &'a str) -> impl Iterator<Item = (&'a ProxyId, &'a Proxy)> {
-    let first = (mesh.to_owned(), String::new());
-    proxies.range(first..).take_while(move |(id, _)| id.0 == mesh)
+/// Proxies of a kind in a mesh.
+fn of_mesh<'a>(
+    proxies: &'a BTreeMap<ProxyKey, Proxy>,
+    kind: ProxyKind,
+    mesh: &'a str,
+) -> impl Iterator<Item = (&'a ProxyKey, &'a Proxy)> {
+    let first = ProxyKey::new(kind, mesh, "");
+    proxies
+        .range(first..)
+        .take_while(move |(id, _)| id.kind == kind && id.mesh == mesh)
 }
 
 /// The destinations to which routes of a sidecar's own outbounds lead.
@@ -380,7 +387,7 @@ fn routed_to(view: &SidecarView, pool: Option<&MeshPool>) -> BTreeSet<Destinatio
         .collect()
 }
 
-fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &Proxy) -> Vec<Encoded> {
+fn own_half(id: &ProxyKey, view: &SidecarView, pool: Option<&MeshPool>, proxy: &Proxy) -> Vec<Encoded> {
     let mut sidecar = view.sidecar.clone();
     let mut resources = Vec::new();
     let seen = |key: &DestinationKey| pool.and_then(|pool| pool.seen(&view.class, key));
@@ -411,7 +418,7 @@ fn own_half(id: &ProxyId, view: &SidecarView, pool: Option<&MeshPool>, proxy: &P
     }
     resources.extend(meshspan_envoy::sidecar(&sidecar, &proxy.options));
     if let Some(identity) = &proxy.identity {
-        resources.push(meshspan_envoy::secrets::trust_bundle(&id.0, &identity.trust_pem));
+        resources.push(meshspan_envoy::secrets::trust_bundle(&id.mesh, &identity.trust_pem));
     }
     resources
 }

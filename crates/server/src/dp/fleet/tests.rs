@@ -10,14 +10,14 @@ struct Zone {
     start: Instant,
     now: Instant,
     next_stream: u64,
-    streams: BTreeMap<ProxyId, u64>,
+    streams: BTreeMap<ProxyKey, u64>,
 }
 
-fn id(number: usize) -> ProxyId {
-    ("default".to_owned(), format!("proxy-{number:04}"))
+fn id(number: usize) -> ProxyKey {
+    ProxyKey::sidecar("default", format!("proxy-{number:04}"))
 }
 
-fn ids(numbers: impl IntoIterator<Item = usize>) -> Vec<ProxyId> {
+fn ids(numbers: impl IntoIterator<Item = usize>) -> Vec<ProxyKey> {
     numbers.into_iter().map(id).collect()
 }
 
@@ -59,7 +59,7 @@ impl Zone {
     }
 
     /// Judges whenever something is due until that time: all who are gone, and who is held at the end.
-    fn until(&mut self, seconds: f64) -> (Vec<ProxyId>, usize) {
+    fn until(&mut self, seconds: f64) -> (Vec<ProxyKey>, usize) {
         let end = self.start + Duration::from_secs_f64(seconds);
         let mut gone = Vec::new();
         while let Some(deadline) = self.fleet.next_deadline().filter(|deadline| *deadline <= end) {

@@ -1,86 +1,80 @@
 //! Insights as they are stored.
 
+use meshspan_model::Resource;
 use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, ZoneIngressInsight, is_online};
 use meshspan_model::kinds::presence::{Presence, PresenceState};
-use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Store, StoreError, Write};
 
 use super::Known;
-use crate::dp::registration;
-use crate::engine::ProxyId;
+use crate::proxy_key::{ProxyKey, ProxyKind};
 
 /// The proxies whose control plane was there last: connected, or brought by themselves and so gone if they do not return.
-pub(in crate::dp) fn expected(store: &dyn Store) -> Vec<(ProxyId, Presence)> {
+pub(in crate::dp) fn expected(store: &dyn Store) -> Vec<(ProxyKey, Presence)> {
     let snapshot = store.snapshot();
-    let of_kind = |kind| {
-        snapshot.list(kind, None).filter_map(|stored| {
-            let id = (stored.resource.mesh.clone(), stored.resource.name.clone());
-            let known = known(&stored.resource);
+    let of_kind = |kind: ProxyKind| {
+        snapshot.list(kind.insight(), None).filter_map(move |stored| {
+            let id = ProxyKey::new(kind, stored.resource.mesh.as_str(), stored.resource.name.as_str());
+            let known = known(kind, &stored.resource);
             let expected = known.presence.registered
                 || is_online(&known.subscriptions)
                 || known.presence.state == PresenceState::Held;
             expected.then_some((id, known.presence))
         })
     };
-    of_kind(Kind::DataplaneInsight)
-        .chain(of_kind(Kind::ZoneIngressInsight))
-        .collect()
+    ProxyKind::ALL.iter().copied().flat_map(of_kind).collect()
 }
 
-fn insight_key(id: &ProxyId) -> ResourceKey {
-    let kind = if id.0.is_empty() {
-        Kind::ZoneIngressInsight
-    } else {
-        Kind::DataplaneInsight
-    };
-    ResourceKey::new(kind, id.0.as_str(), id.1.as_str())
+pub(super) fn stored(store: &dyn Store, id: &ProxyKey) -> Known {
+    let stored = store.get(&id.insight());
+    stored
+        .map(|stored| known(id.kind, &stored.resource))
+        .unwrap_or_default()
 }
 
-pub(super) fn stored(store: &dyn Store, id: &ProxyId) -> Known {
-    let stored = store.get(&insight_key(id));
-    stored.map(|stored| known(&stored.resource)).unwrap_or_default()
-}
-
-fn known(insight: &Resource) -> Known {
-    if insight.kind == Kind::ZoneIngressInsight {
-        let insight: ZoneIngressInsight = insight.parse().unwrap_or_default();
-        return Known {
-            subscriptions: insight.subscriptions,
-            presence: insight.presence,
-            ..Known::default()
-        };
-    }
-    let insight: DataplaneInsight = insight.parse().unwrap_or_default();
-    Known {
-        subscriptions: insight.subscriptions,
-        mtls: insight.mtls,
-        inbounds: insight.inbounds,
-        presence: insight.presence,
-        stream: 0,
+fn known(kind: ProxyKind, insight: &Resource) -> Known {
+    match kind {
+        ProxyKind::Sidecar => {
+            let insight: DataplaneInsight = insight.parse().unwrap_or_default();
+            Known {
+                subscriptions: insight.subscriptions,
+                mtls: insight.mtls,
+                inbounds: insight.inbounds,
+                presence: insight.presence,
+                stream: 0,
+            }
+        }
+        ProxyKind::ZoneIngress => {
+            let insight: ZoneIngressInsight = insight.parse().unwrap_or_default();
+            Known {
+                subscriptions: insight.subscriptions,
+                presence: insight.presence,
+                ..Known::default()
+            }
+        }
     }
 }
 
-pub(super) async fn save(store: &dyn Store, id: &ProxyId, known: Known) -> Result<(), StoreError> {
-    let key = insight_key(id);
-    let resource = if id.0.is_empty() {
-        Resource::of(
-            "",
-            key.name.as_str(),
-            &ZoneIngressInsight {
+pub(super) async fn save(store: &dyn Store, id: &ProxyKey, known: Known) -> Result<(), StoreError> {
+    let (mesh, name) = (id.mesh.as_str(), id.name.as_str());
+    let resource = match id.kind {
+        ProxyKind::Sidecar => {
+            let insight = DataplaneInsight {
+                subscriptions: known.subscriptions,
+                mtls: known.mtls,
+                inbounds: known.inbounds,
+                presence: known.presence,
+            };
+            Resource::of(mesh, name, &insight)
+        }
+        ProxyKind::ZoneIngress => {
+            let insight = ZoneIngressInsight {
                 subscriptions: known.subscriptions,
                 presence: known.presence,
-            },
-        )
-    } else {
-        let insight = DataplaneInsight {
-            subscriptions: known.subscriptions,
-            mtls: known.mtls,
-            inbounds: known.inbounds,
-            presence: known.presence,
-        };
-        Resource::of(key.mesh.as_str(), key.name.as_str(), &insight)
+            };
+            Resource::of(mesh, name, &insight)
+        }
     };
-    let owner = Some(registration::key(id));
+    let owner = Some(id.resource());
     match store.apply(vec![Write::Upsert { resource, owner }]).await {
         // The proxy's resource is gone, and its insight with it.
         Ok(_) | Err(StoreError::MissingOwner { .. }) => Ok(()),

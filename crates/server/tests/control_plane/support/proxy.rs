@@ -68,6 +68,10 @@ fn node(mesh: &str, name: &str, resource: Option<&Value>) -> Node {
         kind: Some(ProtoKind::StringValue(text)),
     };
     let mut metadata = Struct::default();
+    let proxy_type = if mesh.is_empty() { "ingress" } else { "dataplane" };
+    metadata
+        .fields
+        .insert("dataplane.proxyType".into(), text(proxy_type.into()));
     if let Some(resource) = resource {
         metadata
             .fields

@@ -1,0 +1,94 @@
+//! Which proxy is meant: every table and every message of this process names proxies by these keys.
+
+use std::fmt;
+
+use meshspan_model::{Kind, ResourceKey};
+
+/// The kinds of proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProxyKind {
+    /// The proxy of a Dataplane.
+    Sidecar,
+    /// The proxy of a ZoneIngress.
+    ZoneIngress,
+}
+
+impl ProxyKind {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Sidecar, Self::ZoneIngress];
+
+    /// The kind of the resource that describes such a proxy.
+    pub const fn resource(self) -> Kind {
+        match self {
+            Self::Sidecar => Kind::Dataplane,
+            Self::ZoneIngress => Kind::ZoneIngress,
+        }
+    }
+
+    /// The kind of the insight about such a proxy.
+    pub const fn insight(self) -> Kind {
+        match self {
+            Self::Sidecar => Kind::DataplaneInsight,
+            Self::ZoneIngress => Kind::ZoneIngressInsight,
+        }
+    }
+}
+
+/// Names one proxy: the key of its resource, of which the kind is that of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProxyKey {
+    /// What kind of proxy it is.
+    pub kind: ProxyKind,
+    /// Its mesh; empty for kinds that belong to none.
+    pub mesh: String,
+    /// The core name of its resource.
+    pub name: String,
+}
+
+impl ProxyKey {
+    /// A key; `mesh` is dropped for kinds that belong to none.
+    pub fn new(kind: ProxyKind, mesh: impl Into<String>, name: impl Into<String>) -> Self {
+        let ResourceKey { mesh, name, .. } = ResourceKey::new(kind.resource(), mesh, name);
+        Self { kind, mesh, name }
+    }
+
+    /// The key of a Dataplane's proxy.
+    pub fn sidecar(mesh: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::new(ProxyKind::Sidecar, mesh, name)
+    }
+
+    /// The proxy that calls itself by a type (`proxyType` of a bootstrap request and of node metadata, empty for
+    /// `dataplane`), a mesh and a name.
+    ///
+    /// # Errors
+    /// Says what the type is and must be.
+    pub fn of_type(proxy_type: &str, mesh: &str, name: &str) -> Result<Self, String> {
+        let kind = match proxy_type {
+            "" | "dataplane" => ProxyKind::Sidecar,
+            "ingress" => ProxyKind::ZoneIngress,
+            other => {
+                return Err(format!(
+                    "is \"{}\", must be dataplane or ingress",
+                    meshspan_api::log_limit::shown(other)
+                ));
+            }
+        };
+        Ok(Self::new(kind, mesh, name))
+    }
+
+    /// The key of its resource.
+    pub fn resource(&self) -> ResourceKey {
+        ResourceKey::new(self.kind.resource(), self.mesh.as_str(), self.name.as_str())
+    }
+
+    /// The key of its insight.
+    pub fn insight(&self) -> ResourceKey {
+        ResourceKey::new(self.kind.insight(), self.mesh.as_str(), self.name.as_str())
+    }
+}
+
+impl fmt::Display for ProxyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.resource().fmt(f)
+    }
+}
