@@ -2,6 +2,7 @@
 
 use crate::args::{ProxyType, RunArgs};
 use crate::template::{self, TemplateError};
+use meshspan_model::kinds::Spec as _;
 use meshspan_model::kinds::dataplane::{Dataplane, Networking};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -181,13 +182,24 @@ impl Proxy {
 impl Proxy {
     /// What is wrong with the document although it is valid, for people.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let networking = self.networking.clone();
-        networking.map_or_else(Vec::new, |networking| {
-            let dataplane = Dataplane {
-                networking,
-                ..Dataplane::default()
-            };
-            dataplane.inbounds_that_lead_to_envoy()
+        self.dataplane()
+            .map(|dataplane| dataplane.inbounds_that_lead_to_envoy())
+            .unwrap_or_default()
+    }
+
+    /// What its author may not expect; whoever applies the document is warned by the API, and a proxy that brings it here.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(dataplane) = self.dataplane() {
+            dataplane.warn("", &mut warnings);
+        }
+        warnings
+    }
+
+    fn dataplane(&self) -> Option<Dataplane> {
+        Some(Dataplane {
+            networking: self.networking.clone()?,
+            ..Dataplane::default()
         })
     }
 }
@@ -277,6 +289,13 @@ mod tests {
             problems("{port: many}").is_empty(),
             "left to the control plane's validation"
         );
+    }
+
+    #[test]
+    fn what_apply_would_warn_of_is_known_here() {
+        let document = "{type: Dataplane, name: a, networking: {address: 10.0.0.1, inbound: [{port: 80, tags: {kuma.io/service: A_b}}]}}";
+        let warnings = resolve(&["--dataplane", document]).unwrap().warnings();
+        assert!(warnings.concat().contains("\"A_b\" cannot be the name"), "{warnings:?}");
     }
 
     #[test]

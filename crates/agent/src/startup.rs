@@ -132,6 +132,9 @@ pub(crate) async fn start(
     for problem in proxy.problems() {
         tracing::error!("{}: {problem}", proxy.name);
     }
+    for warning in proxy.warnings() {
+        tracing::warn!("{}: {warning}", proxy.name);
+    }
     let misfits = async {
         match &proxy.networking {
             Some(networking) => interception::problems(networking, mark).await,

@@ -145,7 +145,8 @@ impl Engine {
         receiver.await.map_err(|_| Stopped)
     }
 
-    /// Why inbounds of sidecars are not served; only those where that is so.
+    /// Why clients do not reach proxies: inbounds that are not served, names that do not resolve, inbounds without a service;
+    /// only those where that is so.
     ///
     /// # Errors
     /// [`Stopped`].
@@ -262,16 +263,18 @@ impl Runner {
             } => self.projector.connect(id, stream, feed, options),
             Command::ProxyDisconnected { id, stream } => self.projector.disconnect(&id, stream),
             Command::LogsUnopened { id, stream, files } => self.projector.leave_out_logs(&id, stream, files),
-            Command::Resolved { name, address } => match address {
-                Ok(address) => self.world.resolved(&name, Some(address)),
-                Err(reason) => {
+            Command::Resolved { name, address } => {
+                let failure = address.as_ref().err().cloned();
+                if self.world.resolved(&name, address)
+                    && let Some(reason) = failure
+                {
                     tracing::warn!(
                         name,
                         reason,
                         "a host name in a resource cannot be resolved; the last address is kept"
                     );
                 }
-            },
+            }
             Command::Inspect { id, mode, answer } => {
                 let inspected = self.world.inspect(&id.mesh, &id.name, mode);
                 let resources = inspected.map(|inspected| self.projector.inspect(&id, &inspected));
@@ -279,8 +282,15 @@ impl Runner {
                 let _ = answer.send(resources);
             }
             Command::Problems { answer } => {
+                let mut problems = self.world.proxy_problems();
+                for (id, of_projection) in self.projector.problems() {
+                    problems
+                        .entry(id.clone())
+                        .or_default()
+                        .extend(of_projection.iter().cloned());
+                }
                 // The caller may have gone while it waited.
-                let _ = answer.send(self.projector.problems().clone());
+                let _ = answer.send(problems);
             }
             Command::Watch { id, answer } => {
                 let names = self

@@ -9,6 +9,7 @@ use meshspan_model::kinds::mesh_multi_zone_service::Port;
 use meshspan_model::kinds::mesh_service::{Condition, State};
 
 use crate::address_range;
+use crate::ingress_addresses::IngressAddresses;
 use crate::mesh_state::{MeshState, MultiZoneEntry, ServiceEntry};
 use crate::multi_zone::matching_port;
 use crate::service_conditions::{in_zone, traffic_permitted};
@@ -20,6 +21,7 @@ pub(crate) fn of(
     mesh: &MeshState,
     entry: &MultiZoneEntry,
     destinations: &BTreeMap<DestinationKey, Destination>,
+    ingresses: &IngressAddresses,
     range: VipRange,
 ) -> Vec<Condition> {
     let matched: Vec<&ServiceEntry> = entry
@@ -31,7 +33,7 @@ pub(crate) fn of(
     if !matched.is_empty() {
         conditions.push(ports_matched(entry, &matched));
         conditions.push(services_available(&matched));
-        conditions.push(ingresses_known(mesh, entry, &matched, destinations));
+        conditions.push(ingresses_known(mesh, entry, &matched, destinations, ingresses));
         let local: Vec<_> = matched.into_iter().filter(|service| service.local).collect();
         conditions.extend(traffic_permitted(mesh, &local));
     }
@@ -156,6 +158,7 @@ fn ingresses_known(
     entry: &MultiZoneEntry,
     matched: &[&ServiceEntry],
     destinations: &BTreeMap<DestinationKey, Destination>,
+    ingresses: &IngressAddresses,
 ) -> Condition {
     const TYPE: &str = "ZoneIngressesKnown";
     let has_port = |service: &ServiceEntry| {
@@ -194,6 +197,17 @@ fn ingresses_known(
         .copied()
         .filter(|zone| !addresses.contains_key(zone))
         .collect();
+    let unresolved: Vec<_> = without
+        .iter()
+        .flat_map(|zone| {
+            ingresses
+                .unresolved_of_zone(zone)
+                .map(move |problem| format!("{zone}: {problem}"))
+        })
+        .collect();
+    if !unresolved.is_empty() {
+        return Condition::new(TYPE, Err(("AddressUnresolved", unresolved.join("; "))));
+    }
     if !without.is_empty() {
         let message = format!(
             "no zone ingress with a public address in {}: run one with networking.advertisedAddress and advertisedPort",

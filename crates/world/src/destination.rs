@@ -7,12 +7,12 @@ use meshspan_model::ServiceIdentity;
 use meshspan_model::kinds::mesh::TlsMode;
 use meshspan_model::kinds::mesh_service::{SPIFFE_ID, ServiceIdentityRef, State};
 
+use crate::ingress_addresses::IngressAddresses;
 use crate::mesh_state::{MeshState, MultiZoneEntry, ServiceEntry};
 use crate::multi_zone::matching_port;
 use crate::service::{add_endpoint, local_endpoints};
 use crate::sni::sni;
 use crate::view::{Destination, DestinationKey, Endpoint, Locality, PeerTls, Protocol};
-use crate::world::IngressAddresses;
 
 /// Universal zones have no namespace of their own.
 const NO_SYSTEM_NAMESPACE: &str = "";

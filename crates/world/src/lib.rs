@@ -20,6 +20,7 @@ mod dirty;
 mod generate;
 mod hostnames;
 mod hosts;
+mod ingress_addresses;
 mod mesh_state;
 mod multi_zone;
 mod permissions;

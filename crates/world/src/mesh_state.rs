@@ -16,6 +16,7 @@ use meshspan_policy::Proxy;
 
 use crate::dirty::Dirty;
 use crate::hostnames::{Hostnames, ServiceName};
+use crate::hosts::Unresolved;
 use crate::policies::Policies;
 use crate::service::Derived;
 use crate::view::{Destination, DestinationKey, DnsTable, SidecarView};
@@ -69,11 +70,14 @@ pub(crate) struct DataplaneEntry {
     pub(crate) proxy: Arc<Proxy>,
     /// Tags of each inbound, and labels of the proxy where it has no such tag.
     pub(crate) tags: Vec<Arc<BTreeMap<String, String>>>,
+    /// Host names in it that do not resolve.
+    pub(crate) unresolved: Vec<Unresolved>,
 }
 
 impl DataplaneEntry {
-    pub(crate) fn new(resource: Arc<Resource>, spec: Dataplane, own_zone: &str) -> Self {
+    pub(crate) fn new(resource: Arc<Resource>, spec: Dataplane, unresolved: Vec<Unresolved>, own_zone: &str) -> Self {
         Self {
+            unresolved,
             proxy: Arc::new(Proxy::of(&resource, &spec, own_zone)),
             tags: spec
                 .networking
@@ -88,6 +92,12 @@ impl DataplaneEntry {
             resource,
             spec: Arc::new(spec),
         }
+    }
+
+    /// Why nobody can connect to an inbound: its address is a name that does not resolve and never did.
+    pub(crate) fn without_address(&self, inbound: &Inbound) -> Option<&Unresolved> {
+        let address = self.spec.peer_address(inbound);
+        self.unresolved.iter().find(|unresolved| unresolved.name == address)
     }
 }
 
@@ -156,10 +166,14 @@ impl MeshState {
         self.dirty.policies = true;
     }
 
-    /// Whether traffic may go to an inbound of this Dataplane: it is ready, its proxy is there, and Envoy listens.
+    /// Whether traffic may go to an inbound of this Dataplane: it is ready, its proxy is there, Envoy listens, and nothing
+    /// says that its address cannot be found.
     pub(crate) fn serves(&self, dataplane: &str, inbound: &Inbound) -> bool {
         let listens = |proxy: &ProxyState| proxy.presence.takes_traffic() && proxy.presence.listens(&inbound.section());
-        inbound.is_ready() && self.proxies.get(dataplane).is_some_and(listens)
+        let lost = |entry: &DataplaneEntry| entry.without_address(inbound).is_some();
+        inbound.is_ready()
+            && self.proxies.get(dataplane).is_some_and(listens)
+            && !self.dataplanes.get(dataplane).is_some_and(lost)
     }
 
     /// Names of the MeshMultiZoneServices whose selector fits these labels.

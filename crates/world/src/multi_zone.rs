@@ -10,6 +10,7 @@ use meshspan_model::kinds::mesh_service::{self, section};
 use meshspan_model::{Kind, Resource, labels};
 
 use crate::conditions;
+use crate::ingress_addresses::IngressAddresses;
 use crate::mesh_state::{MeshState, MultiZoneEntry};
 use crate::service::vips;
 use crate::view::{Destination, DestinationKey};
@@ -46,6 +47,7 @@ pub(crate) fn status(
     mesh: &MeshState,
     entry: &MultiZoneEntry,
     destinations: &BTreeMap<DestinationKey, Destination>,
+    ingresses: &IngressAddresses,
     range: VipRange,
 ) -> MeshMultiZoneServiceStatus {
     let (addresses, hostname_generators) = mesh
@@ -68,7 +70,7 @@ pub(crate) fn status(
         vips: vips(entry.vip, &entry.status.vips),
         mesh_services,
         hostname_generators,
-        conditions: conditions::of(mesh, entry, destinations, range),
+        conditions: conditions::of(mesh, entry, destinations, ingresses, range),
         zones: Vec::new(),
     }
 }

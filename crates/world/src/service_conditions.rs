@@ -5,6 +5,7 @@ use meshspan_model::kinds::mesh_service::Condition;
 use meshspan_model::kinds::presence::PresenceState;
 
 use crate::address_range;
+use crate::hosts::Unresolved;
 use crate::mesh_state::{MeshState, ServiceEntry};
 use crate::permissions::Closed;
 use crate::service::inbounds_of_port;
@@ -95,16 +96,20 @@ fn why_not_ready(mesh: &MeshState, service: &ServiceEntry, dataplane: &str) -> O
         Some(PresenceState::Gone) => return Some("its proxy was lost and did not come back".to_owned()),
         Some(PresenceState::Expected | PresenceState::Held) => {}
     }
-    let spec = &mesh.dataplanes.get(dataplane)?.spec;
+    let entry = mesh.dataplanes.get(dataplane)?;
     service.spec.ports.iter().find_map(|port| {
-        let mut inbounds = inbounds_of_port(spec, port).map(|(_, inbound)| inbound).peekable();
+        let mut inbounds = inbounds_of_port(&entry.spec, port)
+            .map(|(_, inbound)| inbound)
+            .peekable();
         match inbounds.peek() {
             None => Some(format!("it has no inbound for port {}", port.section())),
             Some(first) => {
                 let section = first.section();
+                let without_address = entry.without_address(first).map(Unresolved::problem);
                 let is_ready = inbounds.any(|inbound| mesh.serves(dataplane, inbound));
-                (!is_ready)
-                    .then(|| format!("inbound {section} is not ready, see `meshspan inspect dataplane {dataplane}`"))
+                let not_ready =
+                    || format!("inbound {section} is not ready, see `meshspan inspect dataplane {dataplane}`");
+                (!is_ready).then(|| without_address.unwrap_or_else(not_ready))
             }
         }
     })

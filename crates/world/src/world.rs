@@ -3,6 +3,7 @@
 mod apply;
 mod derive;
 mod inspect;
+mod problems;
 
 pub use inspect::Inspected;
 
@@ -18,7 +19,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::hostnames::Generator;
-use crate::hosts::Hosts;
+use crate::hosts::{Hosts, Unresolved};
+use crate::ingress_addresses::IngressAddresses;
 use crate::mesh_state::MeshState;
 use crate::policies::ClassChanges;
 use crate::settings::Settings;
@@ -70,20 +72,6 @@ pub struct Changes {
     pub deadline: Option<OffsetDateTime>,
 }
 
-/// Public addresses of zone ingresses, by zone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct IngressAddresses(BTreeMap<String, BTreeMap<String, (IpAddr, u32)>>);
-
-impl IngressAddresses {
-    /// Addresses of a zone's ingresses; two ingresses with one address count twice here, callers take a set.
-    pub(crate) fn of_zone(&self, zone: &str) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
-        self.0
-            .get(zone)
-            .into_iter()
-            .flat_map(|ingresses| ingresses.values().copied())
-    }
-}
-
 /// A zone ingress of any zone.
 #[derive(Clone, Debug)]
 struct IngressEntry {
@@ -91,6 +79,8 @@ struct IngressEntry {
     zone: String,
     /// With addresses where the resource has resolved names.
     spec: Arc<ZoneIngress>,
+    /// Host names in it that do not resolve.
+    unresolved: Vec<Unresolved>,
 }
 
 /// Everything a zone control plane knows, and what follows from it.
@@ -146,9 +136,12 @@ impl World {
         }
     }
 
-    /// Takes what a host name of [`Changes::host_names`] resolves to; `None` if it does not.
-    pub fn resolved(&mut self, name: &str, address: Option<IpAddr>) {
-        for key in self.hosts.resolved(name, address) {
+    /// Takes what a host name of [`Changes::host_names`] resolves to, or why it does not; then its last address stays. True
+    /// if that is news.
+    pub fn resolved(&mut self, name: &str, answer: Result<IpAddr, String>) -> bool {
+        let users = self.hosts.resolved(name, answer);
+        let is_news = !users.is_empty();
+        for key in users {
             let resource = match key.kind {
                 Kind::Dataplane => {
                     let mesh = self.meshes.get(&key.mesh);
@@ -161,6 +154,7 @@ impl World {
                 self.apply(&key, Some(&resource));
             }
         }
+        is_news
     }
 
     /// The typed payload; a resource that does not parse counts as absent.

@@ -127,6 +127,94 @@ fn nothing_is_said_of_where_traffic_goes_that_is_not_projected() {
 }
 
 #[test]
+fn an_address_that_does_not_resolve_is_said() {
+    let mut sim = two_zones();
+    let named = |address: &str| {
+        let mut redis = dataplane("redis-1", "redis", "10.1.0.1", "Ready");
+        redis.spec["networking"]["address"] = json!(address);
+        redis
+    };
+    sim.put(named("redis.example"));
+    let mut west = ingress("west", 1);
+    west.spec["networking"]["advertisedAddress"] = json!("west.example");
+    sim.put(west);
+    sim.settle();
+    assert_eq!(sim.world.proxy_problems().len(), 0, "nobody has answered yet");
+    assert!(single(&sim, "InstancesReady").0);
+    let unknown = || Err("no such name".to_owned());
+    assert!(sim.world.resolved("redis.example", unknown()) && sim.world.resolved("west.example", unknown()));
+    assert!(!sim.world.resolved("redis.example", unknown()), "that is no news");
+    sim.settle();
+    let problem = "the address \"redis.example\" does not resolve on the host of this control plane (no such name), nobody can \
+                   connect there: enter it in DNS or in the hosts file, or set an IP address";
+    let expected = format!("NoneReady: no instance of redis in east is ready: redis-1: {problem}");
+    assert_eq!(single(&sim, "InstancesReady"), (false, expected));
+    assert_eq!(
+        sim.get(Kind::MeshService, "default", "redis").spec["state"],
+        "Unavailable"
+    );
+    let (met, message) = multi(&sim, "ZoneIngressesKnown");
+    assert!(
+        !met && message.starts_with("AddressUnresolved: west: the address \"west.example\""),
+        "{message}"
+    );
+    let problems = sim.world.proxy_problems();
+    let of = |mesh: &str, name: &str| problems[&(mesh.to_owned(), name.to_owned())].concat();
+    assert_eq!(of("default", "redis-1"), problem);
+    assert!(of("", "ingress-west-1").contains("west.example"), "{problems:?}");
+
+    for name in ["redis.example", "west.example"] {
+        assert!(sim.world.resolved(name, Ok("10.1.0.7".parse().unwrap())));
+    }
+    sim.settle();
+    assert!(single(&sim, "InstancesReady").0 && multi(&sim, "ZoneIngressesKnown").0);
+    assert_eq!(sim.world.proxy_problems().len(), 0);
+
+    assert!(sim.world.resolved("redis.example", unknown()));
+    sim.settle();
+    assert!(single(&sim, "InstancesReady").0, "its last address serves");
+    let problems = sim.world.proxy_problems();
+    let (_, still) = problems.first_key_value().unwrap();
+    assert!(
+        still.concat().contains("its last address 10.1.0.7 is used"),
+        "{still:?}"
+    );
+    sim.put(named("10.1.0.1"));
+    sim.settle();
+    assert_eq!(sim.world.proxy_problems().len(), 0, "nobody uses the name");
+}
+
+#[test]
+fn an_inbound_whose_tag_is_no_name_is_said_until_a_service_selects_it() {
+    let mut sim = two_zones();
+    sim.put(dataplane("echo-1", "Echo_default", "10.1.0.9", "Ready"));
+    sim.settle();
+    let problems = sim.world.proxy_problems();
+    let key = ("default".to_owned(), "echo-1".to_owned());
+    assert!(
+        problems[&key]
+            .concat()
+            .starts_with("kuma.io/service \"Echo_default\" cannot be the name"),
+        "{problems:?}"
+    );
+    let selected_by = |selector: Value| {
+        let spec = json!({ "selector": selector, "ports": [ { "port": 6379 } ] });
+        Resource::new(Kind::MeshService, "default", "echo", spec)
+    };
+    for selector in [
+        json!({ "dataplaneTags": { "kuma.io/service": "Echo_default" } }),
+        json!({ "dataplaneRef": { "name": "echo-1" } }),
+    ] {
+        sim.put(selected_by(selector));
+        sim.settle();
+        assert_eq!(sim.world.proxy_problems().len(), 0);
+        sim.delete(Kind::MeshService, "default", "echo");
+        sim.settle();
+        assert_eq!(sim.world.proxy_problems().len(), 1);
+    }
+}
+
+#[test]
 fn a_service_says_why_it_is_unavailable() {
     let mut sim = two_zones();
     assert_eq!(

@@ -385,9 +385,8 @@ fn host_names_become_addresses_when_they_are_resolved() {
     let nowhere = sim.destination(Kind::MeshMultiZoneService, "redis", "6379");
     assert_eq!(shape(nowhere), [], "no address yet");
     assert_eq!(nowhere.zone, "east", "known without an instance here");
-    sim.world
-        .resolved("redis-1.example", Some("10.1.0.77".parse().unwrap()));
-    sim.world.resolved("west.example", Some("192.168.7.7".parse().unwrap()));
+    sim.world.resolved("redis-1.example", Ok("10.1.0.77".parse().unwrap()));
+    sim.world.resolved("west.example", Ok("192.168.7.7".parse().unwrap()));
     sim.settle();
     assert_eq!(
         shape(sim.destination(Kind::MeshMultiZoneService, "redis", "6379")),

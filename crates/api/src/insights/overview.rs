@@ -93,10 +93,10 @@ pub(super) fn routes() -> Router<ApiState> {
     })
 }
 
-/// What of Dataplanes is not served, as far as this control plane has proxies.
+/// What is wrong with proxies, as far as this control plane has some.
 async fn problems(state: &ApiState, kind: Kind) -> Result<ProxyProblems, ApiError> {
     match &state.proxy_configs {
-        Some(configs) if kind == Kind::Dataplane => configs.problems().await.map_err(failure),
+        Some(configs) if kind != Kind::Zone => configs.problems().await.map_err(failure),
         _ => Ok(ProxyProblems::new()),
     }
 }

@@ -34,14 +34,15 @@ pub trait ProxyConfigs: Send + Sync {
     /// is no proxy of this control plane.
     fn resources(&self, mesh: String, name: String, shadow: bool) -> ProxyConfigFuture;
 
-    /// What of Dataplanes cannot be served, with field, value and remedy, by mesh and name; only those where that is so.
+    /// What keeps clients from proxies, with value and remedy, by mesh and name, the mesh empty for ZoneIngresses; only those
+    /// where something does.
     fn problems(&self) -> ProxyProblemsFuture;
 }
 
 /// The answer of [`ProxyConfigs::problems`].
 pub type ProxyProblemsFuture = Pin<Box<dyn Future<Output = Result<ProxyProblems, ProxyConfigError>> + Send>>;
 
-/// Problems by mesh and name of the Dataplane.
+/// Problems by mesh and name of the Dataplane or ZoneIngress.
 pub type ProxyProblems = BTreeMap<(String, String), Vec<String>>;
 
 /// The answer of [`ProxyConfigs`].

@@ -67,10 +67,7 @@ async fn policies(
         if policies.is_empty() {
             continue;
         }
-        let address = match inbound.address.as_str() {
-            "" => &networking.address,
-            address => address,
-        };
+        let address = proxy.dataplane.inbound_address(inbound);
         items.push(json!({
             "type": "inbound",
             "name": format!("{address}:{}:{}", inbound.port, inbound.workload_port()),

@@ -31,8 +31,12 @@ impl ProxyConfigs for Engine {
 
     fn problems(&self) -> ProxyProblemsFuture {
         let proxy = ("default".to_owned(), "web-1".to_owned());
-        let problem = "networking.inbound[1] is not served".to_owned();
-        Box::pin(async move { Ok(BTreeMap::from([(proxy, vec![problem])])) })
+        let ingress = (String::new(), "west".to_owned());
+        let problems = BTreeMap::from([
+            (proxy, vec!["networking.inbound[1] is not served".to_owned()]),
+            (ingress, vec!["its address does not resolve".to_owned()]),
+        ]);
+        Box::pin(async move { Ok(problems) })
     }
 }
 
@@ -152,4 +156,9 @@ async fn overviews_say_what_is_not_served() {
         .expect(200)
         .json();
     assert_eq!(problems(&one), json!(["networking.inbound[1] is not served"]));
+    let networking = json!({"address": "10.0.0.1", "port": 10001});
+    let ingress = Resource::new(Kind::ZoneIngress, "", "west", json!({ "networking": networking }));
+    api.seed(ingress).await;
+    let ingress = api.get("/zoneingresses/west/_overview").await.expect(200).json();
+    assert_eq!(problems(&ingress), json!(["its address does not resolve"]));
 }

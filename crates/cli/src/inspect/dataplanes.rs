@@ -14,7 +14,7 @@ use time::macros::format_description;
 use super::lost_zones::LostZones;
 use super::proxy::{self, Details, ProxyQuestion};
 use super::service_text::{write_fields, write_notes, write_section};
-use super::{MeshArgs, OutputArgs, label, overview_path, subscriptions, text, typed};
+use super::{MeshArgs, OutputArgs, label, overview_path, proxy_problems, subscriptions, text, typed};
 use crate::age::age;
 use crate::client::{Client, collection, item};
 use crate::console::Console;
@@ -320,11 +320,7 @@ pub(super) fn status(dataplane: &Dataplane, insight: &DataplaneInsight) -> &'sta
 }
 
 fn newest_version(insight: &DataplaneInsight) -> ProxyVersion {
-    let newest = insight
-        .subscriptions
-        .iter()
-        .max_by_key(|subscription| subscription.connect_time);
-    newest
+    subscriptions::newest(&insight.subscriptions)
         .and_then(|subscription| subscription.version.clone())
         .unwrap_or_default()
 }
@@ -361,19 +357,14 @@ fn notes(
             ));
         }
     }
-    let problems = overview.get("problems").and_then(Value::as_array).into_iter().flatten();
-    notes.extend(problems.filter_map(Value::as_str).map(str::to_owned));
+    notes.extend(proxy_problems(overview));
     if !version.kuma_dp.version.is_empty() && !version.kuma_dp.kuma_cp_compatible {
         notes.push("the agent's version does not fit the control plane".to_owned());
     }
     if !version.envoy.version.is_empty() && !version.envoy.kuma_dp_compatible {
         notes.push("Envoy's version does not fit the agent".to_owned());
     }
-    if let Some(subscription) = insight
-        .subscriptions
-        .iter()
-        .max_by_key(|subscription| subscription.connect_time)
-    {
+    if let Some(subscription) = subscriptions::newest(&insight.subscriptions) {
         for rejection in &subscription.status.rejections {
             let names = rejection.names.join(", ");
             notes.push(format!(

@@ -198,6 +198,12 @@ fn text(document: &Value, field: &str) -> String {
         .to_owned()
 }
 
+/// What the control plane that has a proxy finds wrong with it.
+fn proxy_problems(overview: &Value) -> impl Iterator<Item = String> {
+    let problems = overview.get("problems").and_then(Value::as_array).into_iter().flatten();
+    problems.filter_map(Value::as_str).map(str::to_owned)
+}
+
 /// A label of a document, or "".
 fn label(document: &Value, key: &str) -> String {
     let label = document.get("labels").and_then(|labels| labels.get(key));

@@ -33,6 +33,16 @@ impl From<&KdsSubscription> for Connection {
     }
 }
 
+/// The newest connection.
+pub(super) fn newest<'a, S>(subscriptions: &'a [S]) -> Option<&'a S>
+where
+    Connection: From<&'a S>,
+{
+    subscriptions
+        .iter()
+        .max_by_key(|subscription| Connection::from(*subscription).connected)
+}
+
 /// The columns LAST CONNECTED AGO, LAST UPDATED AGO, TOTAL UPDATES, TOTAL ERRORS.
 pub(super) fn cells<'a, S>(subscriptions: &'a [S], now: OffsetDateTime) -> [String; 4]
 where

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::lost_zones::{LostZones, is_of_another_zone};
 use super::proxy::{self, Details, ProxyQuestion};
 use super::service_text::{write_fields, write_notes};
-use super::{OutputArgs, overview_path, subscriptions, text, typed};
+use super::{OutputArgs, overview_path, proxy_problems, subscriptions, text, typed};
 use crate::client::{Client, item, segment};
 use crate::console::Console;
 use crate::get::one;
@@ -91,8 +91,8 @@ pub(super) async fn inspect(
     let mut remarks = Vec::new();
     for overview in &overviews {
         let row = row(overview, console.now)?;
-        let note = note(overview, &lost);
-        remarks.extend(note.map(|note| format!("{}: {note}", text(overview, "name"))));
+        let notes = notes(overview, &lost);
+        remarks.extend(notes.iter().map(|note| format!("{}: {note}", text(overview, "name"))));
         table.add(row);
     }
     console.table(
@@ -104,11 +104,12 @@ pub(super) async fn inspect(
     Ok(())
 }
 
-fn note(overview: &Value, lost: &LostZones) -> Option<String> {
-    match is_of_another_zone(overview) {
+fn notes(overview: &Value, lost: &LostZones) -> Vec<String> {
+    let connection = match is_of_another_zone(overview) {
         true => Some("it is in another zone; whether it is connected there, the global control plane knows".to_owned()),
         false => lost.note(overview),
-    }
+    };
+    connection.into_iter().chain(proxy_problems(overview)).collect()
 }
 
 async fn inspect_one(name: &str, format: Format, client: &Client, console: &mut Console<'_>) -> anyhow::Result<()> {
@@ -138,7 +139,7 @@ async fn inspect_one(name: &str, format: Format, client: &Client, console: &mut 
     let ingress: ZoneIngress = typed(&overview, "zoneIngress")?;
     let networking = &ingress.networking;
     fields.push(("Listens on", format!("{}:{}", networking.address, networking.port)));
-    fields.push(("Notes", note(&overview, &lost).unwrap_or_default()));
+    fields.push(("Notes", notes(&overview, &lost).join("; ")));
     write_fields(console.out, &fields)?;
     Ok(())
 }
@@ -155,11 +156,7 @@ fn row(overview: &Value, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
     };
     let mut row = vec![text(overview, "name"), status.to_owned()];
     row.extend(subscriptions::cells(&insight.subscriptions, now));
-    let newest = insight
-        .subscriptions
-        .iter()
-        .max_by_key(|subscription| subscription.connect_time);
-    let version = newest
+    let version = subscriptions::newest(&insight.subscriptions)
         .and_then(|subscription| subscription.version.clone())
         .unwrap_or_default();
     let public = ingress

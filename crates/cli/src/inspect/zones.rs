@@ -4,11 +4,11 @@ use anyhow::bail;
 use clap::Args;
 use meshspan_model::Kind;
 use meshspan_model::kinds::zone::Zone;
-use meshspan_model::kinds::zone_insight::ZoneInsight;
+use meshspan_model::kinds::zone_insight::{ZoneInsight, ZoneRejection};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::service_text::{write_fields, write_notes};
+use super::service_text::{write_fields, write_notes, write_section};
 use super::{OutputArgs, overview_path, subscriptions, text, typed};
 use crate::client::{Client, item};
 use crate::console::Console;
@@ -53,9 +53,12 @@ pub(super) async fn inspect(args: &ZonesArgs, client: &Client, console: &mut Con
     let mut remarks = Vec::new();
     for overview in &overviews {
         table.add(row(overview, own.as_deref(), console.now)?);
-        if Some(text(overview, "name")) == own {
-            remarks.push(format!("{}: {OWN}", text(overview, "name")));
+        let name = text(overview, "name");
+        if own.as_ref() == Some(&name) {
+            remarks.push(format!("{name}: {OWN}"));
         }
+        let insight: ZoneInsight = typed(overview, "zoneInsight")?;
+        remarks.extend(refusal(&name, refused(&insight)));
     }
     console.table(&table, format, "no zone has connected to this control plane")?;
     write_notes(console.out, &remarks)?;
@@ -102,17 +105,40 @@ async fn inspect_one(
         "Store",
     ];
     let mut fields: Vec<_> = titles.into_iter().zip(row).collect();
-    let newest = insight
-        .subscriptions
-        .iter()
-        .max_by_key(|subscription| subscription.connect_time);
+    let newest = subscriptions::newest(&insight.subscriptions);
     let instance = newest.map(|subscription| subscription.zone_instance_id.clone());
     fields.push(("Instance", instance.unwrap_or_default()));
     if own == Some(name) {
         fields.push(("Notes", OWN.to_owned()));
     }
     write_fields(console.out, &fields)?;
+    if own.is_some() {
+        // Only the global knows.
+        return Ok(());
+    }
+    let mut table = Table::new(["RESOURCE", "REASON"]);
+    for ZoneRejection { name, message, .. } in refused(&insight) {
+        table.add(vec![name.clone(), message.clone()]);
+    }
+    write_section(console.out, "Refused of it by the global control plane", &table)?;
     Ok(())
+}
+
+/// What the global refuses of a zone, as it last was.
+fn refused(insight: &ZoneInsight) -> &[ZoneRejection] {
+    subscriptions::newest(&insight.subscriptions).map_or(&[], |subscription| subscription.status.rejections.as_slice())
+}
+
+/// What to say below a table of zones.
+fn refusal(zone: &str, refused: &[ZoneRejection]) -> Option<String> {
+    let (ZoneRejection { name, message, .. }, others) = refused.split_first()?;
+    let more = match others.len() {
+        0 => String::new(),
+        more => format!("; and {more} more, see `meshspan inspect zone {zone}`"),
+    };
+    Some(format!(
+        "{zone}: the global control plane refuses {name}: {message}{more}"
+    ))
 }
 
 fn row(overview: &Value, own: Option<&str>, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
@@ -127,10 +153,7 @@ fn row(overview: &Value, own: Option<&str>, now: OffsetDateTime) -> anyhow::Resu
     };
     let mut row = vec![name, status.to_owned()];
     row.extend(subscriptions::cells(&insight.subscriptions, now));
-    let newest = insight
-        .subscriptions
-        .iter()
-        .max_by_key(|subscription| subscription.connect_time);
+    let newest = subscriptions::newest(&insight.subscriptions);
     let version = newest.and_then(|subscription| subscription.version.as_ref());
     row.push(
         version

@@ -406,6 +406,7 @@ west    Offline    never                never              0               0    
         "type": "ZoneIngressOverview", "name": "ingress-1",
         "zoneIngress": { "zone": "east", "networking": { "address": "10.0.0.1", "port": 10001, "advertisedAddress": "192.0.2.1", "advertisedPort": 10001 } },
         "zoneIngressInsight": { "subscriptions": [ { "connectTime": "2025-02-03T11:59:00Z", "version": { "envoy": { "version": "1.40.0" } } } ] },
+        "problems": [ "its address does not resolve" ],
     } ]));
     let out = cp.run(&["inspect", "zone-ingresses"]).await.done();
     assert!(out.contains("ingress-1   Online   1m"), "{out}");
@@ -416,6 +417,30 @@ west    Offline    never                never              0               0    
             .ends_with("1.40.0          east   192.0.2.1:10001"),
         "{out}"
     );
+    assert!(out.ends_with("ingress-1: its address does not resolve\n"), "{out}");
+}
+
+#[tokio::test]
+async fn what_is_refused_of_a_zone_is_shown() {
+    let cp = ControlPlane::start().await;
+    let refused = |name: &str| json!({ "type": "MeshService", "name": format!("MeshService default/{name}"), "message": "ports: no" });
+    let older = json!({ "connectTime": "2025-02-03T08:00:00Z", "status": { "rejections": [ refused("old") ] } });
+    let newest =
+        json!({ "connectTime": "2025-02-03T09:00:00Z", "status": { "rejections": [ refused("a"), refused("b") ] } });
+    let west = json!({ "type": "ZoneOverview", "name": "west", "zone": {}, "zoneInsight": { "subscriptions": [ newest, older ] } });
+    cp.list("/zones/_overview", json!([west]));
+    let out = cp.run(&["inspect", "zones"]).await.done();
+    let expected = "west: the global control plane refuses MeshService default/a: ports: no; and 1 more, see `meshspan inspect zone west`";
+    assert_eq!(out.lines().last(), Some(expected), "{out}");
+    cp.put("/zones/west/_overview", west);
+    let out = cp.run(&["inspect", "zone", "west"]).await.done();
+    let expected = "\
+Refused of it by the global control plane:
+  RESOURCE                REASON
+  MeshService default/a   ports: no
+  MeshService default/b   ports: no
+";
+    assert!(out.ends_with(expected), "{out}");
 }
 
 #[tokio::test]

@@ -361,18 +361,23 @@ impl Inbound {
     }
 }
 
+/// Why no MeshService is generated for a value of `kuma.io/service`, with the remedy; `None` if one is, or for no value.
+pub fn names_no_service(service: &str) -> Option<String> {
+    (!service.is_empty() && crate::name::check_label(service).is_err()).then(|| {
+        format!(
+            "{TAG_SERVICE} \"{service}\" cannot be the name of a MeshService, so none is made for it: use lower case letters, digits \
+             and '-', at most 63, or write a MeshService whose spec.selector.dataplaneTags has this value"
+        )
+    })
+}
+
 impl Spec for Dataplane {
     const KIND: Kind = Kind::Dataplane;
 
     fn warn(&self, root: &str, warnings: &mut Vec<String>) {
         for (index, inbound) in self.networking.inbound.iter().enumerate() {
-            let service = inbound.service();
-            if !service.is_empty() && crate::name::check_label(service).is_err() {
-                warnings.push(format!(
-                    "{root}networking.inbound[{index}].tags[\"{TAG_SERVICE}\"]: \"{service}\" cannot be the name of a MeshService, \
-                     so none is made for it: use lower case letters, digits and '-', at most 63, or write a MeshService whose \
-                     spec.selector.dataplaneTags has this value"
-                ));
+            if let Some(problem) = names_no_service(inbound.service()) {
+                warnings.push(format!("{root}networking.inbound[{index}].tags: {problem}"));
             }
         }
         if self.networking.transparent_proxying.is_some() && !self.networking.outbound.is_empty() {

@@ -51,7 +51,8 @@ impl World {
         let new = new.map(|(resource, mut spec)| {
             self.hosts.substitute(&mut spec.networking.address);
             self.hosts.substitute(&mut spec.networking.advertised_address);
-            DataplaneEntry::new(resource, spec, &self.settings.zone)
+            let unresolved = self.hosts.unresolved(key);
+            DataplaneEntry::new(resource, spec, unresolved, &self.settings.zone)
         });
         self.note_address_in_vip_range(key, new.as_ref());
         let mesh = self.mesh(&key.mesh);
@@ -392,34 +393,27 @@ impl World {
                 resource,
                 zone,
                 spec: Arc::new(spec),
+                unresolved: self.hosts.unresolved(key),
             }
         });
         let old = self.ingresses.remove(&key.name);
         if let Some(new) = &new {
             self.ingresses.insert(key.name.clone(), new.clone());
         }
-        let place = |entry: &IngressEntry| (entry.zone.clone(), entry.spec.clone());
+        let place = |entry: &IngressEntry| (entry.zone.clone(), entry.spec.clone(), entry.unresolved.clone());
         if old.as_ref().map(place) == new.as_ref().map(place) {
             return;
         }
         let mut zones = BTreeSet::new();
         if let Some(IngressEntry { zone, .. }) = &old {
-            if let Some(addresses) = self.addresses.0.get_mut(zone) {
-                addresses.remove(&key.name);
-            }
+            self.addresses.remove(zone, &key.name);
             zones.insert(zone.clone());
         }
-        if let Some(IngressEntry { zone, spec, .. }) = &new {
-            let public = spec
-                .public_address()
-                .and_then(|(address, port)| Some((address.parse().ok()?, port)));
-            if let Some(public) = public {
-                self.addresses
-                    .0
-                    .entry(zone.clone())
-                    .or_default()
-                    .insert(key.name.clone(), public);
-            }
+        if let Some(IngressEntry {
+            zone, spec, unresolved, ..
+        }) = &new
+        {
+            self.addresses.insert(zone, &key.name, spec, unresolved);
             zones.insert(zone.clone());
         }
         let own = &self.settings.zone;

@@ -7,10 +7,11 @@ use meshspan_model::{Kind, Resource, ResourceKey};
 use time::OffsetDateTime;
 
 use super::apply::service_tags;
-use super::{Changes, IngressAddresses, World, Write};
+use super::{Changes, World, Write};
 use crate::dirty::Dirty;
 use crate::generate::{Generated, generate};
 use crate::hostnames::ServiceName;
+use crate::ingress_addresses::IngressAddresses;
 use crate::mesh_state::MeshState;
 use crate::permissions::open_inbounds;
 use crate::settings::Settings;
@@ -204,7 +205,7 @@ fn derive_multi_zone(
         return dns;
     };
     let destinations = destination::of_multi_zone(mesh, entry, &settings.zone, ingresses);
-    let status = multi_zone::status(mesh, entry, &destinations, vips.range());
+    let status = multi_zone::status(mesh, entry, &destinations, ingresses, vips.range());
     if settings.federated
         && let Some(insight) = multi_zone::insight(mesh, entry, &status, &settings.zone)
     {

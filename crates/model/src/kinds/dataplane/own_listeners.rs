@@ -14,7 +14,7 @@ impl Dataplane {
         let inbounds = || self.networking.inbound.iter();
         let leads_to_envoy = |inbound: &Inbound| {
             let (address, port) = (self.workload_address(inbound), inbound.workload_port());
-            inbounds().any(|other| other.port == port && covers(self.listener_address(other), address))
+            inbounds().any(|other| other.port == port && covers(self.inbound_address(other), address))
         };
         inbounds()
             .enumerate()
@@ -31,16 +31,9 @@ impl Dataplane {
             .collect()
     }
 
-    fn listener_address<'a>(&'a self, inbound: &'a Inbound) -> &'a str {
-        match inbound.address.as_str() {
-            "" => &self.networking.address,
-            address => address,
-        }
-    }
-
     fn workload_address<'a>(&'a self, inbound: &'a Inbound) -> &'a str {
         match inbound.service_address.as_str() {
-            "" => self.listener_address(inbound),
+            "" => self.inbound_address(inbound),
             address => address,
         }
     }
