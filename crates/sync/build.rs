@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "kuma/mesh/v1alpha1/mesh.proto",
         "kuma/mesh/v1alpha1/dataplane.proto",
         "kuma/mesh/v1alpha1/dataplane_insight.proto",
+        "kuma/mesh/v1alpha1/zone_egress.proto",
         "kuma/mesh/v1alpha1/zone_ingress.proto",
         "kuma/system/v1alpha1/system.proto",
     ];

@@ -72,7 +72,7 @@ pub struct KindInfo {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident => $spec:ty, $path:literal, $singular:literal, $short:literal, $scope:ident, $shape:ident, [$($flag:ident),*] $(, aliases $aliases:expr)?;)*) => {
+    ($($(#[$doc:meta])* $variant:ident => $spec:ty, $path:literal, $singular:literal, $short:literal, $scope:ident, $shape:ident, [$($flag:ident),*] $(, aliases $aliases:expr)? $(, service $service:ident)? $(, proxy $proxy:ident with $insight:ident)?;)*) => {
         /// A kind of resource; everything known about it is in [`Kind::info`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $($(#[$doc])* $variant,)* }
@@ -110,6 +110,66 @@ macro_rules! kinds {
                     })*
                 }
             }
+
+            /// Which kind of service it is, if it is one.
+            pub fn service(self) -> Option<ServiceKind> {
+                match self {
+                    $($(Kind::$variant => Some(ServiceKind::$service),)?)*
+                    _ => None,
+                }
+            }
+
+            /// Which kind of proxy it describes, if it describes one.
+            pub fn proxy(self) -> Option<ProxyKind> {
+                match self {
+                    $($(Kind::$variant => Some(ProxyKind::$proxy),)?)*
+                    _ => None,
+                }
+            }
+        }
+
+        /// A kind of service: what clients name and dial. A `match` on it has no wildcard, so that the compiler says what a
+        /// new one must answer. The order is the one of derivation: a kind depends only on kinds before it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ServiceKind {
+            $($(#[doc = concat!("A [`Kind::", stringify!($variant), "`].")] $service,)?)*
+        }
+
+        impl ServiceKind {
+            /// All kinds, in the order of derivation.
+            pub const ALL: &'static [ServiceKind] = &[$($(ServiceKind::$service,)?)*];
+
+            /// The kind of its resources.
+            pub fn kind(self) -> Kind {
+                match self {
+                    $($(ServiceKind::$service => Kind::$variant,)?)*
+                }
+            }
+        }
+
+        /// A kind of proxy: an Envoy that a control plane configures. A `match` on it has no wildcard.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ProxyKind {
+            $($(#[doc = concat!("The proxy of a [`Kind::", stringify!($variant), "`].")] $proxy,)?)*
+        }
+
+        impl ProxyKind {
+            /// All kinds.
+            pub const ALL: &'static [ProxyKind] = &[$($(ProxyKind::$proxy,)?)*];
+
+            /// The kind of resource that describes it.
+            pub fn resource(self) -> Kind {
+                match self {
+                    $($(ProxyKind::$proxy => Kind::$variant,)?)*
+                }
+            }
+
+            /// The kind of resource that holds what a control plane knows of it.
+            pub fn insight(self) -> Kind {
+                match self {
+                    $($(ProxyKind::$proxy => Kind::$insight,)?)*
+                }
+            }
         }
     };
     (@aliases) => { &[] };
@@ -143,7 +203,7 @@ kinds! {
     /// A mesh: mTLS, defaults, constraints.
     Mesh => kinds::mesh::Mesh, "meshes", "mesh", "m", Global, Flat, [GlobalToZones];
     /// A data plane proxy.
-    Dataplane => kinds::dataplane::Dataplane, "dataplanes", "dataplane", "dp", Mesh, Flat, [ZoneToGlobal];
+    Dataplane => kinds::dataplane::Dataplane, "dataplanes", "dataplane", "dp", Mesh, Flat, [ZoneToGlobal], proxy Sidecar with DataplaneInsight;
     /// What the control plane knows of a connected proxy.
     DataplaneInsight => kinds::dataplane_insight::DataplaneInsight, "dataplane-insights", "dataplane-insight", "", Mesh, Flat, [ZoneToGlobal, ReadOnly, Insight];
     /// A zone.
@@ -151,15 +211,21 @@ kinds! {
     /// What the global knows of a connected zone.
     ZoneInsight => kinds::zone_insight::ZoneInsight, "zone-insights", "zone-insight", "", Global, Flat, [ReadOnly, Insight];
     /// The proxy through which other zones enter a zone.
-    ZoneIngress => kinds::zone_ingress::ZoneIngress, "zone-ingresses", "zone-ingress", "zi", Global, Flat, [ZoneToGlobal, ZoneToZones], aliases &["zoneingresses"];
+    ZoneIngress => kinds::zone_ingress::ZoneIngress, "zone-ingresses", "zone-ingress", "zi", Global, Flat, [ZoneToGlobal, ZoneToZones], aliases &["zoneingresses"], proxy ZoneIngress with ZoneIngressInsight;
     /// What the control plane knows of a connected zone ingress.
     ZoneIngressInsight => kinds::dataplane_insight::ZoneIngressInsight, "zone-ingress-insights", "zone-ingress-insight", "", Global, Flat, [ZoneToGlobal, ReadOnly, Insight];
+    /// The proxy through which a zone is left.
+    ZoneEgress => kinds::zone_egress::ZoneEgress, "zoneegresses", "zoneegress", "ze", Global, Flat, [ZoneToGlobal], aliases &["zone-egresses"], proxy ZoneEgress with ZoneEgressInsight;
+    /// What the control plane knows of a connected zone egress.
+    ZoneEgressInsight => kinds::dataplane_insight::ZoneEgressInsight, "zoneegressinsights", "zoneegressinsight", "", Global, Flat, [ZoneToGlobal, ReadOnly, Insight], aliases &["zone-egress-insights"];
     /// A service of one zone.
-    MeshService => kinds::mesh_service::MeshService, "meshservices", "meshservice", "msvc", Mesh, Spec, [ZoneToGlobal, ZoneToZones, Status];
+    MeshService => kinds::mesh_service::MeshService, "meshservices", "meshservice", "msvc", Mesh, Spec, [ZoneToGlobal, ZoneToZones, Status], service MeshService;
     /// A service that spans zones.
-    MeshMultiZoneService => kinds::mesh_multi_zone_service::MeshMultiZoneService, "meshmultizoneservices", "meshmultizoneservice", "mzsvc", Mesh, Spec, [GlobalToZones, Status];
+    MeshMultiZoneService => kinds::mesh_multi_zone_service::MeshMultiZoneService, "meshmultizoneservices", "meshmultizoneservice", "mzsvc", Mesh, Spec, [GlobalToZones, Status], service MeshMultiZoneService;
     /// What one zone makes of a MeshMultiZoneService.
     MeshMultiZoneServiceInsight => kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight, "meshmultizoneservice-insights", "meshmultizoneservice-insight", "", Mesh, Spec, [ZoneToGlobal, ReadOnly, Insight];
+    /// A service outside the mesh.
+    MeshExternalService => kinds::mesh_external_service::MeshExternalService, "meshexternalservices", "meshexternalservice", "extsvc", Mesh, Spec, [GlobalToZones, ZoneToGlobal, Status], service MeshExternalService;
     /// Gives hostnames to services.
     HostnameGenerator => kinds::hostname_generator::HostnameGenerator, "hostnamegenerators", "hostnamegenerator", "hg", Global, Spec, [GlobalToZones, ZoneToGlobal];
     /// Routes of HTTP requests.
@@ -233,7 +299,7 @@ impl Kind {
                 info.singular == wanted
                     || info.path == wanted
                     || info.path_aliases.contains(&wanted.as_str())
-                    || info.name.to_ascii_lowercase() == wanted
+                    || info.name.to_ascii_lowercase() == wanted.replace('-', "")
                     || (!info.short_name.is_empty() && info.short_name == wanted)
             })
     }
@@ -279,5 +345,29 @@ mod tests {
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
         }
         assert_eq!(Kind::from_path("zoneingresses"), Some(Kind::ZoneIngress));
+        for argument in ["zoneegress", "zone-egress", "zoneegresses", "zone-egresses", "ze"] {
+            assert_eq!(Kind::from_argument(argument), Some(Kind::ZoneEgress), "{argument}");
+        }
+    }
+
+    #[test]
+    fn services_and_proxies_are_those_of_the_table() {
+        for kind in Kind::ALL.iter().copied() {
+            assert!(kind.service().is_none_or(|service| service.kind() == kind), "{kind}");
+            assert!(kind.proxy().is_none_or(|proxy| proxy.resource() == kind), "{kind}");
+        }
+        for service in ServiceKind::ALL.iter().copied() {
+            assert_eq!(service.kind().service(), Some(service));
+            assert!(
+                service.kind().info().has_status && service.kind().is_mesh_scoped(),
+                "{service:?}"
+            );
+        }
+        for proxy in ProxyKind::ALL.iter().copied() {
+            let (resource, insight) = (proxy.resource().info(), proxy.insight().info());
+            assert_eq!(proxy.resource().proxy(), Some(proxy));
+            assert!(insight.is_insight && insight.scope == resource.scope, "{proxy:?}");
+            assert!(!insight.sync.zone_to_zones && insight.sync.zone_to_global, "{proxy:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod hostname_generator;
 pub mod mesh;
 pub mod mesh_access_log;
 pub mod mesh_circuit_breaker;
+pub mod mesh_external_service;
 pub mod mesh_fault_injection;
 pub mod mesh_health_check;
 pub mod mesh_http_route;
@@ -38,6 +39,7 @@ pub mod presence;
 mod prometheus;
 pub mod secret;
 pub mod zone;
+pub mod zone_egress;
 pub mod zone_ingress;
 pub mod zone_insight;
 

@@ -16,7 +16,7 @@ pub mod resource;
 pub mod template;
 pub mod violation;
 
-pub use kind::{Kind, Scope, Shape};
+pub use kind::{Kind, ProxyKind, Scope, ServiceKind, Shape};
 pub use kinds::Spec;
 pub use resource::{Resource, ResourceKey, ServiceIdentity};
 pub use violation::{Violation, Violations};

@@ -45,7 +45,7 @@ pub fn check_resource_name(resource: &Resource) -> Result<(), String> {
     check_subdomain(&resource.name)?;
     match resource.kind {
         Kind::Mesh | Kind::Zone => check_label(&resource.name),
-        Kind::MeshService | Kind::MeshMultiZoneService => check_label(own_part(resource)),
+        kind if kind.service().is_some() => check_label(own_part(resource)),
         _ => Ok(()),
     }
 }

@@ -65,9 +65,9 @@ pub fn resolve_backend(reference: &Value, mesh: &str, services: &Services) -> Re
     let labels = reference.labels.clone().unwrap_or_default();
     let kind = TargetKind::from_name(&reference.kind).ok_or(Unresolved::Malformed)?;
     let candidates = kind
-        .destination()
+        .service()
         .into_iter()
-        .flat_map(|kind| services.with_labels(mesh, kind, &labels));
+        .flat_map(|kind| services.with_labels(mesh, kind.kind(), &labels));
     let oldest = candidates.min_by_key(|service| (service.creation_time, service.identity.clone()));
     let service = oldest.ok_or_else(|| Unresolved::NoService {
         kind: kind.name().to_owned(),

@@ -86,7 +86,10 @@ impl Hostnames {
         };
         let mut outcomes = Vec::new();
         for generator in generators {
-            let selector = generator.spec.selector.for_kind(service.0);
+            let selector = service
+                .0
+                .service()
+                .and_then(|kind| generator.spec.selector.for_kind(kind));
             if !selector.is_some_and(|wanted| wanted.matches(&resource.labels)) {
                 continue;
             }

@@ -112,7 +112,7 @@ fn generate(
     zone: &str,
     labels: &BTreeMap<String, String>,
 ) -> Option<String> {
-    let selector = generator.selector.for_kind(resource.kind)?;
+    let selector = generator.selector.for_kind(resource.kind.service()?)?;
     if !selector.matches(labels) {
         return None;
     }

@@ -223,6 +223,11 @@ fn payload(kind: Kind) -> Option<Value> {
             "inbound": [{"port": 8080, "tags": {"kuma.io/service": "web"}}],
         }}),
         Kind::ZoneIngress => json!({"networking": {"address": "10.0.0.2", "port": 10001}}),
+        Kind::ZoneEgress => json!({"networking": {"address": "10.0.0.3", "port": 10002}}),
+        Kind::MeshExternalService => json!({
+            "match": {"port": 443, "protocol": "http"},
+            "endpoints": [{"address": "bank.example.com", "port": 443}],
+        }),
         Kind::MeshService => json!({
             "selector": {"dataplaneTags": {"kuma.io/service": "web"}},
             "ports": [{"port": 8080}],
@@ -267,6 +272,7 @@ fn payload(kind: Kind) -> Option<Value> {
         Kind::DataplaneInsight
         | Kind::ZoneInsight
         | Kind::ZoneIngressInsight
+        | Kind::ZoneEgressInsight
         | Kind::MeshMultiZoneServiceInsight
         | Kind::Config => return None,
     })

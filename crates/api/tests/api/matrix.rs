@@ -13,11 +13,13 @@ use crate::harness::{Api, document, federated, global, ignore_policy_warnings, l
 fn writable(kind: Kind) -> [bool; 3] {
     match kind {
         Kind::Mesh | Kind::Secret | Kind::GlobalSecret | Kind::MeshMultiZoneService => [true, true, false],
-        Kind::Dataplane | Kind::ZoneIngress | Kind::MeshService => [false, true, true],
-        Kind::HostnameGenerator | Kind::Zone => [true, true, true],
-        Kind::DataplaneInsight | Kind::ZoneInsight | Kind::ZoneIngressInsight | Kind::MeshMultiZoneServiceInsight => {
-            [false, false, false]
-        }
+        Kind::Dataplane | Kind::ZoneIngress | Kind::ZoneEgress | Kind::MeshService => [false, true, true],
+        Kind::HostnameGenerator | Kind::MeshExternalService | Kind::Zone => [true, true, true],
+        Kind::DataplaneInsight
+        | Kind::ZoneInsight
+        | Kind::ZoneIngressInsight
+        | Kind::ZoneEgressInsight
+        | Kind::MeshMultiZoneServiceInsight => [false, false, false],
         Kind::Config => unreachable!("not in the API"),
         kind if PolicyKind::of(kind).is_some() => [true, true, true],
         kind => panic!("{kind} is not in the table"),

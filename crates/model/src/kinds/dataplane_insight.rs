@@ -1,4 +1,4 @@
-//! DataplaneInsight and ZoneIngressInsight (`spec/resources.md` §2.5): what the control plane knows of a proxy.
+//! DataplaneInsight, ZoneIngressInsight and ZoneEgressInsight (`spec/resources.md` §2.5): what the control plane knows of a proxy.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +50,18 @@ pub struct InboundInsight {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ZoneIngressInsight {
+    /// Connections, oldest first; the newest 2 are kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions: Vec<DiscoverySubscription>,
+    /// Whether the proxy is there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub presence: Presence,
+}
+
+/// Insight of a ZoneEgress.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ZoneEgressInsight {
     /// Connections, oldest first; the newest 2 are kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<DiscoverySubscription>,
@@ -244,6 +256,12 @@ impl Spec for DataplaneInsight {
 
 impl Spec for ZoneIngressInsight {
     const KIND: Kind = Kind::ZoneIngressInsight;
+
+    fn validate(&self, _root: &str, _violations: &mut Violations) {}
+}
+
+impl Spec for ZoneEgressInsight {
+    const KIND: Kind = Kind::ZoneEgressInsight;
 
     fn validate(&self, _root: &str, _violations: &mut Violations) {}
 }

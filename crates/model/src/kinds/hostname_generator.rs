@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Spec;
 use super::mesh_service::MatchLabels;
-use crate::kind::Kind;
+use crate::kind::{Kind, ServiceKind};
 use crate::template::Template;
 use crate::violation::Violations;
 
@@ -35,11 +35,11 @@ pub struct Selector {
 
 impl Selector {
     /// The labels that services of `kind` must have; `None` if it selects another kind.
-    pub fn for_kind(&self, kind: Kind) -> Option<&MatchLabels> {
+    pub fn for_kind(&self, kind: ServiceKind) -> Option<&MatchLabels> {
         match kind {
-            Kind::MeshService => self.mesh_service.as_ref(),
-            Kind::MeshMultiZoneService => self.mesh_multi_zone_service.as_ref(),
-            _ => None,
+            ServiceKind::MeshService => self.mesh_service.as_ref(),
+            ServiceKind::MeshMultiZoneService => self.mesh_multi_zone_service.as_ref(),
+            ServiceKind::MeshExternalService => self.mesh_external_service.as_ref(),
         }
     }
 }

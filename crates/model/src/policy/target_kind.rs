@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Kind;
+use crate::ServiceKind;
 
 /// What a `targetRef` refers to. Variants are declared by rank, so that the derived order is the one of precedence: a
 /// policy with a later kind at its top level overrides one with an earlier kind (`spec/policies.md` §1.2).
@@ -62,13 +62,17 @@ impl TargetKind {
         TargetKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The kind of resource that traffic can be sent to; `None` for references to anything else, and for resources
-    /// that the model does not know.
-    pub fn destination(self) -> Option<Kind> {
+    /// The kind of service that traffic can be sent to; `None` for references to anything else.
+    pub fn service(self) -> Option<ServiceKind> {
         match self {
-            TargetKind::MeshService | TargetKind::MeshServiceSubset => Some(Kind::MeshService),
-            TargetKind::MeshExternalService | TargetKind::MeshMultiZoneService => Kind::from_name(self.name()),
-            _ => None,
+            TargetKind::MeshService | TargetKind::MeshServiceSubset => Some(ServiceKind::MeshService),
+            TargetKind::MeshMultiZoneService => Some(ServiceKind::MeshMultiZoneService),
+            TargetKind::MeshExternalService => Some(ServiceKind::MeshExternalService),
+            TargetKind::Mesh
+            | TargetKind::MeshSubset
+            | TargetKind::MeshGateway
+            | TargetKind::Dataplane
+            | TargetKind::MeshHTTPRoute => None,
         }
     }
 }

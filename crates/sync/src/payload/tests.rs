@@ -70,11 +70,16 @@ fn complete(kind: Kind) -> Value {
             },
             "presence": presence
         }),
-        Kind::ZoneIngressInsight => json!({"subscriptions": subscriptions, "presence": presence}),
+        Kind::ZoneIngressInsight | Kind::ZoneEgressInsight => {
+            json!({"subscriptions": subscriptions, "presence": presence})
+        }
         Kind::ZoneIngress => json!({
             "zone": "west",
             "networking": {"address": "10.0.0.1", "port": 10001, "advertisedAddress": "192.0.2.1", "advertisedPort": 30001, "admin": {"port": 9901}},
             "availableServices": [{"tags": tags, "instances": 2, "mesh": "default", "externalService": true}]
+        }),
+        Kind::ZoneEgress => json!({
+            "zone": "west", "networking": {"address": "10.0.0.1", "port": 10002, "admin": {"port": 9901}}
         }),
         Kind::Secret | Kind::GlobalSecret => json!({"data": "aGVsbG8="}),
         Kind::Config => json!({"config": "x"}),
@@ -106,6 +111,8 @@ fn typed(kind: Kind, payload: &Value) -> Value {
         Kind::Dataplane => of::<dataplane::Dataplane>(payload),
         Kind::DataplaneInsight => of::<dataplane_insight::DataplaneInsight>(payload),
         Kind::ZoneIngressInsight => of::<dataplane_insight::ZoneIngressInsight>(payload),
+        Kind::ZoneEgressInsight => of::<dataplane_insight::ZoneEgressInsight>(payload),
+        Kind::ZoneEgress => of::<zone_egress::ZoneEgress>(payload),
         Kind::ZoneIngress => of::<zone_ingress::ZoneIngress>(payload),
         Kind::Secret => of::<secret::Secret>(payload),
         Kind::GlobalSecret => of::<secret::GlobalSecret>(payload),
