@@ -66,7 +66,7 @@ enum Command {
         answer: oneshot::Sender<Option<Vec<Encoded>>>,
     },
     Problems {
-        answer: oneshot::Sender<BTreeMap<ProxyKey, Vec<String>>>,
+        answer: oneshot::Sender<BTreeMap<ResourceKey, Vec<String>>>,
     },
     Watch {
         id: ProxyKey,
@@ -150,7 +150,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn problems(&self) -> Result<BTreeMap<ProxyKey, Vec<String>>, Stopped> {
+    pub async fn problems(&self) -> Result<BTreeMap<ResourceKey, Vec<String>>, Stopped> {
         let (answer, receiver) = oneshot::channel();
         self.send(Command::Problems { answer }).await?;
         receiver.await.map_err(|_| Stopped)
@@ -285,7 +285,7 @@ impl Runner {
                 let mut problems = self.world.proxy_problems();
                 for (id, of_projection) in self.projector.problems() {
                     problems
-                        .entry(id.clone())
+                        .entry(id.resource())
                         .or_default()
                         .extend(of_projection.iter().cloned());
                 }

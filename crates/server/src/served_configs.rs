@@ -40,12 +40,6 @@ impl ProxyConfigs for ServedConfigs {
 
     fn problems(&self) -> ProxyProblemsFuture {
         let engine = self.0.clone();
-        Box::pin(async move {
-            let problems = engine.problems().await.map_err(|_| ProxyConfigError::Stopped)?;
-            let by_name = problems
-                .into_iter()
-                .map(|(id, problems)| ((id.mesh, id.name), problems));
-            Ok(by_name.collect())
-        })
+        Box::pin(async move { engine.problems().await.map_err(|_| ProxyConfigError::Stopped) })
     }
 }

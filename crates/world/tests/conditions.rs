@@ -3,7 +3,7 @@
 
 mod support;
 
-use meshspan_model::{Kind, Resource};
+use meshspan_model::{Kind, Resource, ResourceKey};
 use serde_json::{Value, json};
 use support::*;
 
@@ -159,9 +159,12 @@ fn an_address_that_does_not_resolve_is_said() {
         "{message}"
     );
     let problems = sim.world.proxy_problems();
-    let of = |mesh: &str, name: &str| problems[&(mesh.to_owned(), name.to_owned())].concat();
-    assert_eq!(of("default", "redis-1"), problem);
-    assert!(of("", "ingress-west-1").contains("west.example"), "{problems:?}");
+    let of = |kind: Kind, mesh: &str, name: &str| problems[&ResourceKey::new(kind, mesh, name)].concat();
+    assert_eq!(of(Kind::Dataplane, "default", "redis-1"), problem);
+    assert!(
+        of(Kind::ZoneIngress, "", "ingress-west-1").contains("west.example"),
+        "{problems:?}"
+    );
 
     for name in ["redis.example", "west.example"] {
         assert!(sim.world.resolved(name, Ok("10.1.0.7".parse().unwrap())));
@@ -190,7 +193,7 @@ fn an_inbound_whose_tag_is_no_name_is_said_until_a_service_selects_it() {
     sim.put(dataplane("echo-1", "Echo_default", "10.1.0.9", "Ready"));
     sim.settle();
     let problems = sim.world.proxy_problems();
-    let key = ("default".to_owned(), "echo-1".to_owned());
+    let key = ResourceKey::new(Kind::Dataplane, "default", "echo-1");
     assert!(
         problems[&key]
             .concat()

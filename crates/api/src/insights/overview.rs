@@ -181,7 +181,7 @@ impl Overview {
             object.insert(self.insight_field.into(), insight);
         }
         // Beyond the reference.
-        if let Some(problems) = problems.get(&(resource.mesh.clone(), resource.name.clone())) {
+        if let Some(problems) = problems.get(&resource.key()) {
             object.insert("problems".into(), json!(problems));
         }
         Value::Object(object)

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
-use meshspan_model::Kind;
+use meshspan_model::{Kind, ResourceKey};
 use serde_json::{Map, Value, json};
 
 use super::{diff, flag};
@@ -34,16 +34,15 @@ pub trait ProxyConfigs: Send + Sync {
     /// is no proxy of this control plane.
     fn resources(&self, mesh: String, name: String, shadow: bool) -> ProxyConfigFuture;
 
-    /// What keeps clients from proxies, with value and remedy, by mesh and name, the mesh empty for ZoneIngresses; only those
-    /// where something does.
+    /// What keeps clients from proxies, with value and remedy; only those where something does.
     fn problems(&self) -> ProxyProblemsFuture;
 }
 
 /// The answer of [`ProxyConfigs::problems`].
 pub type ProxyProblemsFuture = Pin<Box<dyn Future<Output = Result<ProxyProblems, ProxyConfigError>> + Send>>;
 
-/// Problems by mesh and name of the Dataplane or ZoneIngress.
-pub type ProxyProblems = BTreeMap<(String, String), Vec<String>>;
+/// Problems by the resource of the proxy.
+pub type ProxyProblems = BTreeMap<ResourceKey, Vec<String>>;
 
 /// The answer of [`ProxyConfigs`].
 pub type ProxyConfigFuture = Pin<Box<dyn Future<Output = Result<Option<XdsResources>, ProxyConfigError>> + Send>>;

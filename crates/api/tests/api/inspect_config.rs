@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use meshspan_api::access::Grant;
 use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblemsFuture, Settings, XdsResources};
-use meshspan_model::{Kind, Resource};
+use meshspan_model::{Kind, Resource, ResourceKey};
 use serde_json::{Value, json};
 
 use crate::harness::{Api, dataplane, global, memory_store, zone};
@@ -30,8 +30,8 @@ impl ProxyConfigs for Engine {
     }
 
     fn problems(&self) -> ProxyProblemsFuture {
-        let proxy = ("default".to_owned(), "web-1".to_owned());
-        let ingress = (String::new(), "west".to_owned());
+        let proxy = ResourceKey::new(Kind::Dataplane, "default", "web-1");
+        let ingress = ResourceKey::new(Kind::ZoneIngress, "", "west");
         let problems = BTreeMap::from([
             (proxy, vec!["networking.inbound[1] is not served".to_owned()]),
             (ingress, vec!["its address does not resolve".to_owned()]),

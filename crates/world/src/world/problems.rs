@@ -4,27 +4,25 @@ use std::collections::BTreeMap;
 
 use meshspan_model::kinds::dataplane::names_no_service;
 use meshspan_model::kinds::mesh::MeshServicesMode;
+use meshspan_model::{Kind, ResourceKey};
 
 use super::World;
 use crate::hosts::Unresolved;
 use crate::mesh_state::MeshState;
 
 impl World {
-    /// What keeps clients from proxies, with the remedy, by (mesh, name); the mesh is empty for zone ingresses. Only those
-    /// where something does.
-    pub fn proxy_problems(&self) -> BTreeMap<(String, String), Vec<String>> {
+    /// What keeps clients from proxies, with the remedy, by the resource of the proxy; only those where something does.
+    pub fn proxy_problems(&self) -> BTreeMap<ResourceKey, Vec<String>> {
         let mut problems: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for key in self.hosts.with_unresolved() {
             let unresolved = self.hosts.unresolved(key);
-            let of_proxy = problems.entry((key.mesh.clone(), key.name.clone())).or_default();
+            let of_proxy = problems.entry(key.clone()).or_default();
             of_proxy.extend(unresolved.iter().map(Unresolved::problem));
         }
         for (mesh, state) in &self.meshes {
             for (name, problem) in without_service(state) {
-                problems
-                    .entry((mesh.clone(), name.to_owned()))
-                    .or_default()
-                    .push(problem);
+                let key = ResourceKey::new(Kind::Dataplane, mesh.as_str(), name);
+                problems.entry(key).or_default().push(problem);
             }
         }
         problems
