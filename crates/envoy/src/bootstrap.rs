@@ -25,6 +25,8 @@ pub enum ProxyType {
     Dataplane,
     /// A zone ingress.
     Ingress,
+    /// A zone egress.
+    Egress,
 }
 
 impl ProxyType {
@@ -32,6 +34,7 @@ impl ProxyType {
         match self {
             Self::Dataplane => "dataplane",
             Self::Ingress => "ingress",
+            Self::Egress => "egress",
         }
     }
 }
@@ -99,7 +102,7 @@ pub fn bootstrap(params: &BootstrapParams) -> Value {
             "id": format!("{}.{}", params.mesh, params.name),
             "cluster": match params.proxy_type {
                 ProxyType::Dataplane => params.service.as_str(),
-                ProxyType::Ingress => "ingress",
+                zone_proxy @ (ProxyType::Ingress | ProxyType::Egress) => zone_proxy.as_str(),
             },
             "locality": { "zone": params.zone },
             "metadata": metadata(params),

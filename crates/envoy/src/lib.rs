@@ -35,7 +35,7 @@ mod wkt;
 pub use access_logs::{unopened_file, without_file_logs};
 pub use bootstrap::{BootstrapParams, ControlPlaneAddresses, Credential, bootstrap};
 pub use destination::{
-    destination_cluster, destination_endpoints, outbound_clusters, outbound_listener, same_endpoints,
+    destination_cluster, destination_endpoints, endpoints_basis, outbound_clusters, outbound_listener,
 };
 pub use encode::{Encoded, ResourceType};
 pub use ingress::{ingress, ingress_cluster, ingress_endpoints, ingress_listener};

@@ -33,6 +33,11 @@ impl Confs {
         self.0.get(&kind)
     }
 
+    /// All confs, in the order of their kinds.
+    pub fn iter(&self) -> impl Iterator<Item = (PolicyKind, &Value)> {
+        self.0.iter().map(|(kind, conf)| (*kind, conf))
+    }
+
     /// True if no policy applies.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

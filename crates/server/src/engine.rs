@@ -4,7 +4,9 @@
 //! project, publish to streams. What was derived is stored beside that; the store's feed brings it back in a later round.
 
 mod certificates;
+mod fleet;
 mod names;
+mod pools;
 mod project;
 mod resolver;
 mod writer;
@@ -33,6 +35,12 @@ use writer::Writer;
 
 /// Commands that may wait for the engine.
 const QUEUE: usize = 1024;
+
+/// What is assumed of a proxy that is not connected.
+const UNKNOWN_PROXY: ProxyOptions = ProxyOptions {
+    socket_mark: 0,
+    ipv6: true,
+};
 
 /// Talks to the engine; cheap to clone.
 #[derive(Clone)]
@@ -277,13 +285,14 @@ impl Runner {
             }
             Command::Inspect { id, mode, answer } => {
                 let inspected = self.world.inspect(&id.mesh, &id.name, mode);
-                let resources = inspected.map(|inspected| self.projector.inspect(&id, &inspected));
+                let options = self.projector.options(&id).unwrap_or(UNKNOWN_PROXY);
+                let resources = inspected.map(|inspected| fleet::sidecar_resources(&inspected, &options));
                 // The caller may have gone while it waited.
                 let _ = answer.send(resources);
             }
             Command::Problems { answer } => {
                 let mut problems = self.world.proxy_problems();
-                for (id, of_projection) in self.projector.problems() {
+                for (id, of_projection) in self.projector.sidecars().problems() {
                     problems
                         .entry(id.resource())
                         .or_default()
@@ -298,7 +307,7 @@ impl Runner {
                     .entry(id.mesh.clone())
                     .or_insert_with(|| watch::Sender::new(Arc::default()))
                     .subscribe();
-                let view = self.projector.view(&id);
+                let view = self.projector.sidecars().view(&id).cloned();
                 let view = self
                     .views
                     .entry(id)
@@ -338,7 +347,7 @@ impl Runner {
             ingresses,
             ..
         } = changes;
-        self.projector.apply(destinations, policies, sidecars, ingresses);
+        self.projector.apply(&destinations, policies, sidecars, ingresses);
         let snapshot = self.subscription.snapshot();
         let stored_since = |id: &ProxyKey| {
             let stored = snapshot.get(&id.resource())?;

@@ -2,37 +2,7 @@
 
 use std::fmt;
 
-use meshspan_model::{Kind, ResourceKey};
-
-/// The kinds of proxies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProxyKind {
-    /// The proxy of a Dataplane.
-    Sidecar,
-    /// The proxy of a ZoneIngress.
-    ZoneIngress,
-}
-
-impl ProxyKind {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Sidecar, Self::ZoneIngress];
-
-    /// The kind of the resource that describes such a proxy.
-    pub const fn resource(self) -> Kind {
-        match self {
-            Self::Sidecar => Kind::Dataplane,
-            Self::ZoneIngress => Kind::ZoneIngress,
-        }
-    }
-
-    /// The kind of the insight about such a proxy.
-    pub const fn insight(self) -> Kind {
-        match self {
-            Self::Sidecar => Kind::DataplaneInsight,
-            Self::ZoneIngress => Kind::ZoneIngressInsight,
-        }
-    }
-}
+use meshspan_model::{ProxyKind, ResourceKey};
 
 /// Names one proxy: the key of its resource, of which the kind is that of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

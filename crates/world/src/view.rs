@@ -15,6 +15,8 @@ use serde_json::Value;
 
 use crate::vips::VipRange;
 
+mod fingerprint;
+
 /// Addresses by hostname, names in lower case.
 pub type DnsTable = BTreeMap<Arc<str>, Vec<IpAddr>>;
 

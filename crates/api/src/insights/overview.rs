@@ -96,7 +96,7 @@ pub(super) fn routes() -> Router<ApiState> {
 /// What is wrong with proxies, as far as this control plane has some.
 async fn problems(state: &ApiState, kind: Kind) -> Result<ProxyProblems, ApiError> {
     match &state.proxy_configs {
-        Some(configs) if kind != Kind::Zone => configs.problems().await.map_err(failure),
+        Some(configs) if kind.proxy().is_some() => configs.problems().await.map_err(failure),
         _ => Ok(ProxyProblems::new()),
     }
 }

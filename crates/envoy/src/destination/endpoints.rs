@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
 use meshspan_model::policy::PolicyKind;
+use meshspan_policy::{Fingerprint, Fingerprinter};
 use meshspan_world::view::{Destination, DestinationPolicies, Endpoint, Locality};
 
 use crate::encode::Encoded;
@@ -30,12 +31,23 @@ pub fn destination_endpoints(destination: &Destination, policies: &DestinationPo
     Encoded::endpoints(&assignment)
 }
 
-/// True if two sets of policies make the same of a destination's endpoints.
-pub fn same_endpoints(a: &DestinationPolicies, b: &DestinationPolicies) -> bool {
-    let decides = PolicyKind::MeshLoadBalancingStrategy;
-    a.confs.json(decides) == b.confs.json(decides)
-        && a.client.tags == b.client.tags
-        && policies::omitted_tags(a) == policies::omitted_tags(b)
+/// Stands for all of some policies that the endpoints of a destination depend on: policies of the same basis make the same
+/// of them.
+pub fn endpoints_basis(policies: &DestinationPolicies) -> Fingerprint {
+    let mut basis = Fingerprinter::new();
+    if let Some(strategy) = policies.confs.json(PolicyKind::MeshLoadBalancingStrategy) {
+        basis.text("strategy").json(strategy);
+    }
+    for (key, value) in &policies.client.tags {
+        basis.text("tag").text(key).text(value);
+    }
+    for tags in policies::omitted_tags(policies) {
+        basis.text("omitted").number(tags.len() as u128);
+        for (key, value) in &tags {
+            basis.text(key).text(value);
+        }
+    }
+    basis.finish()
 }
 
 /// An empty list is valid: requests get 503 and connections are reset, at once.

@@ -8,7 +8,7 @@ mod endpoints;
 mod listener;
 
 pub use cluster::destination_cluster;
-pub use endpoints::{destination_endpoints, same_endpoints};
+pub use endpoints::{destination_endpoints, endpoints_basis};
 pub use listener::{outbound_clusters, outbound_listener};
 
 pub(crate) use cluster::eds_cluster;

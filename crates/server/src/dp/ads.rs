@@ -18,7 +18,8 @@ use tonic::Status;
 use super::insights::Connection;
 use super::token_watch::TokenWatch;
 use super::{DataPlane, auth, insights, registration};
-use crate::proxy_key::{ProxyKey, ProxyKind};
+use crate::proxy_key::ProxyKey;
+use meshspan_model::ProxyKind;
 
 /// Longest id of a node, in bytes: a mesh and a name of the longest sort.
 pub(super) const MAX_ID: usize = 512;
@@ -330,10 +331,13 @@ mod tests {
                 Err("is \"router\", must be dataplane or ingress"),
             ),
         ] {
-            match (parse_id(id, proxy_type), named) {
-                (Ok(key), Ok(named)) => assert_eq!(key, named),
-                (Err(status), Err(reason)) => assert!(status.message().contains(reason), "{status}"),
-                (parsed, _) => panic!("{id} {proxy_type}: {parsed:?}"),
+            let parsed = parse_id(id, proxy_type).map_err(|status| status.message().to_owned());
+            match named {
+                Ok(key) => assert_eq!(parsed, Ok(key)),
+                Err(reason) => assert!(
+                    parsed.as_ref().is_err_and(|message| message.contains(reason)),
+                    "{parsed:?}"
+                ),
             }
         }
     }

@@ -19,7 +19,8 @@ use super::names::AnsweredNames;
 use super::token_watch::TokenWatch;
 use super::{DataPlane, auth, health};
 use crate::engine::ProxyWatch;
-use crate::proxy_key::{ProxyKey, ProxyKind};
+use crate::proxy_key::ProxyKey;
+use meshspan_model::ProxyKind;
 
 /// Messages that may wait for a slow agent; the newest state is sent when it reads again.
 const QUEUE: usize = 8;

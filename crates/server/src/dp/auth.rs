@@ -7,15 +7,16 @@ use time::OffsetDateTime;
 use tonic::Status;
 
 use super::DataPlane;
-use crate::proxy_key::{ProxyKey, ProxyKind};
+use crate::proxy_key::ProxyKey;
 use crate::settings::ProxyAuth;
+use meshspan_model::ProxyKind;
 
 /// True if proxies of that kind must show a token.
 pub(super) fn required(plane: &DataPlane, kind: ProxyKind) -> bool {
     let authn = &plane.settings.dp_server.authn;
     let auth_type = match kind {
         ProxyKind::Sidecar => authn.dp_proxy.auth_type,
-        ProxyKind::ZoneIngress => authn.zone_proxy.auth_type,
+        ProxyKind::ZoneIngress | ProxyKind::ZoneEgress => authn.zone_proxy.auth_type,
     };
     auth_type != ProxyAuth::None
 }
@@ -36,18 +37,25 @@ pub(super) fn check(
     if !required(plane, id.kind) {
         return Ok(None);
     }
+    // Of zone proxies; a sidecar shows a token of its own kind.
+    let scope = match id.kind {
+        ProxyKind::Sidecar => None,
+        ProxyKind::ZoneIngress => Some(ZoneScope::Ingress),
+        ProxyKind::ZoneEgress => Some(ZoneScope::Egress),
+    };
     let token = token
         .map(|token| token.strip_prefix("Bearer ").unwrap_or(token).trim())
         .filter(|token| !token.is_empty());
     let Some(token) = token else {
-        let make = match id.kind {
-            ProxyKind::Sidecar => format!(
+        let make = match scope {
+            None => format!(
                 "meshspan generate dataplane-token --name {} --mesh {} --valid-for 720h",
                 id.name, id.mesh
             ),
-            ProxyKind::ZoneIngress => format!(
-                "meshspan generate zone-token --zone {} --scope ingress --valid-for 720h",
-                plane.zone()
+            Some(scope) => format!(
+                "meshspan generate zone-token --zone {} --scope {} --valid-for 720h",
+                plane.zone(),
+                scope.as_str()
             ),
         };
         return Err(Status::unauthenticated(format!(
@@ -60,10 +68,6 @@ pub(super) fn check(
         |error: &dyn std::fmt::Display| Status::unauthenticated(format!("token of {kind} {}: {error}", id.name));
     let denied =
         |error: &dyn std::fmt::Display| Status::permission_denied(format!("token of {kind} {}: {error}", id.name));
-    let scope = match id.kind {
-        ProxyKind::Sidecar => None,
-        ProxyKind::ZoneIngress => Some(ZoneScope::Ingress),
-    };
     let Some(scope) = scope else {
         let trust = trust::dataplane(&snapshot, &id.mesh);
         let token = validate_dataplane_token(token, &trust, now).map_err(|error| invalid(&error))?;

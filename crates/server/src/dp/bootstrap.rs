@@ -17,13 +17,15 @@ use meshspan_envoy::bootstrap::{ProxyType, injects_credentials};
 use meshspan_envoy::{BootstrapParams, ControlPlaneAddresses, Credential};
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ads::{MAX_ID, peer_key};
 use super::{DataPlane, auth, registration};
-use crate::proxy_key::{ProxyKey, ProxyKind};
+use crate::proxy_key::ProxyKey;
+use meshspan_model::ProxyKind;
 
 /// Largest request, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -181,6 +183,16 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
                 String::new(),
                 ingress.admin_port(),
                 ingress.networking.address,
+            )
+        }
+        ProxyKind::ZoneEgress => {
+            let egress: ZoneEgress = resource.parse().map_err(|violations| invalid(violations.to_string()))?;
+            auth::check(plane, &id, Some(token), None).map_err(|status| invalid(status.message().to_owned()))?;
+            (
+                ProxyType::Egress,
+                String::new(),
+                egress.admin_port(),
+                egress.networking.address,
             )
         }
     };

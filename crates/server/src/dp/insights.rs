@@ -24,9 +24,10 @@ mod stored;
 
 use super::inbound_insights;
 use crate::engine::CertificateNews;
-use crate::proxy_key::{ProxyKey, ProxyKind};
+use crate::proxy_key::ProxyKey;
 use listeners::note_listeners;
 pub(super) use listeners::unopened_logs;
+use meshspan_model::ProxyKind;
 pub(super) use stored::expected;
 use stored::{save, stored};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshspan_api::rules;
+use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::labels::{self, Role};
 use meshspan_model::{Kind, Resource, ResourceKey, Spec, Violations, document};
@@ -12,7 +13,8 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tonic::Status;
 
 use super::DataPlane;
-use crate::proxy_key::{ProxyKey, ProxyKind};
+use crate::proxy_key::ProxyKey;
+use meshspan_model::ProxyKind;
 
 /// How often a registration is tried again when the resource changed at the same moment.
 const ATTEMPTS: usize = 5;
@@ -215,6 +217,12 @@ pub(super) fn complete(
             let mut ingress: ZoneIngress = resource.parse().map_err(|violations| violations.to_string())?;
             plane.zone().clone_into(&mut ingress.zone);
             resource.spec = ingress.to_value();
+            Ok(())
+        }
+        ProxyKind::ZoneEgress => {
+            let mut egress: ZoneEgress = resource.parse().map_err(|violations| violations.to_string())?;
+            plane.zone().clone_into(&mut egress.zone);
+            resource.spec = egress.to_value();
             Ok(())
         }
     }

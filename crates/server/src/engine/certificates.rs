@@ -195,14 +195,19 @@ impl Certificates {
             .map(|(_, id)| id.clone())
             .collect();
         self.renewals.retain(|(when, _)| *when > now);
-        let mut candidates = projector.take_changed_identities();
+        let mut candidates = projector.take_changed_sidecars();
         candidates.extend(due.iter().cloned());
         candidates.extend(self.ahead_of_a_clock_set_back(now));
         for mesh in std::mem::take(&mut self.changed) {
-            candidates.extend(projector.connected_in(&mesh).cloned());
+            candidates.extend(projector.sidecars().connected_in(&mesh).cloned());
         }
         for id in candidates {
-            let Some(view) = projector.view(&id).filter(|_| projector.is_connected(&id)) else {
+            let Some(view) = projector
+                .sidecars()
+                .view(&id)
+                .filter(|_| projector.is_connected(&id))
+                .cloned()
+            else {
                 self.forget(&id);
                 continue;
             };
@@ -277,6 +282,7 @@ impl Certificates {
         projector.set_identity(
             id,
             Some(Identity {
+                mesh: id.mesh.clone(),
                 certificate: meshspan_xds::Resource::on_demand(name, sent, move || issuer.issue()),
                 trust_pem: ca.cert_pem().to_owned(),
             }),

@@ -127,6 +127,14 @@ async fn a_route_brings_its_backends_to_proxies_that_do_not_name_them() {
             narrow.endpoints(&backend).len() == 2
         })
         .await;
+    // So do policies about the backend, which the proxy does not name either.
+    let before = narrow.version(Cluster, &backend);
+    cp.put(timeout("of-backend", None, "redis", 7)).await;
+    narrow
+        .until("the backend's timeout", |narrow| {
+            narrow.version(Cluster, &backend) != before
+        })
+        .await;
     cp.delete(Kind::MeshTCPRoute, "default", "to-redis").await;
     narrow
         .until("no backend", |narrow| !narrow.has(Cluster, &backend))

@@ -1,12 +1,13 @@
 //! Insights as they are stored.
 
 use meshspan_model::Resource;
-use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, ZoneIngressInsight, is_online};
+use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, ZoneEgressInsight, ZoneIngressInsight, is_online};
 use meshspan_model::kinds::presence::{Presence, PresenceState};
 use meshspan_store::{Store, StoreError, Write};
 
 use super::Known;
-use crate::proxy_key::{ProxyKey, ProxyKind};
+use crate::proxy_key::ProxyKey;
+use meshspan_model::ProxyKind;
 
 /// The proxies whose control plane was there last: connected, or brought by themselves and so gone if they do not return.
 pub(in crate::dp) fn expected(store: &dyn Store) -> Vec<(ProxyKey, Presence)> {
@@ -51,6 +52,14 @@ fn known(kind: ProxyKind, insight: &Resource) -> Known {
                 ..Known::default()
             }
         }
+        ProxyKind::ZoneEgress => {
+            let insight: ZoneEgressInsight = insight.parse().unwrap_or_default();
+            Known {
+                subscriptions: insight.subscriptions,
+                presence: insight.presence,
+                ..Known::default()
+            }
+        }
     }
 }
 
@@ -68,6 +77,13 @@ pub(super) async fn save(store: &dyn Store, id: &ProxyKey, known: Known) -> Resu
         }
         ProxyKind::ZoneIngress => {
             let insight = ZoneIngressInsight {
+                subscriptions: known.subscriptions,
+                presence: known.presence,
+            };
+            Resource::of(mesh, name, &insight)
+        }
+        ProxyKind::ZoneEgress => {
+            let insight = ZoneEgressInsight {
                 subscriptions: known.subscriptions,
                 presence: known.presence,
             };

@@ -1,0 +1,115 @@
+//! The resources of one sidecar: those that no other has, or, for an answer to somebody who asks, all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use meshspan_envoy::{Encoded, ProxyOptions, ResourceType};
+use meshspan_world::Inspected;
+use meshspan_world::view::{Destination, DestinationKey, DestinationPolicies, Outbound, OutboundRef, SidecarView};
+
+use crate::engine::pools::{Entry, Projection};
+
+/// The destinations that a sidecar has among its own resources: those that it names, and those to which routes lead from
+/// there. Whatever it names counts, also what is not there yet.
+pub(super) fn destinations<'a>(
+    view: &SidecarView,
+    lookup: impl Fn(&DestinationKey) -> Option<Entry<'a>>,
+) -> BTreeSet<DestinationKey> {
+    let mut found: BTreeSet<_> = view.named().cloned().collect();
+    for outbound in &view.outbounds {
+        if let Some(entry) = lookup(&outbound.destination) {
+            found.extend(entry.policies.route_destinations().cloned());
+        }
+    }
+    found
+}
+
+/// The sidecar's own half, secrets left out.
+pub(super) fn of_pool<'a>(
+    view: &SidecarView,
+    options: &ProxyOptions,
+    lookup: impl Fn(&DestinationKey) -> Option<Entry<'a>>,
+) -> Vec<Encoded> {
+    let mut resources = Vec::new();
+    let mut sidecar = view.sidecar.clone();
+    for outbound in &view.outbounds {
+        let Some(entry) = lookup(&outbound.destination) else {
+            continue;
+        };
+        let routed = entry.policies.route_destinations();
+        for behind in routed.chain(&outbound.fallbacks).filter_map(&lookup) {
+            resources.extend(behind.projection.without_listener().cloned());
+        }
+        resources.extend(of_destination(outbound, entry.projection).cloned());
+        sidecar
+            .outbounds
+            .extend(with_listener(outbound, entry.destination, entry.policies));
+    }
+    resources.extend(meshspan_envoy::sidecar(&sidecar, options));
+    resources
+}
+
+/// Everything that a sidecar is served, secrets left out, by type and name: projected again from what the world says of it.
+pub(in crate::engine) fn resources(inspected: &Inspected, options: &ProxyOptions) -> Vec<Encoded> {
+    let projected: BTreeMap<_, _> = wanted(inspected)
+        .into_iter()
+        .filter_map(|key| {
+            let (destination, policies) = inspected.destinations.get(key)?;
+            Some((key, (destination, policies, Projection::new(destination, policies))))
+        })
+        .collect();
+    let lookup = |key: &DestinationKey| {
+        let (destination, policies, projection) = projected.get(key)?;
+        Some(Entry {
+            destination,
+            policies,
+            projection,
+        })
+    };
+    let shared = projected.values().filter(|_| inspected.view.all_destinations);
+    let shared = shared.flat_map(|(_, _, projection)| projection.all().cloned());
+    let by_name: BTreeMap<(ResourceType, _), Encoded> = shared
+        .chain(of_pool(&inspected.view, options, lookup))
+        .map(|resource| ((resource.resource_type, resource.name.clone()), resource))
+        .collect();
+    by_name.into_values().collect()
+}
+
+/// The destinations that a sidecar is served.
+fn wanted(inspected: &Inspected) -> BTreeSet<&DestinationKey> {
+    if inspected.view.all_destinations {
+        return inspected.destinations.keys().collect();
+    }
+    let named = inspected.view.named();
+    let routed = inspected.view.outbounds.iter().flat_map(|outbound| {
+        let found = inspected.destinations.get(&outbound.destination);
+        found
+            .into_iter()
+            .flat_map(|(_, policies)| policies.route_destinations())
+    });
+    named.chain(routed).collect()
+}
+
+/// The resources of the destination itself. One that is reached at an address of its own needs no listener at the VIP.
+fn of_destination<'a>(outbound: &OutboundRef, projection: &'a Projection) -> impl Iterator<Item = &'a Encoded> {
+    let at_vip = outbound.address.is_none();
+    projection
+        .all()
+        .filter(move |encoded| at_vip || encoded.resource_type != ResourceType::Listener)
+}
+
+/// The listener at an address of its own.
+fn with_listener(
+    outbound: &OutboundRef,
+    destination: &Arc<Destination>,
+    policies: &Arc<DestinationPolicies>,
+) -> Option<Outbound> {
+    Some(Outbound {
+        address: outbound.address?,
+        port: outbound.port,
+        bind: outbound.bind,
+        destination: destination.clone(),
+        policies: policies.clone(),
+        fallbacks: outbound.fallbacks.clone(),
+    })
+}

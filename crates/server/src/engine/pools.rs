@@ -1,0 +1,117 @@
+//! Pools: what many proxies share, encoded once. A fleet says which of them a proxy follows.
+
+mod destination;
+mod ingress;
+mod mesh;
+mod projection;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use meshspan_envoy::Encoded;
+use meshspan_world::ClassChanges;
+use meshspan_world::view::{ClassKey, Destination, DestinationKey};
+use meshspan_xds::{Resource, ResourceSet, ResourceType};
+
+pub(super) use destination::Entry;
+pub(super) use ingress::IngressPool;
+pub(super) use mesh::MeshPool;
+pub(super) use projection::Projection;
+
+/// Names of resources.
+pub(super) type Names = BTreeSet<(ResourceType, Arc<str>)>;
+
+/// All pools of a zone.
+#[derive(Default)]
+pub(super) struct Pools {
+    meshes: BTreeMap<String, MeshPool>,
+    /// Destinations of all meshes as zone ingresses see them.
+    pub(super) ingress: IngressPool,
+    /// Meshes of which something changed since the last [`Pools::take_changed`].
+    touched: BTreeSet<String>,
+}
+
+/// What changed in all pools since the last look.
+#[derive(Default)]
+pub(super) struct PoolChanges {
+    /// By mesh and class.
+    pub(super) classes: BTreeMap<(String, ClassKey), Names>,
+    pub(super) ingress: Names,
+}
+
+impl Pools {
+    /// The destinations of a mesh.
+    pub(super) fn mesh(&self, name: &str) -> Option<&MeshPool> {
+        self.meshes.get(name)
+    }
+
+    /// Takes a destination, `None` if it is gone.
+    pub(super) fn apply_destination(&mut self, key: &DestinationKey, after: Option<&Arc<Destination>>) {
+        self.ingress.apply_destination(key, after);
+        self.touch(&key.service.mesh).apply_destination(key, after);
+    }
+
+    /// Takes what policies say to a class, `None` if it has no member any more. Destinations have to be there already.
+    pub(super) fn apply_class(&mut self, mesh: &str, class: &ClassKey, changes: Option<ClassChanges>) {
+        self.touch(mesh).apply_class(class, changes);
+    }
+
+    fn touch(&mut self, mesh: &str) -> &mut MeshPool {
+        self.touched.insert(mesh.to_owned());
+        self.meshes.entry(mesh.to_owned()).or_default()
+    }
+
+    /// What changed since the last call.
+    pub(super) fn take_changed(&mut self) -> PoolChanges {
+        let mut changes = PoolChanges {
+            ingress: self.ingress.take_changed(),
+            ..PoolChanges::default()
+        };
+        for mesh in std::mem::take(&mut self.touched) {
+            let Some(pool) = self.meshes.get_mut(&mesh) else {
+                continue;
+            };
+            let changed = pool.take_changed().into_iter();
+            changes
+                .classes
+                .extend(changed.map(|(class, names)| ((mesh.clone(), class), names)));
+            if pool.is_empty() {
+                self.meshes.remove(&mesh);
+            }
+        }
+        changes
+    }
+}
+
+/// The type of a resource, as streams call it.
+pub(super) fn type_of(encoded: &Encoded) -> ResourceType {
+    match encoded.resource_type {
+        meshspan_envoy::ResourceType::Cluster => ResourceType::Cluster,
+        meshspan_envoy::ResourceType::Endpoint => ResourceType::Endpoint,
+        meshspan_envoy::ResourceType::Listener => ResourceType::Listener,
+        meshspan_envoy::ResourceType::Secret => ResourceType::Secret,
+    }
+}
+
+/// Adds or replaces a resource and remembers its name, unless it is there already.
+pub(super) fn put(set: &mut ResourceSet, changed: &mut Names, encoded: &Encoded) {
+    let ty = type_of(encoded);
+    if set
+        .get(ty, &encoded.name)
+        .is_none_or(|old| old.version() != &encoded.version)
+    {
+        changed.insert((ty, encoded.name.clone()));
+        set.insert(
+            ty,
+            Resource::new(encoded.name.clone(), encoded.version.clone(), encoded.body.clone()),
+        );
+    }
+}
+
+/// Removes a resource and remembers its name.
+pub(super) fn take(set: &mut ResourceSet, changed: &mut Names, encoded: &Encoded) {
+    let ty = type_of(encoded);
+    if set.remove(ty, &encoded.name) {
+        changed.insert((ty, encoded.name.clone()));
+    }
+}

@@ -1,0 +1,137 @@
+//! A connected proxy: what it was given, and what of that changed since.
+
+use std::collections::BTreeSet;
+
+use meshspan_envoy::{Encoded, ProxyOptions};
+use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snapshot};
+
+use super::unopened_logs::UnopenedLogs;
+use crate::engine::pools::{Names, put};
+
+/// What a proxy shows and trusts in its mesh.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::engine) struct Identity {
+    pub(in crate::engine) mesh: String,
+    pub(in crate::engine) certificate: Resource,
+    pub(in crate::engine) trust_pem: String,
+}
+
+/// A connected proxy.
+pub(super) struct Stream {
+    pub(super) number: u64,
+    pub(super) feed: ProxyFeed,
+    pub(super) options: ProxyOptions,
+    own: ResourceSet,
+    identity: Option<Identity>,
+    changed: Names,
+    /// Nothing was published that later changes could build on.
+    fresh: bool,
+    logs: UnopenedLogs,
+}
+
+impl Stream {
+    pub(super) fn new(number: u64, feed: ProxyFeed, options: ProxyOptions) -> Self {
+        Self {
+            number,
+            feed,
+            options,
+            own: ResourceSet::new(),
+            identity: None,
+            changed: Names::new(),
+            fresh: true,
+            logs: UnopenedLogs::default(),
+        }
+    }
+
+    /// Leaves out access logs to files that the proxy cannot open; true if some are new.
+    pub(super) fn leave_out_logs(&mut self, files: BTreeSet<String>) -> bool {
+        self.logs.add(files)
+    }
+
+    /// The shared half is another one now.
+    pub(super) fn replace_shared(&mut self) {
+        self.fresh = true;
+    }
+
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Replaces what the proxy shows and trusts; true if that is something else than before.
+    pub(super) fn set_identity(&mut self, identity: Option<Identity>) -> bool {
+        if self.identity == identity {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.identity, identity);
+        let mut after = ResourceSet::new();
+        self.add_secrets(&mut after);
+        let secret = ResourceType::Secret;
+        for gone in before.iter().flat_map(secrets) {
+            if after.get(secret, gone.name()).is_none() && self.own.remove(secret, gone.name()) {
+                self.changed.insert((secret, gone.name().clone()));
+            }
+        }
+        for resource in after.iter(secret) {
+            let known = self.own.get(secret, resource.name());
+            if known.is_none_or(|known| known.version() != resource.version()) {
+                self.changed.insert((secret, resource.name().clone()));
+                self.own.insert(secret, resource.clone());
+            }
+        }
+        true
+    }
+
+    fn add_secrets(&self, set: &mut ResourceSet) {
+        for resource in self.identity.iter().flat_map(secrets) {
+            set.insert(ResourceType::Secret, resource);
+        }
+    }
+
+    /// Replaces all of the own half but what [`Stream::set_identity`] gave.
+    pub(super) fn replace_own(&mut self, resources: &[Encoded]) {
+        let before = std::mem::take(&mut self.own);
+        let mut after = ResourceSet::new();
+        for encoded in resources {
+            put(&mut after, &mut Names::new(), encoded);
+        }
+        self.add_secrets(&mut after);
+        for ty in ResourceType::ALL {
+            for resource in before.iter(ty) {
+                let now = after.get(ty, resource.name());
+                if now.is_none_or(|now| now.version() != resource.version()) {
+                    self.changed.insert((ty, resource.name().clone()));
+                }
+            }
+            for resource in after.iter(ty) {
+                if before.get(ty, resource.name()).is_none() {
+                    self.changed.insert((ty, resource.name().clone()));
+                }
+            }
+        }
+        self.own = after;
+    }
+
+    /// Hands over what changed, if anything did.
+    pub(super) fn publish(&mut self, shared: ResourceSet, shared_changes: Option<&Names>) {
+        let own = self.logs.left_out(&shared, &self.own);
+        let mut changed = std::mem::take(&mut self.changed);
+        let changes = if std::mem::take(&mut self.fresh) || own.is_some() {
+            Changes::All
+        } else {
+            changed.extend(shared_changes.into_iter().flatten().cloned());
+            Changes::Named(changed)
+        };
+        if !changes.is_empty() {
+            let own = own.unwrap_or_else(|| self.own.clone());
+            self.feed.publish(Snapshot { shared, own }, changes);
+        }
+    }
+}
+
+fn secrets(identity: &Identity) -> [Resource; 2] {
+    let trust = meshspan_envoy::secrets::trust_bundle(&identity.mesh, &identity.trust_pem);
+    [
+        Resource::new(trust.name, trust.version, trust.body),
+        identity.certificate.clone(),
+    ]
+}
