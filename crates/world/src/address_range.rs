@@ -2,17 +2,23 @@
 
 use std::net::IpAddr;
 
-use meshspan_model::Kind;
+use meshspan_model::ServiceKind;
 use meshspan_model::kinds::mesh_service::Condition;
 
 use crate::mesh_state::MeshState;
 use crate::vips::VipRange;
 
 /// What is wrong with the address; `None` if nothing is.
-pub(crate) fn condition(mesh: &MeshState, kind: Kind, vip: Option<IpAddr>, range: VipRange) -> Option<Condition> {
+pub(crate) fn condition(
+    mesh: &MeshState,
+    kind: ServiceKind,
+    vip: Option<IpAddr>,
+    range: VipRange,
+) -> Option<Condition> {
     let setting = match kind {
-        Kind::MeshService => "KUMA_IPAM_MESH_SERVICE_CIDR",
-        _ => "KUMA_IPAM_MESH_MULTI_ZONE_SERVICE_CIDR",
+        ServiceKind::MeshService => "KUMA_IPAM_MESH_SERVICE_CIDR",
+        ServiceKind::MeshMultiZoneService => "KUMA_IPAM_MESH_MULTI_ZONE_SERVICE_CIDR",
+        ServiceKind::MeshExternalService => "KUMA_IPAM_MESH_EXTERNAL_SERVICE_CIDR",
     };
     let (reason, message) = match vip {
         None => (

@@ -35,7 +35,7 @@ pub(crate) fn generate(
     let Some(spec) = &mesh.mesh else {
         return Generated::Unchanged;
     };
-    let existing = mesh.services.get(service);
+    let existing = mesh.services.mesh_service(service);
     if existing
         .is_some_and(|entry| !entry.local || entry.resource.label(labels::MANAGED_BY) != labels::MANAGED_BY_GENERATOR)
     {

@@ -6,15 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use meshspan_model::Resource;
 use meshspan_model::kinds::hostname_generator::HostnameGenerator;
 use meshspan_model::kinds::mesh_service::{Address, Condition, CoreNameRef, HostnameGeneratorStatus};
 use meshspan_model::labels;
 use meshspan_model::template::{Template, Values};
-use meshspan_model::{Kind, Resource};
 use time::OffsetDateTime;
 
-/// A service by kind and core name.
-pub(crate) type ServiceName = (Kind, String);
+use crate::services::ServiceKey;
 
 /// A generator, ready to use.
 #[derive(Clone, Debug)]
@@ -44,14 +43,19 @@ impl Generator {
         };
         Some(Arc::new(Self { rank, spec, template }))
     }
+
+    /// True if it gives a service a name, or tries to.
+    pub(crate) fn selects(&self, service: &ServiceKey, resource: &Resource) -> bool {
+        let selector = self.spec.selector.for_kind(service.kind);
+        selector.is_some_and(|wanted| wanted.matches(&resource.labels))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     generator: GeneratorRank,
     created: OffsetDateTime,
-    kind: Kind,
-    name: String,
+    service: ServiceKey,
     /// For messages.
     display_name: String,
 }
@@ -66,7 +70,7 @@ enum Outcome {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hostnames {
     claims: BTreeMap<String, BTreeSet<Claim>>,
-    by_service: BTreeMap<ServiceName, Vec<(GeneratorRank, Outcome)>>,
+    by_service: BTreeMap<ServiceKey, Vec<(GeneratorRank, Outcome)>>,
 }
 
 impl Hostnames {
@@ -74,11 +78,11 @@ impl Hostnames {
     /// changed by that.
     pub(crate) fn update<'a>(
         &mut self,
-        service: &ServiceName,
+        service: &ServiceKey,
         resource: Option<&Resource>,
         own_zone: &str,
         generators: impl Iterator<Item = &'a Arc<Generator>>,
-    ) -> BTreeSet<ServiceName> {
+    ) -> BTreeSet<ServiceKey> {
         let mut affected = self.withdraw(service);
         let Some(resource) = resource else {
             affected.remove(service);
@@ -86,11 +90,7 @@ impl Hostnames {
         };
         let mut outcomes = Vec::new();
         for generator in generators {
-            let selector = service
-                .0
-                .service()
-                .and_then(|kind| generator.spec.selector.for_kind(kind));
-            if !selector.is_some_and(|wanted| wanted.matches(&resource.labels)) {
+            if !generator.selects(service, resource) {
                 continue;
             }
             let zone = match resource.zone() {
@@ -114,12 +114,11 @@ impl Hostnames {
         for (rank, outcome) in &outcomes {
             if let Outcome::Hostname(hostname) = outcome {
                 let claims = self.claims.entry(hostname.clone()).or_default();
-                let before = claims.first().map(|claim| (claim.kind, claim.name.clone()));
+                let before = claims.first().map(|claim| claim.service.clone());
                 claims.insert(Claim {
                     generator: rank.clone(),
                     created: resource.creation_time,
-                    kind: service.0,
-                    name: service.1.clone(),
+                    service: service.clone(),
                     display_name: resource.display_name().to_owned(),
                 });
                 affected.extend(before);
@@ -131,13 +130,13 @@ impl Hostnames {
     }
 
     /// Takes a service's claims back and names those who may inherit.
-    fn withdraw(&mut self, service: &ServiceName) -> BTreeSet<ServiceName> {
+    fn withdraw(&mut self, service: &ServiceKey) -> BTreeSet<ServiceKey> {
         let mut heirs = BTreeSet::new();
         for (_, outcome) in self.by_service.remove(service).unwrap_or_default() {
             let Outcome::Hostname(hostname) = outcome else { continue };
             if let Some(claims) = self.claims.get_mut(&hostname) {
-                claims.retain(|claim| (claim.kind, &claim.name) != (service.0, &service.1));
-                heirs.extend(claims.first().map(|claim| (claim.kind, claim.name.clone())));
+                claims.retain(|claim| claim.service != *service);
+                heirs.extend(claims.first().map(|claim| claim.service.clone()));
                 if claims.is_empty() {
                     self.claims.remove(&hostname);
                 }
@@ -146,13 +145,8 @@ impl Hostnames {
         heirs
     }
 
-    /// All services with claims.
-    pub(crate) fn services(&self) -> impl Iterator<Item = &ServiceName> {
-        self.by_service.keys()
-    }
-
     /// The hostnames that a service holds, and what each generator did, ordered by generator name.
-    pub(crate) fn of(&self, service: &ServiceName) -> (Vec<Address>, Vec<HostnameGeneratorStatus>) {
+    pub(crate) fn of(&self, service: &ServiceKey) -> (Vec<Address>, Vec<HostnameGeneratorStatus>) {
         let (mut addresses, mut statuses) = (Vec::new(), Vec::new());
         let mut outcomes: Vec<_> = self.by_service.get(service).into_iter().flatten().collect();
         outcomes.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
@@ -164,9 +158,13 @@ impl Hostnames {
             let (reason, message) = match outcome {
                 Outcome::Failed(message) => ("TemplateError", message.clone()),
                 Outcome::Hostname(hostname) => match self.claims.get(hostname).and_then(BTreeSet::first) {
-                    Some(holder) if (holder.kind, &holder.name) != (service.0, &service.1) => (
+                    Some(holder) if holder.service != *service => (
                         "Collision",
-                        format!("hostname {hostname} is held by {} {}", holder.kind, holder.display_name),
+                        format!(
+                            "hostname {hostname} is held by {} {}",
+                            holder.service.kind.kind(),
+                            holder.display_name
+                        ),
                     ),
                     _ => {
                         if held.insert(hostname) {

@@ -14,25 +14,22 @@
 //! stops where the result is equal.
 
 mod address_range;
-mod conditions;
-mod destination;
 mod dirty;
+mod dns;
 mod generate;
 mod hostnames;
 mod hosts;
-mod ingress_addresses;
 mod mesh_state;
-mod multi_zone;
 mod permissions;
 mod policies;
-mod service;
-mod service_conditions;
+mod services;
 mod settings;
 mod sidecar;
 pub mod sni;
 pub mod view;
 mod vips;
 mod world;
+mod zone_proxies;
 
 pub use policies::ClassChanges;
 pub use settings::Settings;

@@ -4,22 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meshspan_model::Resource;
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound};
 use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, is_online};
 use meshspan_model::kinds::mesh::Mesh;
-use meshspan_model::kinds::mesh_multi_zone_service::{MeshMultiZoneService, MeshMultiZoneServiceStatus};
 use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
-use meshspan_model::kinds::mesh_service::{MeshService, MeshServiceStatus};
 use meshspan_model::kinds::presence::Presence;
+use meshspan_model::{Resource, ServiceKind};
 use meshspan_policy::Proxy;
 
 use crate::dirty::Dirty;
-use crate::hostnames::{Hostnames, ServiceName};
+use crate::dns::Dns;
+use crate::hostnames::Hostnames;
 use crate::hosts::Unresolved;
 use crate::policies::Policies;
-use crate::service::Derived;
-use crate::view::{Destination, DestinationKey, DnsTable, SidecarView};
+use crate::services::{Reference, ServiceKey, Services};
+use crate::view::{Destination, DestinationKey, SidecarView};
 
 /// One mesh. Resources may arrive before their Mesh does; nothing is derived until it is there.
 #[derive(Clone, Debug, Default)]
@@ -29,20 +28,19 @@ pub(crate) struct MeshState {
     pub(crate) proxies: BTreeMap<String, ProxyState>,
     /// Addresses of Dataplanes that lie in a range of virtual IPs, where none should.
     pub(crate) addresses_in_vip_ranges: BTreeMap<String, IpAddr>,
-    pub(crate) services: BTreeMap<String, ServiceEntry>,
-    pub(crate) multi_zone: BTreeMap<String, MultiZoneEntry>,
-    /// What the zone last told its global of each MeshMultiZoneService, by the service's core name.
-    pub(crate) told: BTreeMap<String, MeshMultiZoneServiceInsight>,
+    pub(crate) services: Services,
+    /// What the zone last reported to its global of each MeshMultiZoneService, by the service's core name.
+    pub(crate) reported: BTreeMap<String, MeshMultiZoneServiceInsight>,
     pub(crate) policies: Policies,
     pub(crate) hostnames: Hostnames,
     pub(crate) index: Index,
     pub(crate) dirty: Dirty,
     /// What was handed out, to compare with and to find what is gone.
     pub(crate) sidecars: BTreeMap<String, Arc<SidecarView>>,
-    pub(crate) destinations: BTreeMap<ServiceName, BTreeMap<DestinationKey, Arc<Destination>>>,
+    pub(crate) destinations: BTreeMap<ServiceKey, BTreeMap<DestinationKey, Arc<Destination>>>,
     /// Keys of all of these.
     pub(crate) destination_keys: BTreeSet<DestinationKey>,
-    pub(crate) dns: Arc<DnsTable>,
+    pub(crate) dns: Dns,
 }
 
 /// Who depends on whom, by name.
@@ -58,8 +56,8 @@ pub(crate) struct Index {
     pub(crate) services_by_zone: BTreeMap<String, BTreeSet<String>>,
     /// MeshMultiZoneServices by the first pair of their matchLabels.
     pub(crate) multi_zone_by_label: BTreeMap<(String, String), BTreeSet<String>>,
-    /// Dataplanes with explicit outbounds or a limited set of reachable backends.
-    pub(crate) explicit_outbounds: BTreeSet<String>,
+    /// Dataplanes with explicit outbounds or a limited set of reachable backends, by what these refer to.
+    pub(crate) referrers: BTreeMap<Reference, BTreeSet<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -129,30 +127,6 @@ impl ProxyState {
     }
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct ServiceEntry {
-    pub(crate) resource: Arc<Resource>,
-    pub(crate) spec: Arc<MeshService>,
-    pub(crate) status: MeshServiceStatus,
-    /// Owned by this zone.
-    pub(crate) local: bool,
-    /// Its zone; the own one for local services.
-    pub(crate) zone: String,
-    /// Names of the Dataplanes that it selects; empty for remote services.
-    pub(crate) matched: BTreeSet<String>,
-    pub(crate) derived: Derived,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct MultiZoneEntry {
-    pub(crate) resource: Arc<Resource>,
-    pub(crate) spec: Arc<MeshMultiZoneService>,
-    pub(crate) status: MeshMultiZoneServiceStatus,
-    /// Core names of the MeshServices that match.
-    pub(crate) matched: BTreeSet<String>,
-    pub(crate) vip: Option<IpAddr>,
-}
-
 impl MeshState {
     /// Takes a service that policies may refer to.
     pub(crate) fn set_target(&mut self, service: meshspan_policy::Service) {
@@ -182,8 +156,8 @@ impl MeshState {
             .iter()
             .filter_map(|(key, value)| self.index.multi_zone_by_label.get(&(key.clone(), value.clone())));
         let fits = |name: &&String| {
-            self.multi_zone
-                .get(*name)
+            self.services
+                .multi_zone(name)
                 .is_some_and(|entry| entry.spec.selector.mesh_service.matches(labels))
         };
         candidates.flatten().filter(fits).cloned().collect()
@@ -197,11 +171,28 @@ impl MeshState {
         edit: impl Fn(&mut BTreeSet<String>),
     ) {
         for name in self.multi_zone_matching(labels) {
-            if let Some(entry) = self.multi_zone.get_mut(&name) {
+            if let Some(entry) = self.services.multi_zone_mut(&name) {
                 edit(&mut entry.matched);
             }
-            self.dirty.multi_zone.insert(name);
+            let key = ServiceKey::new(ServiceKind::MeshMultiZoneService, name);
+            self.dirty.services.insert(key);
         }
+    }
+
+    /// Marks the Dataplanes that refer to a service.
+    pub(crate) fn mark_referrers(&mut self, references: &BTreeSet<Reference>) {
+        for reference in references {
+            let referrers = self.index.referrers.get(reference).into_iter().flatten();
+            self.dirty.sidecars.extend(referrers.cloned());
+        }
+    }
+
+    /// Marks MeshServices.
+    pub(crate) fn mark_mesh_services(&mut self, names: impl IntoIterator<Item = String>) {
+        let keys = names
+            .into_iter()
+            .map(|name| ServiceKey::new(ServiceKind::MeshService, name));
+        self.dirty.services.extend(keys);
     }
 
     /// Local MeshServices whose selector may fit a Dataplane with these `kuma.io/service` values.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use meshspan_model::kinds::mesh_traffic_permission::lets_anybody_in;
 use meshspan_model::policy::PolicyKind;
 
-use crate::mesh_state::{MeshState, ServiceEntry};
-use crate::service::inbounds_of_port;
+use crate::mesh_state::MeshState;
+use crate::services::{MeshServiceEntry, inbounds_of_port};
 use crate::view::{InboundTls, Sidecar};
 
 /// For each inbound of a sidecar, in the order of its Dataplane: whether there are clients that it lets in.
@@ -38,7 +38,7 @@ pub(crate) struct Closed {
 
 impl Closed {
     /// Looks at every inbound of a local service.
-    pub(crate) fn of(mesh: &MeshState, service: &ServiceEntry) -> Self {
+    pub(crate) fn of(mesh: &MeshState, service: &MeshServiceEntry) -> Self {
         let mut closed = Self::default();
         let mut is_any_open = false;
         for port in &service.spec.ports {

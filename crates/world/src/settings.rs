@@ -1,5 +1,7 @@
 //! What the world needs to know about its control plane.
 
+use meshspan_model::ServiceKind;
+
 use crate::vips::VipRange;
 
 /// Settings of a zone control plane, as far as derivation depends on them.
@@ -20,12 +22,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The range of the virtual IPs of a kind of service.
+    pub(crate) fn vips(&self, kind: ServiceKind) -> VipRange {
+        match kind {
+            ServiceKind::MeshService => self.mesh_service_vips,
+            ServiceKind::MeshMultiZoneService => self.mesh_multi_zone_service_vips,
+            ServiceKind::MeshExternalService => self.mesh_external_service_vips,
+        }
+    }
+
     /// The ranges in which every virtual IP lies.
     pub(crate) fn vip_ranges(&self) -> Vec<VipRange> {
-        vec![
-            self.mesh_service_vips,
-            self.mesh_external_service_vips,
-            self.mesh_multi_zone_service_vips,
-        ]
+        ServiceKind::ALL.iter().map(|kind| self.vips(*kind)).collect()
     }
 }

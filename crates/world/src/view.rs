@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use meshspan_model::ServiceIdentity;
 use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::mesh_external_service::MeshExternalService;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::policy::PolicyKind;
 use meshspan_policy::{Confs, Fingerprint, InboundRules};
@@ -19,6 +20,9 @@ mod fingerprint;
 
 /// Addresses by hostname, names in lower case.
 pub type DnsTable = BTreeMap<Arc<str>, Vec<IpAddr>>;
+
+/// Changed records of a [`DnsTable`]; `None` for names that are gone.
+pub type DnsChanges = BTreeMap<Arc<str>, Option<Vec<IpAddr>>>;
 
 /// How traffic of a port is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +64,7 @@ pub struct DestinationKey {
 }
 
 /// One port of one service as seen from this zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Destination {
     /// Which port of which service.
     pub key: DestinationKey,
@@ -76,6 +80,8 @@ pub struct Destination {
     pub tls: Option<PeerTls>,
     /// Where it goes, by zone; the own zone first, then by name.
     pub localities: Vec<Locality>,
+    /// What it is outside the mesh, if it is there.
+    pub external: Option<Arc<MeshExternalService>>,
 }
 
 /// How the peers of a destination prove who they are.
@@ -87,6 +93,17 @@ pub struct PeerTls {
     pub sni: String,
 }
 
+/// How the endpoints of a locality are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// They are the service's own proxies.
+    Direct,
+    /// They are the ingresses of another zone, behind which Envoy balances per connection.
+    Ingress,
+    /// They are the own zone's egresses.
+    Egress,
+}
+
 /// The endpoints of one zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locality {
@@ -94,8 +111,8 @@ pub struct Locality {
     pub zone: String,
     /// 0 for the own zone, 1 for others.
     pub priority: u32,
-    /// True if the endpoints are zone ingresses, behind which Envoy balances per connection.
-    pub through_ingress: bool,
+    /// How its endpoints are reached.
+    pub reach: Reach,
     /// The endpoints, ordered by address and port.
     pub endpoints: Vec<Endpoint>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use meshspan_model::ServiceIdentity;
+use meshspan_model::{ServiceIdentity, ServiceKind};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The range of one kind.
@@ -74,7 +74,7 @@ impl std::fmt::Display for VipRange {
 
 /// The addresses of one kind that are taken, over all meshes.
 #[derive(Clone, Debug)]
-pub(crate) struct VipPool {
+struct VipPool {
     range: VipRange,
     by_address: BTreeMap<IpAddr, ServiceIdentity>,
     by_identity: BTreeMap<ServiceIdentity, IpAddr>,
@@ -85,7 +85,7 @@ pub(crate) struct VipPool {
 }
 
 impl VipPool {
-    pub(crate) fn new(range: VipRange) -> Self {
+    fn new(range: VipRange) -> Self {
         Self {
             range,
             by_address: BTreeMap::new(),
@@ -95,13 +95,9 @@ impl VipPool {
         }
     }
 
-    pub(crate) fn range(&self) -> VipRange {
-        self.range
-    }
-
     /// The address of a service: the one in its status unless another service holds it, else the one it got before,
     /// else a new one. `None` if the range is exhausted.
-    pub(crate) fn assign(&mut self, identity: &ServiceIdentity, in_status: Option<IpAddr>) -> Option<IpAddr> {
+    fn assign(&mut self, identity: &ServiceIdentity, in_status: Option<IpAddr>) -> Option<IpAddr> {
         if let Some(address) = in_status
             && self.by_address.get(&address).is_none_or(|holder| holder == identity)
         {
@@ -119,20 +115,15 @@ impl VipPool {
         Some(address)
     }
 
-    /// True if an address became free since a service went without one: those without should ask again.
-    pub(crate) fn has_freed(&self) -> bool {
-        self.freed
-    }
-
-    /// As [`VipPool::has_freed`]; the next call tells of what becomes free from now on.
-    pub(crate) fn take_freed(&mut self) -> bool {
+    /// True if an address became free since a service went without one.
+    fn take_freed(&mut self) -> bool {
         let freed = std::mem::take(&mut self.freed);
         self.exhausted &= !freed;
         freed
     }
 
     /// Frees the address of a service that is gone.
-    pub(crate) fn release(&mut self, identity: &ServiceIdentity) {
+    fn release(&mut self, identity: &ServiceIdentity) {
         if let Some(address) = self.by_identity.remove(identity) {
             self.by_address.remove(&address);
             self.freed |= self.exhausted;
@@ -167,6 +158,48 @@ impl VipPool {
                 return None;
             }
         }
+    }
+}
+
+/// A pool for each kind of service.
+#[derive(Clone, Debug)]
+pub(crate) struct VipPools(BTreeMap<ServiceKind, VipPool>);
+
+impl VipPools {
+    pub(crate) fn new(range: impl Fn(ServiceKind) -> VipRange) -> Self {
+        let pools = ServiceKind::ALL.iter().map(|kind| (*kind, VipPool::new(range(*kind))));
+        Self(pools.collect())
+    }
+
+    /// The address of a service, see [`VipPool::assign`].
+    pub(crate) fn assign(
+        &mut self,
+        kind: ServiceKind,
+        identity: &ServiceIdentity,
+        in_status: Option<IpAddr>,
+    ) -> Option<IpAddr> {
+        self.0.get_mut(&kind)?.assign(identity, in_status)
+    }
+
+    /// Frees the address of a service that is gone.
+    pub(crate) fn release(&mut self, kind: ServiceKind, identity: &ServiceIdentity) {
+        if let Some(pool) = self.0.get_mut(&kind) {
+            pool.release(identity);
+        }
+    }
+
+    /// True if an address became free since a service went without one: those without should ask again.
+    pub(crate) fn has_freed(&self) -> bool {
+        self.0.values().any(|pool| pool.freed)
+    }
+
+    /// The kinds of which that is so; the next call names those of which it is so from now on.
+    pub(crate) fn take_freed(&mut self) -> Vec<ServiceKind> {
+        let freed = self
+            .0
+            .iter_mut()
+            .filter_map(|(kind, pool)| pool.take_freed().then_some(*kind));
+        freed.collect()
     }
 }
 

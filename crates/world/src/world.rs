@@ -20,12 +20,12 @@ use time::OffsetDateTime;
 
 use crate::hostnames::Generator;
 use crate::hosts::{Hosts, Unresolved};
-use crate::ingress_addresses::IngressAddresses;
 use crate::mesh_state::MeshState;
 use crate::policies::ClassChanges;
 use crate::settings::Settings;
-use crate::view::{ClassKey, Destination, DestinationKey, DnsTable, SidecarView};
-use crate::vips::VipPool;
+use crate::view::{ClassKey, Destination, DestinationKey, DnsChanges, SidecarView};
+use crate::vips::VipPools;
+use crate::zone_proxies::ZoneProxies;
 
 /// Something to store.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,8 +62,8 @@ pub struct Changes {
     pub ingresses: BTreeMap<String, Option<Arc<ZoneIngress>>>,
     /// Meshes whose spec changed.
     pub meshes: BTreeMap<String, Option<Arc<Mesh>>>,
-    /// DNS tables by mesh: hostname to addresses.
-    pub dns: BTreeMap<String, Arc<DnsTable>>,
+    /// Addresses of host names, by mesh.
+    pub dns: BTreeMap<String, DnsChanges>,
     /// All host names whose addresses are needed, if that set changed; the answers go to [`World::resolved`].
     pub host_names: Option<BTreeSet<String>>,
     /// Stored resources that cannot be used.
@@ -90,10 +90,12 @@ pub struct World {
     meshes: BTreeMap<String, MeshState>,
     ingresses: BTreeMap<String, IngressEntry>,
     hosts: Hosts,
-    addresses: IngressAddresses,
+    /// Public addresses of all zones' ingresses.
+    ingress_addresses: ZoneProxies,
+    /// The own zone's egresses.
+    egress_addresses: ZoneProxies,
     generators: BTreeMap<String, Arc<Generator>>,
-    service_vips: VipPool,
-    multi_zone_vips: VipPool,
+    vips: VipPools,
     /// (mesh, service) whose grace period ends then.
     deadlines: BTreeSet<(OffsetDateTime, String, String)>,
     pending: Changes,
@@ -103,13 +105,13 @@ impl World {
     /// An empty world.
     pub fn new(settings: Settings) -> Self {
         Self {
-            service_vips: VipPool::new(settings.mesh_service_vips),
-            multi_zone_vips: VipPool::new(settings.mesh_multi_zone_service_vips),
+            vips: VipPools::new(|kind| settings.vips(kind)),
             settings,
             meshes: BTreeMap::new(),
             ingresses: BTreeMap::new(),
             hosts: Hosts::default(),
-            addresses: IngressAddresses::default(),
+            ingress_addresses: ZoneProxies::default(),
+            egress_addresses: ZoneProxies::default(),
             generators: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             pending: Changes::default(),
@@ -123,13 +125,13 @@ impl World {
             Kind::Mesh => self.apply_mesh(key, after),
             Kind::Dataplane => self.apply_dataplane(key, after),
             Kind::DataplaneInsight => self.apply_insight(key, after),
-            Kind::MeshService => self.apply_service(key, after),
-            Kind::MeshMultiZoneService => self.apply_multi_zone(key, after),
-            Kind::MeshMultiZoneServiceInsight => self.apply_told(key, after),
+            Kind::MeshMultiZoneServiceInsight => self.apply_reported(key, after),
             Kind::ZoneIngress => self.apply_ingress(key, after),
             Kind::HostnameGenerator => self.apply_generator(key, after),
             kind => {
-                if let Some(policy) = PolicyKind::of(kind) {
+                if let Some(service) = kind.service() {
+                    self.apply_service(service, key, after);
+                } else if let Some(policy) = PolicyKind::of(kind) {
                     self.apply_policy(policy, key, after);
                 }
             }

@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meshspan_model::{Kind, Resource, ResourceKey};
+use meshspan_model::{Resource, ServiceKind};
 use time::OffsetDateTime;
 
-use super::apply::service_tags;
+use super::apply::dataplane::service_tags;
 use super::{Changes, World, Write};
 use crate::dirty::Dirty;
 use crate::generate::{Generated, generate};
-use crate::hostnames::ServiceName;
-use crate::ingress_addresses::IngressAddresses;
 use crate::mesh_state::MeshState;
 use crate::permissions::open_inbounds;
+use crate::services::{Context, ServiceKey};
 use crate::settings::Settings;
-use crate::view::{Destination, DestinationKey, DnsTable, SidecarView};
-use crate::vips::VipPool;
-use crate::{destination, multi_zone, service, sidecar};
+use crate::view::{Destination, DestinationKey, DnsChanges, SidecarView};
+use crate::vips::VipPools;
+use crate::zone_proxies::ZoneProxies;
+use crate::{services, sidecar};
 
 impl World {
     /// Recomputes what is marked and returns what came out different.
@@ -32,59 +32,47 @@ impl World {
         self.hand_out_freed_addresses();
         for (name, mesh) in &mut self.meshes {
             let mut dirty = std::mem::take(&mut mesh.dirty);
+            let mut generated = BTreeMap::new();
             for service in &dirty.generate {
                 match generate(name, mesh, service, &self.settings, now) {
                     Generated::Unchanged => {}
-                    Generated::Write(write) => changes.writes.push(*write),
+                    Generated::Write(write) => {
+                        generated.insert(service.clone(), changes.writes.len());
+                        changes.writes.push(*write);
+                    }
                     Generated::Later(when) => {
                         self.deadlines.insert((when, name.clone(), service.clone()));
                     }
                 }
             }
             // Before services, which say whom their proxies let in.
-            if dirty.references {
-                dirty.sidecars.extend(mesh.index.explicit_outbounds.iter().cloned());
-            }
             if dirty.policies {
                 mesh.policies.refresh();
             }
             for dataplane in &dirty.sidecars {
                 if derive_sidecar(mesh, name, dataplane, &self.settings, &mut changes) {
                     let tags = mesh.dataplanes.get(dataplane).map(service_tags).unwrap_or_default();
-                    dirty.services.extend(mesh.services_that_may_select(&tags));
+                    let touched = mesh.services_that_may_select(&tags).into_iter();
+                    let keys = touched.map(|name| ServiceKey::new(ServiceKind::MeshService, name));
+                    dirty.services.extend(keys);
                 }
             }
-            for service in &dirty.services {
-                let touched = derive_service(
-                    mesh,
-                    name,
-                    service,
-                    &mut self.service_vips,
-                    &self.addresses,
-                    &self.settings.zone,
-                    &mut changes,
-                );
-                dirty.multi_zone.extend(touched.multi_zone);
-                dirty.dns |= touched.dns;
-            }
-            for service in &dirty.multi_zone {
-                dirty.dns |= derive_multi_zone(
-                    mesh,
-                    name,
-                    service,
-                    &mut self.multi_zone_vips,
-                    &self.addresses,
-                    &self.settings,
-                    &mut changes,
-                );
-            }
-            if dirty.dns {
-                derive_dns(mesh, name, &mut changes);
+            let mut derivation = Derivation {
+                settings: &self.settings,
+                ingresses: &self.ingress_addresses,
+                egresses: &self.egress_addresses,
+                vips: &mut self.vips,
+                changes: &mut changes,
+                generated,
+            };
+            // Those that depend on one are of later kinds, so each is derived once.
+            while let Some(service) = dirty.services.pop_first() {
+                dirty.services.extend(derivation.service(mesh, name, &service));
             }
             derive_policies(mesh, name, &dirty, &mut changes);
         }
         changes.deadline = self.deadlines.first().map(|(when, _, _)| *when);
-        if self.service_vips.has_freed() || self.multi_zone_vips.has_freed() {
+        if self.vips.has_freed() {
             // A service moved to the address in its status just now.
             changes.deadline = Some(now);
         }
@@ -93,84 +81,85 @@ impl World {
 
     /// Marks the services that found their range exhausted, if an address became free since.
     fn hand_out_freed_addresses(&mut self) {
-        let (services, multi_zone) = (self.service_vips.take_freed(), self.multi_zone_vips.take_freed());
-        if !services && !multi_zone {
-            return;
-        }
-        for mesh in self.meshes.values_mut() {
-            if services {
-                let without = mesh.services.iter().filter(|(_, entry)| entry.derived.vip.is_none());
-                mesh.dirty.services.extend(without.map(|(name, _)| name.clone()));
-            }
-            if multi_zone {
-                let without = mesh.multi_zone.iter().filter(|(_, entry)| entry.vip.is_none());
-                mesh.dirty.multi_zone.extend(without.map(|(name, _)| name.clone()));
+        for kind in self.vips.take_freed() {
+            for mesh in self.meshes.values_mut() {
+                let services = mesh.services.iter();
+                let without = services.filter(|(key, entry)| key.kind == kind && entry.vip().is_none());
+                mesh.dirty.services.extend(without.map(|(key, _)| key));
             }
         }
     }
 }
 
-#[derive(Default)]
-struct Touched {
-    multi_zone: BTreeSet<String>,
-    dns: bool,
+/// What deriving the services of one mesh uses and brings.
+struct Derivation<'a> {
+    settings: &'a Settings,
+    ingresses: &'a ZoneProxies,
+    egresses: &'a ZoneProxies,
+    vips: &'a mut VipPools,
+    changes: &'a mut Changes,
+    /// Where the generator's writes of this round are, by name.
+    generated: BTreeMap<String, usize>,
 }
 
-fn derive_service(
-    mesh: &mut MeshState,
-    mesh_name: &str,
-    name: &str,
-    vips: &mut VipPool,
-    ingresses: &IngressAddresses,
-    own_zone: &str,
-    changes: &mut Changes,
-) -> Touched {
-    let mut touched = Touched::default();
-    let service_name = (Kind::MeshService, name.to_owned());
-    let Some(entry) = mesh.services.get(name).filter(|_| mesh.mesh.is_some()) else {
-        publish(mesh, service_name, BTreeMap::new(), changes);
-        touched.dns = true;
-        return touched;
-    };
-    let vip = vips.assign(
-        &destination::identity_of(entry),
-        service::stored_vip(&entry.status.vips),
-    );
-    let derived = if entry.local {
-        service::derive_local(mesh, entry, vip)
-    } else {
-        service::derive_remote(entry, vip)
-    };
-    touched.dns = derived.vip != entry.derived.vip;
-    if let Some(entry) = mesh.services.get_mut(name) {
-        entry.derived = derived;
+impl Derivation<'_> {
+    /// Derives a service and returns those that depend on it.
+    fn service(&mut self, mesh: &mut MeshState, mesh_name: &str, key: &ServiceKey) -> Vec<ServiceKey> {
+        let mut dns = DnsChanges::new();
+        let entry = mesh.services.get(key).filter(|_| mesh.mesh.is_some());
+        let Some(identity) = entry.map(|entry| (entry.identity(), entry.stored_vip())) else {
+            publish(mesh, key, BTreeMap::new(), self.changes);
+            mesh.dns.clear(key, &mut dns);
+            self.add_dns(mesh_name, dns);
+            return Vec::new();
+        };
+        let (identity, stored_vip) = identity;
+        let vip = self.vips.assign(key.kind, &identity, stored_vip);
+        let context = Context {
+            zone: &self.settings.zone,
+            federated: self.settings.federated,
+            ingresses: self.ingresses,
+            egresses: self.egresses,
+            range: self.settings.vips(key.kind),
+        };
+        let outcome = services::derive(mesh, key, vip, &context);
+        match vip {
+            Some(vip) => {
+                let names = mesh.hostnames.of(key).0.into_iter();
+                let names = names.map(|address| address.hostname.into()).collect();
+                mesh.dns.set(key, names, vip, &mut dns);
+            }
+            None => mesh.dns.clear(key, &mut dns),
+        }
+        self.add_dns(mesh_name, dns);
+        if let Some(resource) = outcome.put {
+            self.put(resource);
+        }
+        let writes = &mut self.changes.writes;
+        writes.extend(outcome.insight.map(Write::Put));
+        writes.extend(
+            outcome
+                .status
+                .map(|status| Write::Status(key.resource(mesh_name), status)),
+        );
+        publish(mesh, key, outcome.destinations, self.changes);
+        outcome.dependents
     }
-    let Some(entry) = mesh.services.get(name) else {
-        return touched;
-    };
-    touched
-        .multi_zone
-        .extend(mesh.multi_zone_matching(&entry.resource.labels));
-    if entry.local
-        && let Some(resource) = service::with_computed(entry)
-    {
-        // A generator's write of this round carries the older state; it comes back and this one follows.
-        let generated = |write: &Write| matches!(write, Write::Put(put) if put.kind == Kind::MeshService && put.mesh == mesh_name && put.name == name);
-        match changes.writes.iter_mut().find(|write| generated(write)) {
+
+    /// Writes what the zone computes into the spec of a MeshService. A generator's write of this round carries the older state.
+    fn put(&mut self, resource: Resource) {
+        let generated = self.generated.get(&resource.name);
+        match generated.and_then(|index| self.changes.writes.get_mut(*index)) {
             Some(Write::Put(put)) => merge_computed(put, &resource),
-            _ => changes.writes.push(Write::Put(resource)),
+            _ => self.changes.writes.push(Write::Put(resource)),
         }
     }
-    let status = service::status(entry, mesh, vips.range());
-    if status != entry.status {
-        let key = ResourceKey::new(Kind::MeshService, mesh_name, name);
-        changes
-            .writes
-            .push(Write::Status(key, serde_json::to_value(status).unwrap_or_default()));
+
+    fn add_dns(&mut self, mesh: &str, changes: DnsChanges) {
+        if !changes.is_empty() {
+            self.changes.dns.entry(mesh.to_owned()).or_default().extend(changes);
+        }
     }
-    let destinations = destination::of_service(mesh, entry, own_zone, ingresses);
-    publish(mesh, service_name, destinations, changes);
-    touched
 }
 
 /// Puts `state` and `identities` of `computed` into a resource that the generator is about to write.
@@ -182,53 +171,14 @@ fn merge_computed(generated: &mut Resource, computed: &Resource) {
     }
 }
 
-fn derive_multi_zone(
-    mesh: &mut MeshState,
-    mesh_name: &str,
-    name: &str,
-    vips: &mut VipPool,
-    ingresses: &IngressAddresses,
-    settings: &Settings,
-    changes: &mut Changes,
-) -> bool {
-    let service_name = (Kind::MeshMultiZoneService, name.to_owned());
-    let Some(entry) = mesh.multi_zone.get(name).filter(|_| mesh.mesh.is_some()) else {
-        publish(mesh, service_name, BTreeMap::new(), changes);
-        return true;
-    };
-    let vip = vips.assign(&entry.resource.identity(), service::stored_vip(&entry.status.vips));
-    let dns = vip != entry.vip;
-    if let Some(entry) = mesh.multi_zone.get_mut(name) {
-        entry.vip = vip;
-    }
-    let Some(entry) = mesh.multi_zone.get(name) else {
-        return dns;
-    };
-    let destinations = destination::of_multi_zone(mesh, entry, &settings.zone, ingresses);
-    let status = multi_zone::status(mesh, entry, &destinations, ingresses, vips.range());
-    if settings.federated
-        && let Some(insight) = multi_zone::insight(mesh, entry, &status, &settings.zone)
-    {
-        changes.writes.push(Write::Put(insight));
-    }
-    if status != entry.status {
-        let key = ResourceKey::new(Kind::MeshMultiZoneService, mesh_name, name);
-        changes
-            .writes
-            .push(Write::Status(key, serde_json::to_value(status).unwrap_or_default()));
-    }
-    publish(mesh, service_name, destinations, changes);
-    dns
-}
-
 /// Hands out the destinations of a service that differ from what was handed out before.
 fn publish(
     mesh: &mut MeshState,
-    service: ServiceName,
+    service: &ServiceKey,
     destinations: BTreeMap<DestinationKey, Destination>,
     changes: &mut Changes,
 ) {
-    let before = mesh.destinations.remove(&service).unwrap_or_default();
+    let before = mesh.destinations.remove(service).unwrap_or_default();
     let mut after = BTreeMap::new();
     for (key, destination) in destinations {
         let shared = match before.get(&key) {
@@ -245,29 +195,7 @@ fn publish(
         changes.destinations.insert(key, None);
     }
     if !after.is_empty() {
-        mesh.destinations.insert(service, after);
-    }
-}
-
-fn derive_dns(mesh: &mut MeshState, mesh_name: &str, changes: &mut Changes) {
-    let mut table = DnsTable::new();
-    let services = mesh
-        .services
-        .iter()
-        .filter_map(|(name, entry)| Some(((Kind::MeshService, name.clone()), entry.derived.vip?)));
-    let multi_zone = mesh
-        .multi_zone
-        .iter()
-        .filter_map(|(name, entry)| Some(((Kind::MeshMultiZoneService, name.clone()), entry.vip?)));
-    // Without its Mesh, whose deletion takes all of this with it, nothing has a name.
-    for (service, vip) in services.chain(multi_zone).filter(|_| mesh.mesh.is_some()) {
-        for address in mesh.hostnames.of(&service).0 {
-            table.insert(address.hostname.into(), vec![vip]);
-        }
-    }
-    if *mesh.dns != table {
-        mesh.dns = Arc::new(table);
-        changes.dns.insert(mesh_name.to_owned(), mesh.dns.clone());
+        mesh.destinations.insert(service.clone(), after);
     }
 }
 

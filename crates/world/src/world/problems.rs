@@ -47,7 +47,7 @@ fn without_service(mesh: &MeshState) -> impl Iterator<Item = (&str, String)> {
             let mut others = mesh.index.services_otherwise.iter();
             !others.any(|service| {
                 mesh.services
-                    .get(service)
+                    .mesh_service(service)
                     .is_some_and(|service| service.matched.contains(*name))
             })
         });

@@ -33,7 +33,7 @@ pub struct View {
     pub destinations: BTreeMap<DestinationKey, Arc<Destination>>,
     pub policies: BTreeMap<(String, ClassKey), BTreeMap<DestinationKey, Arc<DestinationPolicies>>>,
     pub sidecars: BTreeMap<(String, String), Arc<SidecarView>>,
-    pub dns: BTreeMap<String, Arc<DnsTable>>,
+    pub dns: BTreeMap<String, DnsTable>,
 }
 
 impl View {
@@ -66,7 +66,15 @@ impl View {
                 None => self.sidecars.remove(&key),
             };
         }
-        self.dns.extend(changes.dns);
+        for (mesh, changed) in changes.dns {
+            let table = self.dns.entry(mesh).or_default();
+            for (name, addresses) in changed {
+                match addresses {
+                    Some(addresses) => table.insert(name, addresses),
+                    None => table.remove(&name),
+                };
+            }
+        }
         self.dns.retain(|_, table| !table.is_empty());
         changes.writes
     }

@@ -1,22 +1,22 @@
 //! What a MeshService of this zone says about itself: whatever keeps clients from being served, with the remedy.
 
-use meshspan_model::Kind;
+use meshspan_model::ServiceKind;
 use meshspan_model::kinds::mesh_service::Condition;
 use meshspan_model::kinds::presence::PresenceState;
 
+use super::mesh_service::{MeshServiceEntry, inbounds_of_port};
 use crate::address_range;
 use crate::hosts::Unresolved;
-use crate::mesh_state::{MeshState, ServiceEntry};
+use crate::mesh_state::MeshState;
 use crate::permissions::Closed;
-use crate::service::inbounds_of_port;
 use crate::vips::VipRange;
 
 /// Instances that are named in one message.
 const NAMED: usize = 3;
 
 /// Conditions in a fixed order.
-pub(crate) fn of(mesh: &MeshState, service: &ServiceEntry, range: VipRange) -> Vec<Condition> {
-    let address = address_range::condition(mesh, Kind::MeshService, service.derived.vip, range);
+pub(crate) fn of(mesh: &MeshState, service: &MeshServiceEntry, range: VipRange) -> Vec<Condition> {
+    let address = address_range::condition(mesh, ServiceKind::MeshService, service.derived.vip, range);
     if !service.local {
         return address.into_iter().collect();
     }
@@ -28,7 +28,7 @@ pub(crate) fn of(mesh: &MeshState, service: &ServiceEntry, range: VipRange) -> V
 
 /// Whether anybody may reach these services of this zone; `None` where that is not a question: mTLS is off, or there is no
 /// instance.
-pub(crate) fn traffic_permitted(mesh: &MeshState, services: &[&ServiceEntry]) -> Option<Condition> {
+pub(crate) fn traffic_permitted(mesh: &MeshState, services: &[&MeshServiceEntry]) -> Option<Condition> {
     mesh.mesh.as_ref()?.enabled_backend()?;
     if services.iter().all(|service| service.matched.is_empty()) {
         return None;
@@ -56,11 +56,11 @@ pub(crate) fn traffic_permitted(mesh: &MeshState, services: &[&ServiceEntry]) ->
 }
 
 /// `redis in east`.
-pub(crate) fn in_zone(service: &ServiceEntry) -> String {
+pub(crate) fn in_zone(service: &MeshServiceEntry) -> String {
     format!("{} in {}", service.resource.display_name(), service.zone)
 }
 
-fn instances_ready(mesh: &MeshState, service: &ServiceEntry) -> Condition {
+fn instances_ready(mesh: &MeshState, service: &MeshServiceEntry) -> Condition {
     let name = in_zone(service);
     let unready: Vec<String> = service
         .matched
@@ -88,7 +88,7 @@ fn instances_ready(mesh: &MeshState, service: &ServiceEntry) -> Condition {
 }
 
 /// Why a proxy does not count as an instance that serves all ports; `None` if it does.
-fn why_not_ready(mesh: &MeshState, service: &ServiceEntry, dataplane: &str) -> Option<String> {
+fn why_not_ready(mesh: &MeshState, service: &MeshServiceEntry, dataplane: &str) -> Option<String> {
     let presence = mesh.proxies.get(dataplane).map(|proxy| proxy.presence.state);
     match presence {
         None => return Some("its proxy has never connected".to_owned()),

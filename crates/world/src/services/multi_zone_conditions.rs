@@ -4,31 +4,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meshspan_model::Kind;
+use meshspan_model::ServiceKind;
 use meshspan_model::kinds::mesh_multi_zone_service::Port;
 use meshspan_model::kinds::mesh_service::{Condition, State};
 
+use super::mesh_service::MeshServiceEntry;
+use super::mesh_service_conditions::{in_zone, traffic_permitted};
+use super::multi_zone::{MultiZoneEntry, matching_port};
 use crate::address_range;
-use crate::ingress_addresses::IngressAddresses;
-use crate::mesh_state::{MeshState, MultiZoneEntry, ServiceEntry};
-use crate::multi_zone::matching_port;
-use crate::service_conditions::{in_zone, traffic_permitted};
-use crate::view::{Destination, DestinationKey};
+use crate::mesh_state::MeshState;
+use crate::view::{Destination, DestinationKey, Reach};
 use crate::vips::VipRange;
+use crate::zone_proxies::ZoneProxies;
 
 /// Conditions in a fixed order; positive ones are kept so that a reader sees what was checked.
 pub(crate) fn of(
     mesh: &MeshState,
     entry: &MultiZoneEntry,
     destinations: &BTreeMap<DestinationKey, Destination>,
-    ingresses: &IngressAddresses,
+    ingresses: &ZoneProxies,
     range: VipRange,
 ) -> Vec<Condition> {
-    let matched: Vec<&ServiceEntry> = entry
-        .matched
-        .iter()
-        .filter_map(|name| mesh.services.get(name))
-        .collect();
+    let matched: Vec<&MeshServiceEntry> = entry.members(mesh).collect();
     let mut conditions = vec![services_matched(entry, &matched)];
     if !matched.is_empty() {
         conditions.push(ports_matched(entry, &matched));
@@ -39,14 +36,14 @@ pub(crate) fn of(
     }
     conditions.extend(address_range::condition(
         mesh,
-        Kind::MeshMultiZoneService,
+        ServiceKind::MeshMultiZoneService,
         entry.vip,
         range,
     ));
     conditions
 }
 
-fn services_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condition {
+fn services_matched(entry: &MultiZoneEntry, matched: &[&MeshServiceEntry]) -> Condition {
     let labels = &entry.spec.selector.mesh_service.match_labels;
     let labels = labels
         .iter()
@@ -69,7 +66,7 @@ fn services_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condit
 }
 
 /// A port that one service has and another lacks is a problem too: clients are not sent there for it.
-fn ports_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condition {
+fn ports_matched(entry: &MultiZoneEntry, matched: &[&MeshServiceEntry]) -> Condition {
     let mut nowhere = Vec::new();
     let mut somewhere = Vec::new();
     for port in &entry.spec.ports {
@@ -108,7 +105,7 @@ fn ports_matched(entry: &MultiZoneEntry, matched: &[&ServiceEntry]) -> Condition
     Condition::new("PortsMatched", outcome)
 }
 
-fn ports_of<'a>(services: impl IntoIterator<Item = &'a ServiceEntry>) -> String {
+fn ports_of<'a>(services: impl IntoIterator<Item = &'a MeshServiceEntry>) -> String {
     let ports: BTreeSet<String> = services
         .into_iter()
         .flat_map(|service| &service.spec.ports)
@@ -127,7 +124,7 @@ fn ports_of<'a>(services: impl IntoIterator<Item = &'a ServiceEntry>) -> String 
 }
 
 /// What the zones of the services say. Where traffic goes among those that are ready is for policies to say.
-fn services_available(matched: &[&ServiceEntry]) -> Condition {
+fn services_available(matched: &[&MeshServiceEntry]) -> Condition {
     let names = |state: State| {
         let of_state = matched.iter().filter(|service| service.derived.state == state);
         of_state.map(|service| in_zone(service)).collect::<Vec<_>>()
@@ -156,18 +153,18 @@ fn services_available(matched: &[&ServiceEntry]) -> Condition {
 fn ingresses_known(
     mesh: &MeshState,
     entry: &MultiZoneEntry,
-    matched: &[&ServiceEntry],
+    matched: &[&MeshServiceEntry],
     destinations: &BTreeMap<DestinationKey, Destination>,
-    ingresses: &IngressAddresses,
+    ingresses: &ZoneProxies,
 ) -> Condition {
     const TYPE: &str = "ZoneIngressesKnown";
-    let has_port = |service: &ServiceEntry| {
+    let has_port = |service: &MeshServiceEntry| {
         let ports: &[Port] = &entry.spec.ports;
         ports
             .iter()
             .any(|port| matching_port(&service.spec.ports, port).is_some())
     };
-    let mut remote: BTreeMap<&str, Vec<&ServiceEntry>> = BTreeMap::new();
+    let mut remote: BTreeMap<&str, Vec<&MeshServiceEntry>> = BTreeMap::new();
     for service in matched.iter().filter(|service| !service.local && has_port(service)) {
         remote.entry(&service.zone).or_default().push(service);
     }
@@ -182,7 +179,7 @@ fn ingresses_known(
     }
     let mut addresses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let localities = destinations.values().flat_map(|destination| &destination.localities);
-    for locality in localities.filter(|locality| locality.through_ingress) {
+    for locality in localities.filter(|locality| locality.reach == Reach::Ingress) {
         let of_zone = addresses.entry(&locality.zone).or_default();
         for endpoint in &locality.endpoints {
             of_zone.insert(

@@ -1,0 +1,139 @@
+//! MeshExternalServices: services outside the mesh, which clients reach through this zone's egress (`spec/resources.md`
+//! §2.9, `spec/dataplane.md` §3.4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use meshspan_model::kinds::mesh_external_service::{MeshExternalService, MeshExternalServiceStatus};
+use meshspan_model::kinds::mesh_service::{Condition, Vip};
+use meshspan_model::{Resource, ServiceKind, Violations};
+
+use super::reach::{NO_SYSTEM_NAMESPACE, through_egress, through_ingress};
+use super::{Context, Names, Outcome, ServiceKey, names, status_value, stored_status};
+use crate::address_range;
+use crate::mesh_state::MeshState;
+use crate::sni::sni;
+use crate::view::{Destination, DestinationKey, PeerTls, Protocol};
+
+/// What the certificates of zone egresses say, in every mesh.
+const EGRESS_IDENTITY: &str = "zone-egress";
+
+/// A MeshExternalService.
+#[derive(Clone, Debug)]
+pub(crate) struct ExternalEntry {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) spec: Arc<MeshExternalService>,
+    pub(crate) status: MeshExternalServiceStatus,
+    pub(crate) vip: Option<IpAddr>,
+}
+
+impl ExternalEntry {
+    pub(super) fn load(resource: Arc<Resource>, old: Option<&Self>) -> Result<Self, Violations> {
+        Ok(Self {
+            spec: Arc::new(resource.parse()?),
+            status: stored_status(&resource),
+            resource,
+            vip: old.and_then(|old| old.vip),
+        })
+    }
+}
+
+/// Derives one that is there.
+pub(super) fn derive(mesh: &mut MeshState, name: &str, vip: Option<IpAddr>, context: &Context<'_>) -> Outcome {
+    if let Some(entry) = mesh.services.external_mut(name) {
+        entry.vip = vip;
+    }
+    let Some(entry) = mesh.services.external(name) else {
+        return Outcome::default();
+    };
+    let key = ServiceKey::new(ServiceKind::MeshExternalService, name);
+    let destination = destination(mesh, entry, context);
+    let status = status(mesh, entry, &destination, names(mesh, &key), context);
+    Outcome {
+        status: (status != entry.status).then(|| status_value(&status)),
+        destinations: BTreeMap::from([(destination.key.clone(), destination)]),
+        ..Outcome::default()
+    }
+}
+
+/// Its only destination: one port, behind an egress.
+fn destination(mesh: &MeshState, entry: &ExternalEntry, context: &Context<'_>) -> Destination {
+    let identity = entry.resource.identity();
+    let has_mtls = mesh.mesh.as_ref().is_some_and(|mesh| mesh.enabled_backend().is_some());
+    let (zone, port) = (entry.resource.zone(), entry.spec.matched.port);
+    // Egresses prove who they are and ask clients to: there is no way to them without mTLS.
+    let locality = has_mtls.then(|| match zone {
+        "" => through_egress(context.zone, context.egresses),
+        own if own == context.zone => through_egress(own, context.egresses),
+        other => through_ingress(other, true, context.ingresses),
+    });
+    Destination {
+        key: DestinationKey {
+            section: entry.spec.section(),
+            service: identity.clone(),
+        },
+        zone: context.zone.to_owned(),
+        port,
+        vip: entry.vip,
+        protocol: Protocol::parse(&entry.spec.matched.protocol),
+        tls: has_mtls.then(|| PeerTls {
+            spiffe_ids: BTreeSet::from([format!("spiffe://{}/{EGRESS_IDENTITY}", identity.mesh)]),
+            sni: sni(&identity, port, NO_SYSTEM_NAMESPACE),
+        }),
+        localities: locality
+            .into_iter()
+            .filter(|locality| !locality.endpoints.is_empty())
+            .collect(),
+        external: Some(entry.spec.clone()),
+    }
+}
+
+fn status(
+    mesh: &MeshState,
+    entry: &ExternalEntry,
+    destination: &Destination,
+    names: Names,
+    context: &Context<'_>,
+) -> MeshExternalServiceStatus {
+    let kind = ServiceKind::MeshExternalService;
+    let mut conditions = vec![reachable(mesh, entry, destination)];
+    conditions.extend(address_range::condition(mesh, kind, entry.vip, context.range));
+    MeshExternalServiceStatus {
+        vip: entry.vip.map(|ip| Vip { ip: ip.to_string() }).unwrap_or_default(),
+        addresses: names.addresses,
+        hostname_generators: names.hostname_generators,
+        conditions,
+    }
+}
+
+/// Whether traffic has a way out. Whether the service itself answers is not known here.
+fn reachable(mesh: &MeshState, entry: &ExternalEntry, destination: &Destination) -> Condition {
+    let name = entry.resource.display_name();
+    let has_mtls = mesh.mesh.as_ref().is_some_and(|mesh| mesh.enabled_backend().is_some());
+    let outcome = if !has_mtls {
+        Err((
+            "MtlsDisabled",
+            format!("mTLS is off in the mesh, so {name} cannot be reached through an egress: enable mtls in the Mesh"),
+        ))
+    } else if entry.spec.endpoints.is_empty() {
+        Err((
+            "NoEndpoints",
+            format!("nothing says where {name} is: add spec.endpoints"),
+        ))
+    } else if destination.localities.is_empty() {
+        Err((
+            "NoZoneEgress",
+            format!(
+                "no zone egress runs in {}, through which {name} is reached: run one with `meshspan dp run --proxy-type egress`",
+                destination.zone
+            ),
+        ))
+    } else {
+        Ok((
+            "ZoneEgressKnown",
+            "clients reach it through the zone egress; whether the service answers is not checked".to_owned(),
+        ))
+    };
+    Condition::new("Reachable", outcome)
+}
