@@ -9,7 +9,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
-use meshspan_world::view::{Destination, Ingress};
+use meshspan_world::view::{Destination, Ingress, Reach};
 
 use crate::destination::{eds_cluster, list_the_last_alone, load_assignment};
 use crate::encode::Encoded;
@@ -52,7 +52,7 @@ pub fn ingress_endpoints(destination: &Destination) -> Encoded {
     let local = destination
         .localities
         .iter()
-        .filter(|locality| !locality.through_ingress);
+        .filter(|locality| locality.reach == Reach::Direct);
     let mut assignment = load_assignment(names::destination(&destination.key), local);
     list_the_last_alone(&mut assignment);
     Encoded::endpoints(&assignment)

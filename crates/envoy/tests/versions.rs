@@ -12,7 +12,7 @@ use meshspan_envoy::{
 };
 use meshspan_model::kinds::dataplane::IpFamilyMode;
 use meshspan_model::policy::PolicyKind;
-use meshspan_world::view::{Destination, DestinationPolicies, Endpoint, Locality, Protocol};
+use meshspan_world::view::{Destination, DestinationPolicies, Endpoint, Locality, Protocol, Reach};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::inputs::*;
@@ -128,7 +128,7 @@ fn project(destination: &Destination) -> Vec<Encoded> {
 /// The endpoints that Envoy hears of: beside the last ready one, unready ones are left out. An ingress serves those of its own zone.
 fn listed(destination: &Destination, by_ingress: bool) -> Vec<Locality> {
     let mut localities = destination.localities.clone();
-    localities.retain(|locality| !(by_ingress && locality.through_ingress));
+    localities.retain(|locality| !(by_ingress && locality.reach == Reach::Ingress));
     let all = localities.iter().flat_map(|locality| &locality.endpoints);
     if all.filter(|endpoint| endpoint.ready).count() == 1 {
         for locality in &mut localities {

@@ -29,7 +29,9 @@ use tokio_util::sync::CancellationToken;
 use crate::proxy_key::ProxyKey;
 use certificates::Certificates;
 pub use certificates::{CertificateNews, NewsSink};
-pub use names::MeshNames;
+pub use names::{MeshNames, NameChanges, NamesFollower};
+use names::NamesPublisher;
+use crate::published::Changed as _;
 use project::Projector;
 use writer::Writer;
 
@@ -85,7 +87,7 @@ enum Command {
 /// What an agent follows.
 pub struct ProxyWatch {
     /// Names that applications of the proxy's mesh may resolve, where its Envoy serves them.
-    pub names: watch::Receiver<Arc<MeshNames>>,
+    pub names: (MeshNames, NamesFollower),
     /// The proxy's own view; `None` while its Dataplane is not stored.
     pub view: watch::Receiver<Option<Arc<SidecarView>>>,
 }
@@ -198,7 +200,7 @@ pub struct Runner {
     /// For the resolver.
     own_commands: mpsc::Sender<Command>,
     host_names: watch::Sender<BTreeSet<String>>,
-    names: BTreeMap<String, watch::Sender<Arc<MeshNames>>>,
+    names: BTreeMap<String, NamesPublisher>,
     views: BTreeMap<ProxyKey, watch::Sender<Option<Arc<SidecarView>>>>,
     /// When the world wants to derive again without a change.
     deadline: Option<OffsetDateTime>,
@@ -302,11 +304,7 @@ impl Runner {
                 let _ = answer.send(problems);
             }
             Command::Watch { id, answer } => {
-                let names = self
-                    .names
-                    .entry(id.mesh.clone())
-                    .or_insert_with(|| watch::Sender::new(Arc::default()))
-                    .subscribe();
+                let names = self.names.entry(id.mesh.clone()).or_default().follow();
                 let view = self.projector.sidecars().view(&id).cloned();
                 let view = self
                     .views
@@ -318,7 +316,7 @@ impl Runner {
                 self.views.retain(|_, sender| sender.receiver_count() > 0);
                 // A mesh that is gone has no names; its next one starts afresh.
                 self.names
-                    .retain(|_, sender| sender.receiver_count() > 0 || !sender.borrow().is_empty());
+                    .retain(|_, published| published.is_followed() || !published.current().is_empty());
             }
         }
     }
@@ -359,30 +357,27 @@ impl Runner {
         self.writer.add(writes);
     }
 
-    /// Tells agents of names before Envoys hear of their listeners: a name is answered when its listener is acknowledged.
+    /// Publishes names before Envoys hear of their listeners: a name is answered when its listener is acknowledged.
     fn publish_names(&mut self, changes: &Changes) {
-        let mut edited: BTreeMap<&str, MeshNames> = BTreeMap::new();
-        let current = |mesh: &str| self.names.get(mesh).map(|sender| (**sender.borrow()).clone());
+        let mut edited: BTreeMap<&str, (MeshNames, NameChanges)> = BTreeMap::new();
+        let current = |mesh: &str| {
+            let published = self.names.get(mesh);
+            published.map(|published| published.current().clone()).unwrap_or_default()
+        };
         for (mesh, records) in &changes.dns {
-            let names = edited.entry(mesh).or_insert_with(|| current(mesh).unwrap_or_default());
-            names.set_records(records.clone());
+            let (names, changed) = edited.entry(mesh).or_insert_with(|| (current(mesh), NameChanges::default()));
+            names.set_records(records, changed);
         }
         for (key, destination) in &changes.destinations {
             let mesh = key.service.mesh.as_str();
             let address = destination.as_ref().and_then(|destination| destination.vip);
-            let known = || self.names.get(mesh)?.borrow().address(&names::listener(key));
-            if !edited.contains_key(mesh) && known() == address {
-                // Most changes are of endpoints.
-                continue;
-            }
-            let names = edited.entry(mesh).or_insert_with(|| current(mesh).unwrap_or_default());
-            names.set_listener(key, address);
+            let (names, changed) = edited.entry(mesh).or_insert_with(|| (current(mesh), NameChanges::default()));
+            names.set_listener(key, address, changed);
         }
-        for (mesh, names) in edited {
-            self.names
-                .entry(mesh.to_owned())
-                .or_insert_with(|| watch::Sender::new(Arc::default()))
-                .send_replace(Arc::new(names));
+        for (mesh, (names, changed)) in edited {
+            if !changed.is_empty() {
+                self.names.entry(mesh.to_owned()).or_default().publish(names, &changed);
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 //! | `dp` | the server of the data plane: bootstrap, ADS, agents |
 //! | `sync` | which side of zone synchronisation runs |
 //! | `listener`, `tls`, `files` | ports, certificates, and what settings name |
+//! | `published` | values that streams follow, each with what changed since it looked last |
 //! | `diagnostics` | readiness and metrics of the process |
 
 mod diagnostics;
@@ -16,6 +17,7 @@ mod engine;
 mod files;
 mod listener;
 mod proxy_key;
+mod published;
 mod run;
 mod served_configs;
 pub mod settings;

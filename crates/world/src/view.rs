@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meshspan_model::ServiceIdentity;
+use meshspan_model::{ServiceIdentity, ServiceKind};
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::mesh_external_service::MeshExternalService;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
@@ -82,6 +82,27 @@ pub struct Destination {
     pub localities: Vec<Locality>,
     /// What it is outside the mesh, if it is there.
     pub external: Option<Arc<MeshExternalService>>,
+}
+
+impl Destination {
+    /// True if some of its traffic goes through the ingress of another zone.
+    pub fn goes_through_ingress(&self) -> bool {
+        let mut localities = self.localities.iter();
+        localities.any(|locality| locality.reach == Reach::Ingress)
+    }
+
+    /// True if other zones enter for it through the ingresses of this zone: multi-zone services, wherever they have instances,
+    /// and services with instances here.
+    pub fn is_behind_ingress(&self) -> bool {
+        let has_instances = || self.localities.iter().any(|locality| locality.reach == Reach::Direct);
+        let enters = match self.key.service.kind.service() {
+            Some(ServiceKind::MeshMultiZoneService) => true,
+            Some(ServiceKind::MeshService) => has_instances(),
+            // Each zone has a way out of its own.
+            Some(ServiceKind::MeshExternalService) | None => false,
+        };
+        self.tls.is_some() && enters
+    }
 }
 
 /// How the peers of a destination prove who they are.

@@ -196,16 +196,9 @@ impl ControlPlane {
             name: resource.name.clone(),
             zone: ZONE.to_owned(),
             ingress: Arc::new(resource.parse().unwrap()),
-            destinations: self.destinations.values().filter(|one| enters(one)).cloned().collect(),
+            destinations: self.destinations.values().filter(|one| one.is_behind_ingress()).cloned().collect(),
         })
     }
-}
-
-/// Whether other zones enter for it: multi-zone services, and the services of this zone.
-fn enters(destination: &Destination) -> bool {
-    destination.tls.is_some()
-        && (destination.key.service.kind == Kind::MeshMultiZoneService
-            || destination.localities.iter().any(|locality| !locality.through_ingress))
 }
 
 /// Resources of one proxy, one of each name and type.

@@ -13,7 +13,7 @@ use meshspan_model::{Kind, Resource, ServiceIdentity};
 use meshspan_policy::{Confs, InboundRules, Policy};
 use meshspan_world::VipRange;
 use meshspan_world::sni::sni;
-use meshspan_world::view::{
+use meshspan_world::view::{Reach, 
     Destination, DestinationKey, DestinationPolicies, Endpoint, InboundPolicies, InboundTls, Ingress, Locality,
     Outbound, PeerTls, Protocol, Sidecar, Source,
 };
@@ -76,7 +76,7 @@ pub fn own_zone(endpoints: Vec<Endpoint>) -> Locality {
     Locality {
         zone: "east".to_owned(),
         priority: 0,
-        through_ingress: false,
+        reach: Reach::Direct,
         endpoints,
     }
 }
@@ -85,7 +85,7 @@ pub fn other_zone(zone: &str, endpoints: Vec<Endpoint>) -> Locality {
     Locality {
         zone: zone.to_owned(),
         priority: 1,
-        through_ingress: true,
+        reach: Reach::Ingress,
         endpoints,
     }
 }

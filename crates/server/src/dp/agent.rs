@@ -174,9 +174,9 @@ async fn feed(
     outgoing: mpsc::Sender<Result<ControlPlaneMessage, Status>>,
     stop: tokio_util::sync::CancellationToken,
 ) {
-    let mut names = AnsweredNames::new(ttl);
+    let (known, mut mesh_names) = watch.names;
+    let mut names = AnsweredNames::new(ttl, known);
     let mut sent_plan: Option<HealthCheckPlan> = None;
-    watch.names.mark_changed();
     loop {
         let plan = watch
             .view
@@ -204,9 +204,9 @@ async fn feed(
                 Ok(()) => None,
                 Err(_) => return,
             },
-            changed = watch.names.changed(), if wants_names => match changed {
-                Ok(()) => names.mesh_changed(watch.names.borrow_and_update().clone()),
-                Err(_) => return,
+            changed = mesh_names.next(), if wants_names => match changed {
+                Some((mesh, changes)) => names.mesh_changed(mesh, changes),
+                None => return,
             },
             news = news => names.listeners_changed(news),
         };

@@ -1,7 +1,7 @@
 //! The names that one agent answers: those whose listeners its Envoy has accepted. A name that was answered before Envoy
 //! serves its address would lead an application into nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use meshspan_world::view::DnsTable;
 use meshspan_xds::proto::agent::{DnsRecord, DnsUpdate};
 
 use super::listening::ListenerNews;
-use crate::engine::MeshNames;
+use crate::engine::{MeshNames, NameChanges};
 
 /// What an agent answers, from which the next update follows.
 pub(super) struct AnsweredNames {
     ttl_seconds: u32,
-    mesh: Arc<MeshNames>,
+    mesh: MeshNames,
     /// Listeners that Envoy runs.
     accepted: BTreeSet<Arc<str>>,
-    /// Addresses of these listeners.
-    served: BTreeSet<IpAddr>,
+    /// Addresses of these listeners, and how many listen there.
+    served: BTreeMap<IpAddr, usize>,
     /// What was answered once stays while the mesh has the name: applications may hold on to it.
     answered: DnsTable,
     /// Nothing is sent before Envoy has caught up: until then the agent keeps what it has, of an earlier stream perhaps.
@@ -26,44 +26,36 @@ pub(super) struct AnsweredNames {
 }
 
 impl AnsweredNames {
-    pub(super) fn new(ttl_seconds: u32) -> Self {
+    pub(super) fn new(ttl_seconds: u32, mesh: MeshNames) -> Self {
         Self {
             ttl_seconds,
-            mesh: Arc::default(),
+            mesh,
             accepted: BTreeSet::new(),
-            served: BTreeSet::new(),
+            served: BTreeMap::new(),
             answered: DnsTable::new(),
             begun: false,
         }
     }
 
-    /// Takes the names of the mesh.
-    pub(super) fn mesh_changed(&mut self, mesh: Arc<MeshNames>) -> Option<DnsUpdate> {
-        self.mesh = mesh;
-        let addresses = self.accepted.iter().filter_map(|listener| self.mesh.address(listener));
-        self.served = addresses.collect();
+    /// Takes what changed in the names of the mesh.
+    pub(super) fn mesh_changed(&mut self, mesh: MeshNames, changes: NameChanges) -> Option<DnsUpdate> {
+        let before = std::mem::replace(&mut self.mesh, mesh);
+        let mut names = changes.names;
+        for listener in changes.listeners.intersection(&self.accepted) {
+            if let Some(address) = before.address(listener) {
+                leave(&mut self.served, address);
+            }
+            if let Some(address) = self.mesh.address(listener) {
+                *self.served.entry(address).or_default() += 1;
+                names.extend(self.mesh.names(address).cloned());
+            }
+        }
         if !self.begun {
             return None;
         }
         let mut update = self.update();
-        let records = self.mesh.records.clone();
-        for (name, addresses) in &*records {
-            if self.answered.get(name) == Some(addresses) {
-                continue;
-            }
-            if self.answered.contains_key(name) || addresses.iter().any(|address| self.served.contains(address)) {
-                self.answer(name, addresses, &mut update);
-            }
-        }
-        let gone: Vec<_> = self
-            .answered
-            .keys()
-            .filter(|name| !records.contains_key(*name))
-            .cloned()
-            .collect();
-        for name in gone {
-            self.answered.remove(&name);
-            update.removed_names.push(name.to_string());
+        for name in names {
+            self.look_at(&name, &mut update);
         }
         (!update.records.is_empty() || !update.removed_names.is_empty()).then_some(update)
     }
@@ -72,23 +64,47 @@ impl AnsweredNames {
     pub(super) fn listeners_changed(&mut self, news: ListenerNews) -> Option<DnsUpdate> {
         let mut update = self.update();
         update.full = !std::mem::replace(&mut self.begun, true);
-        let mesh = self.mesh.clone();
         for listener in &news.removed {
-            self.accepted.remove(listener);
-        }
-        for listener in news.accepted {
-            if let Some(address) = mesh.address(&listener)
-                && self.served.insert(address)
+            if self.accepted.remove(listener)
+                && let Some(address) = self.mesh.address(listener)
             {
-                for name in mesh.names(address) {
-                    if let Some(addresses) = mesh.records.get(name) {
-                        self.answer(name, addresses, &mut update);
-                    }
-                }
+                leave(&mut self.served, address);
+            }
+        }
+        let mut names = BTreeSet::new();
+        for listener in news.accepted {
+            if let Some(address) = self.mesh.address(&listener)
+                && !self.accepted.contains(&listener)
+            {
+                *self.served.entry(address).or_default() += 1;
+                names.extend(self.mesh.names(address).cloned());
             }
             self.accepted.insert(listener);
         }
+        for name in names {
+            self.look_at(&name, &mut update);
+        }
         (update.full || !update.records.is_empty()).then_some(update)
+    }
+
+    /// Answers a name that is served now, or no longer one that is gone.
+    fn look_at(&mut self, name: &Arc<str>, update: &mut DnsUpdate) {
+        let Some(addresses) = self.mesh.addresses(name).map(<[IpAddr]>::to_vec) else {
+            if self.answered.remove(name).is_some() {
+                update.removed_names.push(name.to_string());
+            }
+            return;
+        };
+        let known = self.answered.get(name);
+        let is_served = addresses.iter().any(|address| self.served.contains_key(address));
+        if known == Some(&addresses) || (known.is_none() && !is_served) {
+            return;
+        }
+        update.records.push(DnsRecord {
+            name: name.to_string(),
+            addresses: addresses.iter().map(IpAddr::to_string).collect(),
+        });
+        self.answered.insert(name.clone(), addresses);
     }
 
     fn update(&self) -> DnsUpdate {
@@ -99,20 +115,21 @@ impl AnsweredNames {
             ttl_seconds: self.ttl_seconds,
         }
     }
+}
 
-    fn answer(&mut self, name: &Arc<str>, addresses: &[IpAddr], update: &mut DnsUpdate) {
-        self.answered.insert(name.clone(), addresses.to_vec());
-        update.records.push(DnsRecord {
-            name: name.to_string(),
-            addresses: addresses.iter().map(IpAddr::to_string).collect(),
-        });
+fn leave(served: &mut BTreeMap<IpAddr, usize>, address: IpAddr) {
+    if let Some(count) = served.get_mut(&address) {
+        *count -= 1;
+        if *count == 0 {
+            served.remove(&address);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use meshspan_model::{Kind, ServiceIdentity};
-    use meshspan_world::view::DestinationKey;
+    use meshspan_world::view::{DestinationKey, DnsChanges};
 
     use super::*;
 
@@ -134,18 +151,32 @@ mod tests {
     }
 
     /// Services with two ports each, at 243.0.0.1 and so on.
-    fn mesh(services: &[&str]) -> Arc<MeshNames> {
-        let mut names = MeshNames::default();
-        let mut records = DnsTable::new();
+    fn mesh(services: &[&str]) -> MeshNames {
+        let (mut names, mut changes) = (MeshNames::default(), NameChanges::default());
         for (number, service) in (1_u8..).zip(services) {
             let address = IpAddr::from([243, 0, 0, number]);
-            records.insert(format!("{service}.mesh").into(), vec![address]);
+            let record = DnsChanges::from([(name(service), Some(vec![address]))]);
+            names.set_records(&record, &mut changes);
             for section in ["80", "81"] {
-                names.set_listener(&key(service, section), Some(address));
+                names.set_listener(&key(service, section), Some(address), &mut changes);
             }
         }
-        names.set_records(Arc::new(records));
-        Arc::new(names)
+        names
+    }
+
+    fn name(service: &str) -> Arc<str> {
+        format!("{service}.mesh").into()
+    }
+
+    /// Everything about these services.
+    fn changes(services: &[&str]) -> NameChanges {
+        NameChanges {
+            names: services.iter().map(|service| name(service)).collect(),
+            listeners: services
+                .iter()
+                .flat_map(|service| ["80", "81"].map(|section| listener(service, section)))
+                .collect(),
+        }
     }
 
     fn accepted(listeners: &[Arc<str>]) -> ListenerNews {
@@ -164,8 +195,9 @@ mod tests {
 
     #[test]
     fn names_follow_listeners_one_by_one() {
-        let mut names = AnsweredNames::new(5);
-        assert_eq!(names.mesh_changed(mesh(&["a", "b"])), None, "Envoy has not caught up");
+        let mut names = AnsweredNames::new(5, mesh(&["a"]));
+        let both = names.mesh_changed(mesh(&["a", "b"]), changes(&["b"]));
+        assert_eq!(both, None, "Envoy has not caught up");
         let first = names.listeners_changed(accepted(&[listener("a", "80")]));
         assert!(first.as_ref().is_some_and(|update| update.full));
         assert_eq!(records(first), ["a.mesh 243.0.0.1"]);
@@ -176,7 +208,7 @@ mod tests {
         );
         assert_eq!(names.listeners_changed(accepted(&["self_inbound_dp_80".into()])), None);
         assert_eq!(
-            records(names.mesh_changed(mesh(&["a", "b", "c"]))),
+            records(names.mesh_changed(mesh(&["a", "b", "c"]), changes(&["c"]))),
             [""; 0],
             "nobody serves it yet"
         );
@@ -189,20 +221,19 @@ mod tests {
 
     #[test]
     fn what_was_answered_stays_while_the_mesh_has_the_name() {
-        let mut names = AnsweredNames::new(5);
-        names.mesh_changed(mesh(&["a"]));
+        let mut names = AnsweredNames::new(5, mesh(&["a"]));
         names.listeners_changed(accepted(&[listener("a", "80")]));
         let removed = ListenerNews {
             removed: BTreeSet::from([listener("a", "80")]),
             ..ListenerNews::default()
         };
         assert_eq!(names.listeners_changed(removed), None);
-        assert_eq!(names.mesh_changed(mesh(&["a"])), None);
-        let update = names.mesh_changed(mesh(&[]));
+        assert_eq!(names.mesh_changed(mesh(&["a"]), changes(&["a"])), None);
+        let update = names.mesh_changed(mesh(&[]), changes(&["a"]));
         assert_eq!(
             update.map(|update| update.removed_names),
             Some(vec!["a.mesh".to_owned()])
         );
-        assert_eq!(names.mesh_changed(mesh(&["a"])), None, "it has to be served again");
+        assert_eq!(names.mesh_changed(mesh(&["a"]), changes(&["a"])), None, "it has to be served again");
     }
 }

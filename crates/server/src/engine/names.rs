@@ -1,20 +1,48 @@
 //! What applications of a mesh may resolve, and which listeners serve the addresses.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meshspan_world::view::{DestinationKey, DnsTable};
+use meshspan_world::view::{DestinationKey, DnsChanges};
+use rpds::RedBlackTreeMapSync;
 
-/// The names of one mesh.
+use crate::published::{Changed, Following, Published};
+
+/// The names of one mesh; cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MeshNames {
     /// Addresses by name.
-    pub records: Arc<DnsTable>,
+    records: RedBlackTreeMapSync<Arc<str>, Vec<IpAddr>>,
     /// Names by address.
-    by_address: Arc<BTreeMap<IpAddr, Vec<Arc<str>>>>,
+    by_address: RedBlackTreeMapSync<IpAddr, BTreeSet<Arc<str>>>,
     /// The addresses of listeners at VIPs, by the name of the listener.
-    listeners: BTreeMap<Arc<str>, IpAddr>,
+    listeners: RedBlackTreeMapSync<Arc<str>, IpAddr>,
+}
+
+/// What changed in [`MeshNames`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameChanges {
+    /// Names whose addresses changed.
+    pub names: BTreeSet<Arc<str>>,
+    /// Listeners whose addresses changed.
+    pub listeners: BTreeSet<Arc<str>>,
+}
+
+/// Publishes the names of one mesh.
+pub(super) type NamesPublisher = Published<MeshNames, NameChanges>;
+/// Follows them.
+pub type NamesFollower = Following<MeshNames, NameChanges>;
+
+impl Changed for NameChanges {
+    fn merge(&mut self, later: &Self) {
+        self.names.extend(later.names.iter().cloned());
+        self.listeners.extend(later.listeners.iter().cloned());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.listeners.is_empty()
+    }
 }
 
 impl MeshNames {
@@ -23,39 +51,75 @@ impl MeshNames {
         self.records.is_empty() && self.listeners.is_empty()
     }
 
+    /// The addresses of a name, if the mesh has it.
+    pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
+        self.records.get(name).map(Vec::as_slice)
+    }
+
     /// The address at which a listener takes traffic, if it is that of a service.
     pub fn address(&self, listener: &str) -> Option<IpAddr> {
         self.listeners.get(listener).copied()
     }
 
     /// The names of an address.
-    pub fn names(&self, address: IpAddr) -> &[Arc<str>] {
-        self.by_address.get(&address).map_or(&[], Vec::as_slice)
+    pub fn names(&self, address: IpAddr) -> impl Iterator<Item = &Arc<str>> {
+        self.by_address.get(&address).into_iter().flatten()
     }
 
-    /// Takes the records of the mesh.
-    pub fn set_records(&mut self, records: Arc<DnsTable>) {
-        let mut by_address: BTreeMap<IpAddr, Vec<Arc<str>>> = BTreeMap::new();
-        for (name, addresses) in &*records {
-            for address in addresses {
-                by_address.entry(*address).or_default().push(name.clone());
+    /// Takes changed records.
+    pub fn set_records(&mut self, changed: &DnsChanges, changes: &mut NameChanges) {
+        for (name, addresses) in changed {
+            for address in self.records.get(name).cloned().unwrap_or_default() {
+                self.edit_names(address, |names| {
+                    names.remove(name);
+                });
             }
+            match addresses {
+                Some(addresses) => {
+                    self.records.insert_mut(name.clone(), addresses.clone());
+                    for address in addresses {
+                        self.edit_names(*address, |names| {
+                            names.insert(name.clone());
+                        });
+                    }
+                }
+                None => {
+                    self.records.remove_mut(name);
+                }
+            }
+            changes.names.insert(name.clone());
         }
-        self.records = records;
-        self.by_address = Arc::new(by_address);
+    }
+
+    fn edit_names(&mut self, address: IpAddr, edit: impl FnOnce(&mut BTreeSet<Arc<str>>)) {
+        let mut names = self.by_address.get(&address).cloned().unwrap_or_default();
+        edit(&mut names);
+        if names.is_empty() {
+            self.by_address.remove_mut(&address);
+        } else {
+            self.by_address.insert_mut(address, names);
+        }
     }
 
     /// Takes the VIP of a destination, `None` if it has none or is gone.
-    pub fn set_listener(&mut self, key: &DestinationKey, address: Option<IpAddr>) {
+    pub fn set_listener(&mut self, key: &DestinationKey, address: Option<IpAddr>, changes: &mut NameChanges) {
         let listener = listener(key);
+        if self.address(&listener) == address {
+            // Most changes are of endpoints.
+            return;
+        }
+        let listener: Arc<str> = listener.into();
         match address {
-            Some(address) => self.listeners.insert(listener.into(), address),
-            None => self.listeners.remove(listener.as_str()),
-        };
+            Some(address) => self.listeners.insert_mut(listener.clone(), address),
+            None => {
+                self.listeners.remove_mut(&listener);
+            }
+        }
+        changes.listeners.insert(listener);
     }
 }
 
 /// The name of the listener at the VIP of a destination.
-pub(super) fn listener(key: &DestinationKey) -> String {
+fn listener(key: &DestinationKey) -> String {
     meshspan_envoy::names::destination(key)
 }

@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy as rout
 use envoy_types::pb::envoy::r#type::v3::hash_policy as connection;
 use meshspan_model::{Kind, ServiceIdentity};
 use meshspan_policy::Confs;
-use meshspan_world::view::{Client, Destination, DestinationKey, DestinationPolicies, Endpoint, Locality, Protocol};
+use meshspan_world::view::{Client, Destination, DestinationKey, DestinationPolicies, Endpoint, Locality, Protocol, Reach};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn zone(name: &str, endpoints: Vec<Endpoint>) -> Locality {
     Locality {
         zone: name.to_owned(),
         priority: u32::from(name != "east"),
-        through_ingress: name != "east",
+        reach: if name == "east" { Reach::Direct } else { Reach::Ingress },
         endpoints,
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshspan_model::Kind;
 use meshspan_world::view::{Destination, DestinationKey};
 use meshspan_xds::ResourceSet;
 
@@ -40,7 +39,7 @@ impl IngressPool {
     }
 
     pub(super) fn apply_destination(&mut self, key: &DestinationKey, after: Option<&Arc<Destination>>) {
-        match after.filter(|destination| is_served(key, destination)) {
+        match after.filter(|destination| destination.is_behind_ingress()) {
             Some(destination) => {
                 put(
                     &mut self.shared,
@@ -74,11 +73,4 @@ impl IngressPool {
             }
         }
     }
-}
-
-/// Other zones enter for what has a place here: every multi-zone service, and the services of this zone.
-fn is_served(key: &DestinationKey, destination: &Destination) -> bool {
-    destination.tls.is_some()
-        && (key.service.kind == Kind::MeshMultiZoneService
-            || destination.localities.iter().any(|locality| !locality.through_ingress))
 }

@@ -52,11 +52,9 @@ pub(super) fn others(destination: &Arc<Destination>, policies: &Arc<DestinationP
 
 /// True if clusters and listeners come out the same: where traffic goes is all that differs.
 pub(super) fn same_but_endpoints(before: &Destination, after: &Destination) -> bool {
-    let through_ingress =
-        |destination: &Destination| destination.localities.iter().any(|locality| locality.through_ingress);
     let rest = |destination: &Destination| Destination {
         localities: Vec::new(),
         ..destination.clone()
     };
-    through_ingress(before) == through_ingress(after) && rest(before) == rest(after)
+    before.goes_through_ingress() == after.goes_through_ingress() && rest(before) == rest(after)
 }
