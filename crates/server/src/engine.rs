@@ -27,11 +27,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy_key::ProxyKey;
+use crate::published::Changed as _;
 use certificates::Certificates;
 pub use certificates::{CertificateNews, NewsSink};
-pub use names::{MeshNames, NameChanges, NamesFollower};
 use names::NamesPublisher;
-use crate::published::Changed as _;
+pub use names::{MeshNames, NameChanges, NamesFollower};
 use project::Projector;
 use writer::Writer;
 
@@ -362,16 +362,22 @@ impl Runner {
         let mut edited: BTreeMap<&str, (MeshNames, NameChanges)> = BTreeMap::new();
         let current = |mesh: &str| {
             let published = self.names.get(mesh);
-            published.map(|published| published.current().clone()).unwrap_or_default()
+            published
+                .map(|published| published.current().clone())
+                .unwrap_or_default()
         };
         for (mesh, records) in &changes.dns {
-            let (names, changed) = edited.entry(mesh).or_insert_with(|| (current(mesh), NameChanges::default()));
+            let (names, changed) = edited
+                .entry(mesh)
+                .or_insert_with(|| (current(mesh), NameChanges::default()));
             names.set_records(records, changed);
         }
         for (key, destination) in &changes.destinations {
             let mesh = key.service.mesh.as_str();
             let address = destination.as_ref().and_then(|destination| destination.vip);
-            let (names, changed) = edited.entry(mesh).or_insert_with(|| (current(mesh), NameChanges::default()));
+            let (names, changed) = edited
+                .entry(mesh)
+                .or_insert_with(|| (current(mesh), NameChanges::default()));
             names.set_listener(key, address, changed);
         }
         for (mesh, (names, changed)) in edited {

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meshspan_model::{ServiceIdentity, ServiceKind};
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::mesh_external_service::MeshExternalService;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::policy::PolicyKind;
+use meshspan_model::{ServiceIdentity, ServiceKind};
 use meshspan_policy::{Confs, Fingerprint, InboundRules};
 use serde_json::Value;
 

@@ -31,7 +31,9 @@ pub fn destination_cluster(destination: &Destination, policies: &DestinationPoli
 }
 
 pub(super) fn cluster_parts(destination: &Destination, policies: &DestinationPolicies) -> ClusterParts {
-    let max_requests = destination.goes_through_ingress().then_some(REQUESTS_PER_INGRESS_CONNECTION);
+    let max_requests = destination
+        .goes_through_ingress()
+        .then_some(REQUESTS_PER_INGRESS_CONNECTION);
     let mesh = &destination.key.service.mesh;
     let mut parts = ClusterParts {
         cluster: eds_cluster(names::destination(&destination.key)),

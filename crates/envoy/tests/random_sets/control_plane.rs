@@ -196,7 +196,12 @@ impl ControlPlane {
             name: resource.name.clone(),
             zone: ZONE.to_owned(),
             ingress: Arc::new(resource.parse().unwrap()),
-            destinations: self.destinations.values().filter(|one| one.is_behind_ingress()).cloned().collect(),
+            destinations: self
+                .destinations
+                .values()
+                .filter(|one| one.is_behind_ingress())
+                .cloned()
+                .collect(),
         })
     }
 }

@@ -13,9 +13,9 @@ use meshspan_model::{Kind, Resource, ServiceIdentity};
 use meshspan_policy::{Confs, InboundRules, Policy};
 use meshspan_world::VipRange;
 use meshspan_world::sni::sni;
-use meshspan_world::view::{Reach, 
+use meshspan_world::view::{
     Destination, DestinationKey, DestinationPolicies, Endpoint, InboundPolicies, InboundTls, Ingress, Locality,
-    Outbound, PeerTls, Protocol, Sidecar, Source,
+    Outbound, PeerTls, Protocol, Reach, Sidecar, Source,
 };
 use serde_json::{Value, json};
 
@@ -55,6 +55,7 @@ pub fn destination(name: &str, section: &str, protocol: Protocol) -> Destination
         protocol,
         tls: None,
         localities: Vec::new(),
+        external: None,
     }
 }
 

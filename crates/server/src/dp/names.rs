@@ -234,6 +234,10 @@ mod tests {
             update.map(|update| update.removed_names),
             Some(vec!["a.mesh".to_owned()])
         );
-        assert_eq!(names.mesh_changed(mesh(&["a"]), changes(&["a"])), None, "it has to be served again");
+        assert_eq!(
+            names.mesh_changed(mesh(&["a"]), changes(&["a"])),
+            None,
+            "it has to be served again"
+        );
     }
 }

@@ -12,7 +12,9 @@ use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy as rout
 use envoy_types::pb::envoy::r#type::v3::hash_policy as connection;
 use meshspan_model::{Kind, ServiceIdentity};
 use meshspan_policy::Confs;
-use meshspan_world::view::{Client, Destination, DestinationKey, DestinationPolicies, Endpoint, Locality, Protocol, Reach};
+use meshspan_world::view::{
+    Client, Destination, DestinationKey, DestinationPolicies, Endpoint, Locality, Protocol, Reach,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -59,6 +61,7 @@ fn destination(kind: Kind, localities: Vec<Locality>) -> Destination {
         protocol: Protocol::Http,
         tls: None,
         localities,
+        external: None,
     }
 }
 
