@@ -1,7 +1,6 @@
 //! Who is calling: a user token, the administrator on this very machine, or anybody (`spec/http-api.md` §6).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::LazyLock;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
@@ -12,12 +11,8 @@ use meshspan_identity::token::validate_user_token;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::link::{check_host, host_of};
-use crate::log_limit::LogLimit;
 use crate::state::ApiState;
 use crate::tokens::trust;
-
-/// How often refused tokens are logged.
-static REFUSALS: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
 
 /// Middleware that finds out who is calling and refuses tokens that do not hold. The index needs no authentication.
 pub(crate) async fn authenticate(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
@@ -51,7 +46,7 @@ fn identify(state: &ApiState, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderM
             Ok(token) => Ok(Caller::authenticated(token.claims)),
             Err(error) => {
                 let from = peer.map(|ip| ip.to_string()).unwrap_or_default();
-                if let Some(suppressed) = REFUSALS.allows(&from) {
+                if let Some(suppressed) = state.log_limit.allows(&from) {
                     tracing::info!(%error, from, suppressed, "refused a user token");
                 }
                 Err(ApiError::unauthenticated())

@@ -30,7 +30,6 @@ mod insights;
 mod inspect;
 mod link;
 mod listing;
-pub mod log_limit;
 mod negotiation;
 mod path;
 pub mod provisioning;
@@ -50,7 +49,6 @@ pub use inspect::{
     ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblems, ProxyProblemsFuture, XdsResources,
 };
 pub use link::{ConnectionScheme, check_host, host_of};
-pub use log_limit::LogLimit;
 pub use router::router;
 pub use settings::{Environment, Mode, Settings};
 pub use state::ApiState;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meshspan_log_limit::LogLimit;
 use meshspan_store::{Clock, Store};
 use time::OffsetDateTime;
 
@@ -19,6 +20,8 @@ pub struct ApiState {
     pub clock: Clock,
     /// Tells what proxies are sent; `None` on a control plane that has no proxies.
     pub proxy_configs: Option<Arc<dyn ProxyConfigs>>,
+    /// What callers may make this process log.
+    pub log_limit: Arc<LogLimit>,
 }
 
 impl ApiState {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
-use meshspan_api::LogLimit;
+use meshspan_log_limit::LogLimit;
 use meshspan_store::Store;
 use meshspan_xds::{AdsService, AgentService};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ pub struct DataPlane {
     /// Who stores or removes the resource of a proxy.
     pub registrations: Registrations,
     /// What peers may make this process log.
-    pub log_limit: LogLimit,
+    pub log_limit: Arc<LogLimit>,
     /// Hears when tokens may have stopped to hold.
     pub trust_changes: Arc<TrustChanges>,
     /// Which proxies are there.

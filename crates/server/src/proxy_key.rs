@@ -39,7 +39,7 @@ impl ProxyKey {
             other => {
                 return Err(format!(
                     "is \"{}\", must be dataplane or ingress",
-                    meshspan_api::log_limit::shown(other)
+                    meshspan_log_limit::shown(other)
                 ));
             }
         };

@@ -220,6 +220,7 @@ pub async fn start(
         settings: Arc::new(api_settings),
         clock: system_clock(),
         proxy_configs: None,
+        log_limit: Arc::default(),
     };
     match role {
         Role::Global(listener, tls) => {
@@ -231,7 +232,7 @@ pub async fn start(
             });
         }
         Role::Zone(listener, tls) => {
-            let plane = data_plane(&settings, store.clone(), &instance_id, &tls, &stop, &tasks)?;
+            let plane = data_plane(&settings, &state, &instance_id, &tls, &stop, &tasks)?;
             state.proxy_configs = Some(Arc::new(ServedConfigs::new(plane.engine.clone())));
             servers.push(Server {
                 name: "data plane",
@@ -277,12 +278,13 @@ enum Role {
 
 fn data_plane(
     settings: &Settings,
-    store: Arc<dyn Store>,
+    api: &ApiState,
     instance_id: &str,
     tls: &ServerTls,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<Arc<DataPlane>> {
+    let store = api.store.clone();
     let flush = settings.xds_server.dataplane_status_flush_interval.0;
     let insights = Arc::new(Insights::new(instance_id.to_owned(), flush));
     let zone = settings.multizone.zone.name.clone();
@@ -317,7 +319,7 @@ fn data_plane(
         tasks: tasks.clone(),
         registrations: dp::Registrations::default(),
         trust_changes,
-        log_limit: meshspan_api::LogLimit::default(),
+        log_limit: api.log_limit.clone(),
         presence,
         listening: dp::Listening::default(),
         streams: AtomicU64::new(1),

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use meshspan_api::rules::secret::check_content;
 use meshspan_api::tokens::trust;
 use meshspan_identity::SigningKey;
 use meshspan_identity::token::{ZoneScope, validate_zone_token};
+use meshspan_model::Resource;
 use meshspan_model::kinds::zone_insight::CpVersion;
 use meshspan_store::Store;
 use meshspan_sync::About;
@@ -67,7 +69,9 @@ pub fn zone(store: Arc<dyn Store>, settings: &Settings, instance_id: &str, confi
         version: version(),
         config,
     };
-    let mut options = ZoneOptions::new(zone.name.as_str(), about, zone.global_address.as_str());
+    // As for what users write here.
+    let check_secret = Arc::new(|secret: &Resource| check_content(secret).map_err(|violations| violations.to_string()));
+    let mut options = ZoneOptions::new(zone.name.as_str(), about, zone.global_address.as_str(), check_secret);
     options.trust = match zone.kds.root_ca_file.as_str() {
         _ if zone.kds.tls_skip_verify => Trust::SkipVerify,
         "" => Trust::System,

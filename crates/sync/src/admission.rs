@@ -34,6 +34,7 @@ pub(crate) fn check(received: &Resource, size: usize, zone: &str, snapshot: &Sna
     }
     check_labels(received)
         .and_then(|()| check_owner(received, zone))
+        .and_then(|()| check_name(received, zone))
         .and_then(|()| check_status(received))
         .map_err(Refusal::Invalid)?;
     if received.kind.is_mesh_scoped()
@@ -97,6 +98,20 @@ fn check_owner(received: &Resource, zone: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A name that belongs to a resource of another zone would keep that one away.
+fn check_name(received: &Resource, zone: &str) -> Result<(), String> {
+    let namespace = received.labels.get(labels::NAMESPACE).map(String::as_str);
+    let expected = name::synced(&received.mesh, received.display_name(), Some(zone), namespace);
+    if received.name == expected {
+        return Ok(());
+    }
+    Err(format!(
+        "name: must be \"{expected}\", as follows from mesh, labels[\"{}\"], zone \"{zone}\" and labels[\"{}\"]",
+        labels::DISPLAY_NAME,
+        labels::NAMESPACE
+    ))
+}
+
 fn check_status(received: &Resource) -> Result<(), String> {
     let Some(status) = &received.status else {
         return Ok(());
@@ -140,6 +155,44 @@ mod tests {
 
     fn service(mesh: &str) -> Resource {
         Resource::new(Kind::MeshService, mesh, "redis", json!({"state": "Available"}))
+    }
+
+    /// As a zone sends it.
+    fn named(mut resource: Resource) -> Resource {
+        let display_name = resource.display_name().to_owned();
+        let namespace = resource.labels.get(labels::NAMESPACE).map(String::as_str);
+        resource.name = name::synced(&resource.mesh, &display_name, Some("west"), namespace);
+        resource.with_label(labels::DISPLAY_NAME, display_name.as_str())
+    }
+
+    #[test]
+    fn a_name_must_be_the_zones_own() {
+        let store = MemoryStore::new();
+        let mesh = Resource::new(Kind::Mesh, "", "default", json!({}));
+        store.apply(vec![Write::create(mesh)]).now_or_never().unwrap().unwrap();
+        let check = |resource: &Resource| check(resource, 100, "west", &store.snapshot());
+        let own = named(service("default"));
+        let in_namespace = named(service("default").with_label(labels::NAMESPACE, "cache"));
+        assert_eq!((check(&own), check(&in_namespace)), (Ok(()), Ok(())));
+        let renamed = |name: &str| Resource {
+            name: name.to_owned(),
+            ..own.clone()
+        };
+        for resource in [
+            renamed("redis"),
+            renamed(&in_namespace.name),
+            renamed(&name::synced("default", "redis", Some("east"), None)),
+            renamed(&name::synced("default", "redis", None, None)),
+            own.clone().with_label(labels::DISPLAY_NAME, "db"),
+            own.clone().with_label(labels::NAMESPACE, "cache"),
+            service("default"),
+        ] {
+            let refused = check(&resource);
+            assert!(
+                matches!(&refused, Err(Refusal::Invalid(reason)) if reason.starts_with("name: must be \"")),
+                "{resource:?}: {refused:?}"
+            );
+        }
     }
 
     #[test]
@@ -198,7 +251,7 @@ mod tests {
                 "status.addresses[0].hostname",
             ),
         ] {
-            match check(&resource, 100, "west", &snapshot) {
+            match check(&named(resource.clone()), 100, "west", &snapshot) {
                 Ok(()) => assert_eq!(complaint, "", "{resource:?}"),
                 Err(Refusal::Invalid(reason)) => {
                     assert!(
@@ -210,7 +263,7 @@ mod tests {
             }
         }
         assert_eq!(
-            check(&service("unknown"), 100, "west", &snapshot),
+            check(&named(service("unknown")), 100, "west", &snapshot),
             Err(Refusal::MissingMesh("unknown".to_owned()))
         );
         assert!(matches!(

@@ -15,6 +15,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshspan_log_limit::LogLimit;
 use meshspan_store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use crate::node::About;
 use crate::outgoing::{Direction, PublicKeyOf};
 use crate::publisher::Publisher;
-use crate::text::Throttle;
 
 mod ask;
 mod authorization;
@@ -39,9 +39,6 @@ pub use ask::{AskError, AskedProxy};
 pub use authorization::CheckToken;
 pub use caller::PeerAddress;
 use registry::Registry;
-
-/// How often a refused caller is logged.
-const REFUSALS: Duration = Duration::from_secs(5);
 
 /// Settings of the global side.
 #[derive(Clone)]
@@ -88,8 +85,8 @@ struct Shared {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
     registry: Registry,
-    /// For refused callers.
-    refusals: Throttle,
+    /// What zones and refused callers may make this process log.
+    log_limit: LogLimit,
     cancel: CancellationToken,
     /// How many connections are open or still being written down.
     connections: watch::Sender<usize>,
@@ -120,7 +117,7 @@ impl GlobalSync {
             store,
             publisher,
             registry,
-            refusals: Throttle::new(REFUSALS),
+            log_limit: LogLimit::default(),
             cancel,
             connections,
         });

@@ -7,7 +7,7 @@
 //! start at [`global::GlobalSync`] and [`zone::ZoneSync`].
 //!
 //! What it does not do: compute status, decide about labels of local resources, or know keys and tokens; converting
-//! signing keys and checking tokens are callbacks of the server.
+//! signing keys, checking tokens and checking what secrets hold are callbacks of the server.
 
 pub mod global;
 pub mod key;

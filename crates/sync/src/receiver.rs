@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Snapshot, Write};
@@ -29,12 +30,17 @@ const MAX_REJECTED: usize = 50;
 /// Longest name that is repeated to the peer, in bytes.
 const MAX_NAME: usize = 600;
 
+/// Says why a Secret or GlobalSecret does not hold what its name says; the server gives it, as keys and tokens are not known
+/// here.
+pub type CheckSecret = Arc<dyn Fn(&Resource) -> Result<(), String> + Send + Sync>;
+
 /// What we have of a peer. Outlives streams, so that a new one resumes where the last one ended; after a restart of
 /// the process the peer sends everything once.
-#[derive(Debug)]
 pub struct Receiver {
     scope: Scope,
     about: About,
+    /// `None` of a zone, which sends no secrets.
+    check_secret: Option<CheckSecret>,
     /// Version of each resource as the peer named it, by type; absent until the full state was applied.
     versions: BTreeMap<Kind, BTreeMap<WireKey, String>>,
     /// Types whose next response is the full state, or a further part of it, with what was named by the parts before.
@@ -78,12 +84,32 @@ impl fmt::Display for Rejected {
     }
 }
 
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Receiver {
-    /// Nothing is known of the peer yet.
-    pub fn new(scope: Scope, about: About) -> Self {
+    /// In a zone: nothing is known of the global yet.
+    pub fn of_global(own_zone: &str, about: About, check_secret: CheckSecret) -> Self {
+        let zone = own_zone.to_owned();
+        Self::new(Scope::FromGlobal { zone }, about, Some(check_secret))
+    }
+
+    /// On the global: nothing is known of the zone yet.
+    pub fn of_zone(zone: &str, about: About) -> Self {
+        let zone = zone.to_owned();
+        Self::new(Scope::FromZone { zone }, about, None)
+    }
+
+    fn new(scope: Scope, about: About, check_secret: Option<CheckSecret>) -> Self {
         Self {
             scope,
             about,
+            check_secret,
             versions: BTreeMap::new(),
             expects_all: BTreeMap::new(),
             rejected: BTreeMap::new(),
@@ -231,7 +257,8 @@ impl Receiver {
         }
     }
 
-    /// Lets through what a zone may send; a global may send everything that can be decoded.
+    /// Lets through what a zone may send; a global may send everything that can be decoded, but for secrets that would fail
+    /// when they are needed.
     fn admit(
         &self,
         received: Resource,
@@ -240,7 +267,11 @@ impl Receiver {
         delivery: &mut Delivery,
     ) -> Result<Resource, String> {
         let Scope::FromZone { zone } = &self.scope else {
-            return Ok(received);
+            let secret = matches!(received.kind, Kind::Secret | Kind::GlobalSecret);
+            return match &self.check_secret {
+                Some(check) if secret => check(&received).map(|()| received),
+                _ => Ok(received),
+            };
         };
         match admission::check(&received, sent.encoded_len(), zone, snapshot) {
             Ok(()) => {}

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshspan_log_limit::LogLimit;
 use meshspan_store::Store;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, watch};
@@ -16,12 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::node::About;
 use crate::outgoing::Direction;
 use crate::publisher::Publisher;
-use crate::receiver::Receiver;
-use crate::scope::Scope;
-use crate::text::Throttle;
-
-/// How often a complaint of or about the global is logged.
-const COMPLAINTS: Duration = Duration::from_secs(1);
+use crate::receiver::{CheckSecret, Receiver};
 
 mod admin;
 mod backoff;
@@ -59,11 +55,18 @@ pub struct ZoneOptions {
     pub longest_pause: Duration,
     /// Answers the global's questions about Envoys of this zone.
     pub admin: Arc<dyn EnvoyAdmin>,
+    /// Refuses secrets that hold something else than their name says.
+    pub check_secret: CheckSecret,
 }
 
 impl ZoneOptions {
     /// Defaults: system certificates, no token, pauses from 0.2 s to 60 s, no answers about Envoys.
-    pub fn new(zone: impl Into<String>, about: About, global_address: impl Into<String>) -> Self {
+    pub fn new(
+        zone: impl Into<String>,
+        about: About,
+        global_address: impl Into<String>,
+        check_secret: CheckSecret,
+    ) -> Self {
         Self {
             zone: zone.into(),
             about,
@@ -74,6 +77,7 @@ impl ZoneOptions {
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(60),
             admin: Arc::new(Unavailable),
+            check_secret,
         }
     }
 }
@@ -105,8 +109,8 @@ pub struct ZoneSync {
     store: Arc<dyn Store>,
     receiver: Arc<Mutex<Receiver>>,
     state: watch::Sender<ConnectionState>,
-    /// For complaints of and about the global.
-    complaints: Throttle,
+    /// What the global may make this process log.
+    log_limit: LogLimit,
 }
 
 impl ZoneSync {
@@ -116,17 +120,15 @@ impl ZoneSync {
     /// [`AddressError`] if the address of the global is not one.
     pub fn new(options: ZoneOptions, store: Arc<dyn Store>) -> Result<Self, AddressError> {
         let target = Target::parse(&options.global_address)?;
-        let scope = Scope::FromGlobal {
-            zone: options.zone.clone(),
-        };
-        let receiver = Arc::new(Mutex::new(Receiver::new(scope, options.about.clone())));
+        let receiver = Receiver::of_global(&options.zone, options.about.clone(), options.check_secret.clone());
+        let receiver = Arc::new(Mutex::new(receiver));
         Ok(Self {
             options,
             target,
             store,
             receiver,
             state: watch::Sender::new(ConnectionState::default()),
-            complaints: Throttle::new(COMPLAINTS),
+            log_limit: LogLimit::default(),
         })
     }
 

@@ -14,7 +14,6 @@ use meshspan_sync::outbox::{Outbox, Peer};
 use meshspan_sync::outgoing::Direction;
 use meshspan_sync::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use meshspan_sync::receiver::Receiver;
-use meshspan_sync::scope::Scope;
 use meshspan_sync::sender::Sender;
 use proptest::prelude::*;
 use serde_json::json;
@@ -112,7 +111,7 @@ fn sender(outbox: &Outbox) -> Sender {
 }
 
 fn receiver() -> Receiver {
-    Receiver::new(Scope::FromGlobal { zone: "east".into() }, About::default())
+    Receiver::of_global("east", About::default(), Arc::new(|_| Ok(())))
 }
 
 impl System {

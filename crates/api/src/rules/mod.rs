@@ -13,7 +13,7 @@ mod mesh;
 mod mesh_service;
 mod permission_effects;
 pub(crate) mod policy;
-mod secret;
+pub mod secret;
 mod unknown_zones;
 mod zone;
 

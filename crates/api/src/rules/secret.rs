@@ -9,11 +9,27 @@ use crate::data_source::secret_bytes;
 use crate::provisioning::mesh_spec;
 use crate::tokens::trust;
 
+/// Checks that a Secret or GlobalSecret holds what its name says, whoever wrote it.
+///
+/// # Errors
+/// The field, and what it must hold.
+pub fn check_content(secret: &Resource) -> Result<(), Violations> {
+    content(secret).map(drop)
+}
+
+fn content(secret: &Resource) -> Result<Vec<u8>, Violations> {
+    let bytes = secret_bytes(secret).ok_or_else(|| invalid("must be base64".to_owned()))?;
+    let mesh = (secret.kind == Kind::Secret).then_some(secret.mesh.as_str());
+    check_secret(mesh, &secret.name, &bytes).map_err(|error| invalid(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn invalid(reason: String) -> Violations {
+    Violations::one("data", reason)
+}
+
 pub(super) fn before_put(snapshot: &Snapshot, resource: &Resource) -> Result<(), Violations> {
-    let invalid = |reason: String| Violations::one("data", reason);
-    let bytes = secret_bytes(resource).ok_or_else(|| invalid("must be base64".to_owned()))?;
-    let mesh = (resource.kind == Kind::Secret).then_some(resource.mesh.as_str());
-    check_secret(mesh, &resource.name, &bytes).map_err(|error| invalid(error.to_string()))?;
+    let bytes = content(resource)?;
     let Some(mesh) = mesh_of(snapshot, resource) else {
         return Ok(());
     };

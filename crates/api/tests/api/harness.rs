@@ -114,6 +114,7 @@ impl Api {
             settings: Arc::new(settings.clone()),
             clock: Arc::new(|| NOW),
             proxy_configs,
+            log_limit: Arc::default(),
         };
         Self {
             store,

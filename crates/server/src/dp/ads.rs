@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind as ProtoKind;
-use meshspan_api::log_limit::shown;
 use meshspan_envoy::{ProxyOptions, names};
+use meshspan_log_limit::shown;
 use meshspan_model::Resource;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::dataplane_insight::ProxyVersion;
@@ -309,6 +309,7 @@ fn json(fields: &Struct, levels: usize) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use envoy_types::pb::google::protobuf::Value as ProtoValue;
 
     use super::*;

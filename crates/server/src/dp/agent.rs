@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshspan_api::log_limit::shown;
+use meshspan_log_limit::shown;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::presence::PresenceState;
 use meshspan_xds::proto::agent::control_plane_message::Message;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane_insight::ServiceStats;
@@ -16,10 +15,6 @@ use super::ask::Question;
 use super::caller::Caller;
 use crate::node::About;
 use crate::receiver::Rejected;
-use crate::text::Throttle;
-
-/// How often a complaint about one zone is logged.
-const COMPLAINTS: Duration = Duration::from_secs(1);
 
 /// The five streams of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +48,6 @@ pub(super) struct Connection {
     pub(super) refused: Mutex<Vec<Rejected>>,
     /// Meshes for lack of which resources of the zone were refused.
     pub(super) missing_meshes: Mutex<BTreeSet<String>>,
-    /// For complaints about the zone.
-    pub(super) complaints: Throttle,
     admin_streams: Mutex<BTreeMap<StreamKind, mpsc::Sender<Question>>>,
     streams: Mutex<BTreeSet<StreamKind>>,
     closed: CancellationToken,
@@ -74,7 +67,6 @@ impl Connection {
             keys_changed: Notify::new(),
             refused: Mutex::default(),
             missing_meshes: Mutex::default(),
-            complaints: Throttle::new(COMPLAINTS),
             admin_streams: Mutex::default(),
             streams: Mutex::default(),
             closed: cancel.child_token(),

@@ -11,7 +11,6 @@ use super::caller::Caller;
 use super::connection::{Connection, StreamGuard, StreamKind};
 use crate::node::About;
 use crate::receiver::Receiver;
-use crate::scope::Scope;
 
 /// All zones.
 #[derive(Debug)]
@@ -51,12 +50,7 @@ impl Registry {
         let mut zones = self.lock();
         let zone = zones.entry(caller.zone.clone()).or_insert_with(|| Zone {
             current: None,
-            receiver: Arc::new(AsyncMutex::new(Receiver::new(
-                Scope::FromZone {
-                    zone: caller.zone.clone(),
-                },
-                self.about.clone(),
-            ))),
+            receiver: Arc::new(AsyncMutex::new(Receiver::of_zone(&caller.zone, self.about.clone()))),
         });
         if let Some(current) = zone.current.as_ref().filter(|current| !current.is_closed()) {
             if current.caller.connection == caller.connection

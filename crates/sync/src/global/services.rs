@@ -80,7 +80,9 @@ impl GlobalSync {
     }
 
     fn refused(&self, zone: &str, address: &str, status: &Status) {
-        if let Some(held_back) = self.shared.refusals.pass() {
+        // Each connection has a port of its own.
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        if let Some(held_back) = self.shared.log_limit.allows(host) {
             tracing::warn!(
                 zone,
                 address,

@@ -47,7 +47,7 @@ pub(super) async fn send_to_zone(
                 }
                 let reaction = machine.on_request(&request, &shared.publisher.outbox());
                 if let Some(message) = reaction.rejection
-                    && let Some(held_back) = connection.complaints.pass()
+                    && let Some(held_back) = shared.log_limit.allows(&zone)
                 {
                     let (kind, message) = (bounded(&request.type_url, MAX_LOGGED), bounded(&message, MAX_LOGGED));
                     tracing::error!(zone, r#type = kind, message, more = held_back, "the zone rejected resources");
@@ -100,7 +100,7 @@ pub(super) async fn receive_from_zone(
         }
         let delivery = machine.receive(&response, &shared.store.snapshot());
         if !delivery.rejected.is_empty()
-            && let Some(held_back) = connection.complaints.pass()
+            && let Some(held_back) = shared.log_limit.allows(&zone)
         {
             let reason = bounded(&joined(&delivery.rejected), MAX_LOGGED);
             tracing::error!(zone, reason, more = held_back, "resources of the zone are refused");

@@ -7,27 +7,34 @@ use serde_json::json;
 use super::*;
 
 fn east() -> Receiver {
-    Receiver::new(
-        Scope::FromGlobal {
-            zone: "east".to_owned(),
-        },
-        About::default(),
-    )
+    let check_secret = |secret: &Resource| match secret.spec["data"].as_str() {
+        Some("Z2FyYmFnZQ==") => Err("data: is garbage".to_owned()),
+        _ => Ok(()),
+    };
+    Receiver::of_global("east", About::default(), Arc::new(check_secret))
 }
 
 fn of_west() -> Receiver {
-    Receiver::new(
-        Scope::FromZone {
-            zone: "west".to_owned(),
-        },
-        About::default(),
-    )
+    Receiver::of_zone("west", About::default())
 }
 
 fn service(name: &str, port: u16) -> Resource {
     Resource::new(Kind::MeshService, "default", name, json!({"ports": [{"port": port}]}))
         .with_label(labels::ORIGIN, "global")
         .with_label(labels::ZONE, "west")
+}
+
+/// As zone west sends it.
+fn sent_by_west(mesh: &str, display_name: &str, port: u16) -> Resource {
+    let mut service = service(&name_from_west(mesh, display_name), port)
+        .with_label(labels::ORIGIN, "zone")
+        .with_label(labels::DISPLAY_NAME, display_name);
+    service.mesh = mesh.to_owned();
+    service
+}
+
+fn name_from_west(mesh: &str, display_name: &str) -> String {
+    meshspan_model::name::synced(mesh, display_name, Some("west"), None)
 }
 
 fn response(resources: &[Resource], removed: &[&str]) -> DeltaDiscoveryResponse {
@@ -191,7 +198,7 @@ async fn the_global_keeps_status_and_owner_of_what_zones_send() {
     receiver.subscribe(&store.snapshot());
     let mesh = Resource::new(Kind::Mesh, "", "default", json!({}));
     store.apply(vec![Write::create(mesh)]).await.unwrap();
-    let mut sent = service("redis", 1).with_label(labels::ORIGIN, "zone");
+    let mut sent = sent_by_west("default", "redis", 1);
     sent.status = Some(json!({"dataplaneProxies": {"total": 2}}));
     // Without its Zone nothing of it can be stored.
     let nack = deliver(&mut receiver, &store, &response(&[sent.clone()], &[])).await;
@@ -200,7 +207,8 @@ async fn the_global_keeps_status_and_owner_of_what_zones_send() {
         .apply(vec![Write::create(Resource::new(Kind::Zone, "", "west", json!({})))])
         .await
         .unwrap();
-    let east_owned = service("east", 1)
+    let taken = name_from_west("default", "taken");
+    let east_owned = service(&taken, 1)
         .with_label(labels::ORIGIN, "zone")
         .with_label(labels::ZONE, "east");
     store.apply(vec![Write::create(east_owned)]).await.unwrap();
@@ -208,14 +216,16 @@ async fn the_global_keeps_status_and_owner_of_what_zones_send() {
         &mut receiver,
         &store,
         &response(
-            &[sent, service("east", 2).with_label(labels::ORIGIN, "zone")],
-            &["east.default"],
+            &[sent, sent_by_west("default", "taken", 2)],
+            &[&format!("{taken}.default")],
         ),
     )
     .await;
-    assert!(error(&nack).contains("MeshService default/east"), "{}", error(&nack));
+    let expected = format!("MeshService default/{taken}: a resource of this name exists here");
+    assert!(error(&nack).contains(&expected), "{}", error(&nack));
+    let redis = name_from_west("default", "redis");
     let stored = store
-        .get(&ResourceKey::new(Kind::MeshService, "default", "redis"))
+        .get(&ResourceKey::new(Kind::MeshService, "default", redis.clone()))
         .unwrap();
     assert_eq!(stored.resource.status, Some(json!({"dataplaneProxies": {"total": 2}})));
     assert_eq!(
@@ -223,7 +233,40 @@ async fn the_global_keeps_status_and_owner_of_what_zones_send() {
         ("west", "zone")
     );
     assert_eq!(stored.owner, Some(ResourceKey::new(Kind::Zone, "", "west")));
-    assert_eq!(names(&store), ["east", "redis"]);
+    assert_eq!(names(&store), [redis, taken]);
+}
+
+#[tokio::test]
+async fn a_secret_that_holds_garbage_is_refused_alone() {
+    let store = MemoryStore::new();
+    let mut receiver = east();
+    receiver.subscribe(&store.snapshot());
+    for (kind, mesh, names) in [
+        (Kind::Secret, "default", ["good", "bad"]),
+        (
+            Kind::GlobalSecret,
+            "",
+            ["zone-token-signing-public-key-1", "zone-token-signing-public-key-2"],
+        ),
+    ] {
+        let secrets: Vec<_> = names
+            .into_iter()
+            .zip(["aGk=", "Z2FyYmFnZQ=="])
+            .map(|(name, data)| Resource::new(kind, mesh, name, json!({ "data": data })))
+            .collect();
+        let mut full = response(&secrets, &[]);
+        full.type_url = kind.name().to_owned();
+        let nack = deliver(&mut receiver, &store, &full).await;
+        let [good, bad] = names;
+        assert!(
+            error(&nack).ends_with(&format!("{bad}: data: is garbage")),
+            "{}",
+            error(&nack)
+        );
+        let stored = store.list(kind, None);
+        assert_eq!(stored.len(), 1);
+        assert_eq!(stored[0].resource.name, good);
+    }
 }
 
 #[tokio::test]
@@ -258,35 +301,34 @@ async fn what_a_zone_may_not_send_is_refused_one_by_one_until_it_is_right() {
     }
     let mut receiver = of_west();
     receiver.subscribe(&store.snapshot());
-    let zones_own = |name| service(name, 1).with_label(labels::ORIGIN, "zone");
-    let mut lost = zones_own("lost");
-    lost.mesh = "unknown".to_owned();
+    let zones_own = |display_name| sent_by_west("default", display_name, 1);
+    let lost = sent_by_west("unknown", "lost", 1);
+    let name_of = |resource: &Resource| format!("MeshService {}/{}", resource.mesh, resource.name);
+    let (liars_name, losts_name) = (name_of(&zones_own("liar")), name_of(&lost));
+    let lost_on_the_wire = format!("{}.unknown", lost.name);
     let liar = zones_own("liar").with_label(labels::ZONE, "east");
     let full = response(&[zones_own("good"), liar, lost], &[]);
     let delivery = receiver.receive(&full, &store.snapshot());
     assert_eq!(delivery.missing_meshes, ["unknown".to_owned()].into());
     let nack = deliver(&mut receiver, &store, &full).await;
     for part in [
-        "MeshService default/liar: labels[\"kuma.io/zone\"]",
-        "MeshService unknown/lost: mesh: \"unknown\" does not exist",
+        format!("{liars_name}: labels[\"kuma.io/zone\"]"),
+        format!("{losts_name}: mesh: \"unknown\" does not exist"),
     ] {
-        assert!(error(&nack).contains(part), "{}", error(&nack));
+        assert!(error(&nack).contains(&part), "{}", error(&nack));
     }
-    assert_eq!(names(&store), ["good"]);
+    assert_eq!(names(&store), [name_from_west("default", "good")]);
     let refused = |receiver: &Receiver| {
         receiver
             .rejected()
             .map(|rejected| rejected.name.clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(
-        refused(&receiver),
-        ["MeshService default/liar", "MeshService unknown/lost"]
-    );
+    assert_eq!(refused(&receiver), [liars_name, losts_name]);
     let ack = deliver(
         &mut receiver,
         &store,
-        &response(&[zones_own("liar")], &["lost.unknown"]),
+        &response(&[zones_own("liar")], &[&lost_on_the_wire]),
     )
     .await;
     assert_eq!((error(&ack), refused(&receiver)), ("", Vec::new()));

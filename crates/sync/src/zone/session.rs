@@ -79,7 +79,7 @@ impl ZoneSync {
 
     /// Logs what one side refuses of the other, but not more often than people can read.
     fn complain(&self, kind: &str, reason: &str, what: &str) {
-        if let Some(held_back) = self.complaints.pass() {
+        if let Some(held_back) = self.log_limit.allows("") {
             let (kind, reason) = (bounded(kind, MAX_LOGGED), bounded(reason, MAX_LOGGED));
             tracing::error!(
                 zone = self.options.zone,

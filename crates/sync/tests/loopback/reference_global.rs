@@ -163,7 +163,7 @@ async fn our_zone_follows_the_protocol() {
         ..DeltaDiscoveryRequest::default()
     };
     // Types that we do not have get no answer, the next one gets its full state.
-    for kind in ["ZoneEgress", "MeshService"] {
+    for kind in ["MeshGateway", "MeshService"] {
         stream.outgoing.send(Ok(request(kind))).await.unwrap();
     }
     let response = stream.incoming.message().await.unwrap().unwrap();

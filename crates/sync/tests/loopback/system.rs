@@ -200,7 +200,7 @@ impl Zone {
     }
 
     pub fn start_with(name: &str, resources: &Resources, global: &str, change: impl FnOnce(&mut ZoneOptions)) -> Self {
-        let mut options = ZoneOptions::new(name, about(&format!("{name}-cp")), global);
+        let mut options = ZoneOptions::new(name, about(&format!("{name}-cp")), global, Arc::new(|_| Ok(())));
         options.longest_pause = Duration::from_millis(500);
         options.token = Some(ZoneToken::Inline(token_of(name)));
         change(&mut options);
