@@ -1,5 +1,7 @@
 //! Command line of `meshspan dp run` and `meshspan envoy install`: Kuma's flags and variables (spec/dataplane.md §1.3).
 
+use clap::Args as _;
+use meshspan_model::environment::Variables;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -146,6 +148,36 @@ struct CoreDnsArgs {
     dns_server_config_dir: Option<PathBuf>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     dns_enable_logging: Option<bool>,
+}
+
+/// Variables of Kuma's agent that have no effect here: what they set is not needed.
+const WITHOUT_EFFECT: &[&str] = &[
+    "KUMA_APPLICATION_PROBE_PROXY_PORT",
+    "KUMA_DATAPLANE_RUNTIME_DYNAMIC_CONFIGURATION_REFRESH_INTERVAL",
+    "KUMA_DATAPLANE_RUNTIME_SOCKET_DIR",
+    "KUMA_DNS_CONFIG_DIR",
+    "KUMA_DNS_CORE_DNS_BINARY_PATH",
+    "KUMA_DNS_CORE_DNS_CONFIG_TEMPLATE_PATH",
+    "KUMA_DNS_ENABLE_LOGGING",
+    "KUMA_DNS_ENVOY_DNS_PORT",
+    "KUMA_DNS_PROMETHEUS_PORT",
+];
+
+/// The variables that the agent reads.
+pub(crate) fn variables() -> Variables<'static> {
+    let command = RunArgs::augment_args(clap::Command::new("run"));
+    let read = command.get_arguments().filter_map(clap::Arg::get_env);
+    let known = read.filter_map(|name| name.to_str());
+    Variables {
+        program: "the agent",
+        known: known.chain(WITHOUT_EFFECT.iter().copied()).map(str::to_owned).collect(),
+        own: &["KUMA_CONTROL_PLANE_", "KUMA_DATAPLANE_", "KUMA_DNS_", "KUMA_READINESS_"],
+        foreign: &[
+            "KUMA_CONTROL_PLANE_PORT",
+            "KUMA_CONTROL_PLANE_SERVICE_",
+            "KUMA_DNS_SERVER_",
+        ],
+    }
 }
 
 /// Flags of `meshspan envoy install`.

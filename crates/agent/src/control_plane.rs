@@ -70,7 +70,7 @@ pub enum ConnectError {
         address: String,
         /// Cause, of the last address tried.
         source: io::Error,
-        /// What is on that port by default.
+        /// What must be named instead.
         hint: String,
     },
     /// The server's certificate is not acceptable. Retrying does not help.
@@ -91,7 +91,7 @@ pub enum ConnectError {
         address: String,
         /// Cause, as far as it is understood in words that help.
         reason: String,
-        /// What is on that port by default.
+        /// What must be named instead.
         hint: String,
     },
 }
@@ -212,29 +212,31 @@ impl ControlPlane {
         })
     }
 
-    /// What is on the port of `--cp-address` by default, where that is no data plane server.
+    /// True if another server has the port of `--cp-address` by default.
+    pub(crate) fn is_known_otherwise(&self) -> bool {
+        wrong_server::known(self.port).is_some()
+    }
+
+    /// True if the address says TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What `--cp-address` must name, where what it names is no data plane server.
     pub(crate) fn hint(&self) -> String {
         wrong_server::hint(self.port)
     }
 
     fn handshake_error(&self, source: io::Error) -> ConnectError {
         let address = self.authority();
-        let tls = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let explained = tls.and_then(wrong_server::explain);
-        match tls {
-            Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::Certificate {
+        match source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(error @ rustls::Error::InvalidCertificate(_)) => ConnectError::Certificate {
                 address,
-                reason: match explained {
-                    Some(explained) => format!("{explained} ({reason})"),
-                    None => reason.to_string(),
-                },
+                reason: wrong_server::tls(error),
             },
-            _ => ConnectError::Tls {
+            tls => ConnectError::Tls {
                 address,
-                reason: match explained {
-                    Some(explained) => format!("{explained} ({source})"),
-                    None => source.to_string(),
-                },
+                reason: tls.map_or_else(|| source.to_string(), wrong_server::tls),
                 hint: self.hint(),
             },
         }

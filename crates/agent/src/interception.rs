@@ -127,6 +127,93 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use meshspan_interception::{InstallArgs, UninstallArgs};
+
+    /// Real rules in a network of the test's own.
+    #[test]
+    fn rules_that_do_not_fit_are_named() {
+        meshspan_lab::isolated(|| async {
+            for line in [
+                "link set lo up",
+                "link add eth0 type veth peer name eth1",
+                "link set eth1 up",
+                "address add 10.0.0.2/24 dev eth0",
+                "link set eth0 up",
+                "route add default dev eth0",
+            ] {
+                run("ip", line);
+            }
+            let install = |args: InstallArgs| {
+                meshspan_interception::install(&args, &mut Vec::new()).map_err(|error| anyhow::anyhow!("{error}"))
+            };
+            let uninstall = || {
+                let args = UninstallArgs::default();
+                meshspan_interception::uninstall(&args, &mut Vec::new()).map(drop)
+            };
+            let for_this_user = InstallArgs {
+                kuma_dp_user: Some(rustix::process::geteuid().as_raw().to_string()),
+                ..InstallArgs::default()
+            };
+            let for_a_mark = InstallArgs {
+                kuma_dp_mark: Some(77),
+                ..for_this_user.clone()
+            };
+            let section = r#", "transparentProxying": {"redirectPortInbound": 15006, "redirectPortOutbound": 15001}"#;
+            let found = async |section: &str, mark| {
+                let networking = format!(r#"{{"address": "10.0.0.2", "inbound": [{{"port": 80}}]{section}}}"#);
+                problems(&serde_json::from_str(&networking).unwrap(), SocketMark(mark)).await
+            };
+            let names = |found: &[String], word: &str| matches!(found, [only] if only.contains(word));
+
+            assert_eq!(found("", 0).await, Vec::<String>::new(), "neither rules nor a section");
+            let missing = found(section, 0).await;
+            assert!(
+                names(&missing, "no rules of this host lead connections to 10.0.0.2:80"),
+                "{missing:?}"
+            );
+
+            install(for_this_user.clone())?;
+            assert_eq!(found(section, 0).await, Vec::<String>::new());
+            let unexpected = found("", 0).await;
+            assert!(
+                names(&unexpected, "has no transparentProxying section"),
+                "{unexpected:?}"
+            );
+
+            // Told by a mark, the rules take this agent for somebody else, as they do with another user's id.
+            install(for_a_mark)?;
+            assert_eq!(found(section, 77).await, Vec::<String>::new());
+            let unmarked = found(section, 0).await;
+            assert!(names(&unmarked, "this agent runs as user id"), "{unmarked:?}");
+            let other = found(section, 78).await;
+            assert!(names(&other, "this agent's sockets have the mark 78"), "{other:?}");
+            uninstall()?;
+
+            // A plain user has no other to install for.
+            let for_another = InstallArgs {
+                kuma_dp_user: Some("1".to_owned()),
+                ..for_this_user
+            };
+            match meshspan_interception::install(&for_another, &mut Vec::new()) {
+                Err(meshspan_interception::Error::UnmappedUser { .. }) => return Ok(()),
+                installed => installed?,
+            };
+            let another = found(section, 0).await;
+            assert!(
+                names(&another, "they are installed for another: this agent runs as user id"),
+                "{another:?}"
+            );
+            Ok(())
+        });
+    }
+
+    fn run(program: &str, line: &str) {
+        let status = std::process::Command::new(program)
+            .args(line.split(' '))
+            .status()
+            .unwrap();
+        assert!(status.success(), "{program} {line}");
+    }
 
     #[tokio::test]
     async fn a_connection_that_is_not_led_away_does_not_arrive() {

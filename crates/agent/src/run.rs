@@ -1,6 +1,6 @@
 //! The agent's life: start everything, watch Envoy, drain and stop.
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, variables};
 use crate::envoy::{AdminAddress, EnvoyProcess};
 use crate::phase::Phase;
 use crate::startup::{self, Started};
@@ -23,6 +23,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 ///
 /// Logs go to `tracing`; the caller installs a subscriber.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    for warning in variables().check(names_of_environment())? {
+        tracing::warn!("{warning}");
+    }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
     let (stop, stops) = mpsc::channel(2);
@@ -79,6 +82,10 @@ pub(crate) async fn run_until(args: RunArgs, mut stops: mpsc::Receiver<()>) -> a
     drop(config_folder);
     tracing::info!("stopped");
     Ok(())
+}
+
+fn names_of_environment() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 /// None of the agent's tasks ends before the agent does.

@@ -58,16 +58,20 @@ enum StreamError {
     PermissionDenied(String),
     #[error("{code:?}: {message}")]
     Status { code: Code, message: String },
+    #[error("the connection to the control plane is lost")]
+    Lost,
     #[error("the control plane ended the stream")]
     Ended,
 }
 
 impl From<tonic::Status> for StreamError {
     fn from(status: tonic::Status) -> Self {
-        let message = match (status.message(), status.source()) {
-            ("", Some(source)) => chain(source),
-            (message, _) => message.to_owned(),
-        };
+        // What tonic wraps is words of transports.
+        if let Some(source) = status.source() {
+            tracing::debug!("agent stream: {}", chain(source));
+            return Self::Lost;
+        }
+        let message = status.message().to_owned();
         match status.code() {
             Code::Unauthenticated => Self::Unauthenticated(message),
             Code::PermissionDenied => Self::PermissionDenied(message),

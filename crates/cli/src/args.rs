@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use meshspan_model::environment::Variables;
 
 use crate::apply::ApplyArgs;
 use crate::config::ConfigArgs;
@@ -101,6 +102,27 @@ impl Command {
             Self::Config(connected) => &connected.connection,
             Self::Version(connected) => &connected.connection,
         }
+    }
+}
+
+/// The variables that commands read.
+pub(crate) fn variables() -> Variables<'static> {
+    let command = ConnectionArgs::augment_args(clap::Command::new("client"));
+    let known = command.get_arguments().filter_map(clap::Arg::get_env);
+    Variables {
+        program: "the client",
+        known: known.filter_map(|name| name.to_str()).map(str::to_owned).collect(),
+        own: &["MESHSPAN_"],
+        // Of labs and tests, which run clients themselves.
+        foreign: &[
+            "MESHSPAN_BENCH_",
+            "MESHSPAN_ENVOY",
+            "MESHSPAN_LAB_",
+            "MESHSPAN_PORT",
+            "MESHSPAN_SERVICE_",
+            "MESHSPAN_TEST_",
+            "MESHSPAN_VERSION",
+        ],
     }
 }
 

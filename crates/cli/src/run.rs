@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use time::OffsetDateTime;
 
-use crate::args::{Command, ConnectionArgs};
+use crate::args::{Command, ConnectionArgs, variables};
 use crate::client::Client;
 use crate::console::Console;
 use crate::{apply, config, delete, generate, get, inspect, version};
@@ -38,6 +38,10 @@ pub async fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for warning in variables().check(names)? {
+        writeln!(err, "warning: {warning}")?;
+    }
     let mut console = Console {
         version,
         input: &mut std::io::stdin(),

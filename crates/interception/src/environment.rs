@@ -3,22 +3,51 @@
 //! The name of a variable is derived from the path of the setting: `redirect.dns.captureAll` is
 //! `KUMA_TRANSPARENT_PROXY_REDIRECT_DNS_CAPTURE_ALL`.
 
+use std::cell::RefCell;
+
+use meshspan_model::environment::Variables;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::settings::{Layer, Settings};
 
 const PREFIX: &str = "KUMA_TRANSPARENT_PROXY";
+const ORIGIN: &str = "environment";
 
 /// The layer of all variables that are set. `variable` looks one up.
 pub fn layer(variable: &dyn Fn(&str) -> Option<String>) -> Result<Layer, Error> {
-    let origin = "environment".to_owned();
-    let shape = serde_json::to_value(Settings::default()).map_err(|error| Error::Settings {
-        origin: origin.clone(),
+    let value = collect(&shape()?, PREFIX, variable)?.unwrap_or_else(|| Value::Object(Map::new()));
+    Ok(Layer {
+        origin: ORIGIN.to_owned(),
+        value,
+    })
+}
+
+/// All settings with their defaults.
+fn shape() -> Result<Value, Error> {
+    serde_json::to_value(Settings::default()).map_err(|error| Error::Settings {
+        origin: ORIGIN.to_owned(),
         reason: error.to_string(),
+    })
+}
+
+/// Warnings about names in `environment` that look like settings and are none.
+///
+/// # Errors
+/// The first that must not be ignored.
+pub fn unknown(environment: impl Iterator<Item = String>) -> Result<Vec<String>, Error> {
+    let known = RefCell::new(Vec::new());
+    collect(&shape()?, PREFIX, &|name| {
+        known.borrow_mut().push(name.to_owned());
+        None
     })?;
-    let value = collect(&shape, PREFIX, variable)?.unwrap_or_else(|| Value::Object(Map::new()));
-    Ok(Layer { origin, value })
+    let variables = Variables {
+        program: "transparent interception",
+        known: known.into_inner(),
+        own: &["KUMA_TRANSPARENT_PROXY_"],
+        foreign: &[],
+    };
+    Ok(variables.check(environment)?)
 }
 
 /// The values set for `shape`, whose default tells the type, or `None` if none is.
@@ -121,6 +150,23 @@ mod tests {
         assert_eq!(settings.redirect.inbound.exclude_ports.0, ["22", "80-90"]);
         assert_eq!(settings.redirect.outbound.exclude_ports_for_uids, ["tcp:1,2:3", "4"]);
         assert_eq!(settings.kuma_dp_user, "1234");
+    }
+
+    #[test]
+    fn a_mistyped_variable_is_reported() {
+        let names = [
+            "KUMA_TRANSPARENT_PROXY_WAIT",
+            "KUMA_TRANSPARENT_PROXY_REDIRECT_DNS_ENABLE",
+            "KUMA_MODE",
+        ];
+        let warnings = unknown(names.iter().map(|name| (*name).to_owned())).unwrap();
+        assert_eq!(
+            warnings,
+            [
+                "variable KUMA_TRANSPARENT_PROXY_REDIRECT_DNS_ENABLE is no setting of transparent interception and is ignored; did you mean \
+              KUMA_TRANSPARENT_PROXY_REDIRECT_DNS_ENABLED?"
+            ]
+        );
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub enum Error {
         /// The parser's words.
         reason: String,
     },
+    /// A variable that no setting has and that must not be ignored.
+    #[error(transparent)]
+    Variable(#[from] meshspan_model::environment::UnknownVariable),
     /// The user that runs Envoy does not exist.
     #[error(
         "kumaDPUser: user {user:?} does not exist on this host: create it (`useradd --system --uid 5678 kuma-dp`), \

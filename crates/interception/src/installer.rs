@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::args::{InstallArgs, UninstallArgs};
 use crate::config::{Config, IpFamilyMode, parse_duration};
+use crate::environment;
 use crate::error::Error;
 use crate::executable::{Execution, Iptables};
 use crate::host;
@@ -31,7 +32,7 @@ pub fn install(args: &InstallArgs, out: &mut dyn Write) -> Result<Report, Error>
     let settings = args.settings()?;
     let config = configure(&settings)?;
     let execution = execution(&settings)?;
-    let mut report = Report::default();
+    let mut report = unknown_variables()?;
     let families = usable_families(&config, &mut report);
     report
         .warnings
@@ -74,7 +75,7 @@ pub fn uninstall(args: &UninstallArgs, out: &mut dyn Write) -> Result<Report, Er
     // Rules without comments are recognised by the settings they were made from; without a usable configuration (the user may be gone by
     // now) everything that carries our names or comments is still found.
     let config = configure(&settings).ok();
-    let mut report = Report::default();
+    let mut report = unknown_variables()?;
     let _lock = lock(&mut report)?;
     let mut changes = Vec::new();
     for family in [Family::Ipv4, Family::Ipv6] {
@@ -105,6 +106,14 @@ pub fn uninstall(args: &UninstallArgs, out: &mut dyn Write) -> Result<Report, Er
     report.actions.extend(applied.actions);
     report.warnings.extend(applied.warnings);
     Ok(report)
+}
+
+fn unknown_variables() -> Result<Report, Error> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    Ok(Report {
+        actions: Vec::new(),
+        warnings: environment::unknown(names)?,
+    })
 }
 
 fn configure(settings: &Settings) -> Result<Config, Error> {

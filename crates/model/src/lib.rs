@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod duration;
+pub mod environment;
 pub mod kind;
 pub mod kinds;
 pub mod kri;

@@ -33,7 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("agent", &["model", "xds"]),
-    ("interception", &[]),
+    ("interception", &["model"]),
     ("cli", &["identity", "model"]),
     ("lab", &[]),
     ("demo", &["agent", "lab"]),

@@ -8,7 +8,8 @@ pub(crate) use response::Bootstrap;
 
 use crate::backoff::Backoff;
 use crate::control_plane::{ConnectError, ControlPlane, Protocol};
-use crate::http_client;
+use crate::http_client::{self, HttpError};
+use crate::wrong_server;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
@@ -146,7 +147,12 @@ async fn attempt(control_plane: &ControlPlane, request: &BootstrapRequest) -> Re
         })?;
     let (status, body) = http_client::send(stream, request, MAX_RESPONSE_BYTES, REQUEST_TIMEOUT)
         .await
-        .map_err(|error| Attempt::Retry(format!("{address} gives no answer in HTTP/1.1 ({error}){hint}")))?;
+        .map_err(|error| {
+            let is_parse = matches!(&error, HttpError::Connection(error) if error.is_parse());
+            let reason =
+                wrong_server::http(is_parse, control_plane.is_tls()).map_or_else(|| error.to_string(), str::to_owned);
+            Attempt::Retry(format!("no answer from {address}: {reason}{hint}"))
+        })?;
     match status {
         StatusCode::OK => {
             let malformed = |reason| {
@@ -157,14 +163,20 @@ async fn attempt(control_plane: &ControlPlane, request: &BootstrapRequest) -> Re
             };
             Bootstrap::parse(&body).map_err(malformed)
         }
-        StatusCode::NOT_FOUND => Err(Attempt::Retry(match hint.as_str() {
-            "" => "the control plane does not know this proxy yet (404)".to_owned(),
-            hint => format!("{address} has no path /bootstrap (404){hint}"),
-        })),
+        // A data plane server says nothing more, other servers say that there is no such path.
+        StatusCode::NOT_FOUND => Err(Attempt::Retry(
+            match control_plane.is_known_otherwise() || !body.is_empty() {
+                false => "the control plane does not know this proxy yet (404)".to_owned(),
+                true => format!("{address} is no data plane server, it has no path /bootstrap (404){hint}"),
+            },
+        )),
         status if status.is_client_error() => Err(Attempt::Final(BootstrapError::Refused {
             address,
             status,
-            text: format!("{}{hint}", excerpt(&body)),
+            text: match control_plane.is_known_otherwise() {
+                true => format!("{}{hint}", excerpt(&body)),
+                false => excerpt(&body),
+            },
         })),
         status => Err(Attempt::Retry(format!(
             "the control plane answers {status}: {}",

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use super::*;
 use crate::args::ProxyType;
@@ -147,6 +147,34 @@ async fn an_unreachable_control_plane_is_named_in_the_end() {
 }
 
 #[tokio::test]
+async fn wrong_servers_are_named_in_words_of_the_setting() {
+    let certificate = TestCertificate::issued("127.0.0.1");
+    let tls = FakeControlPlane::start(Some(&certificate), vec![]).await;
+    let not_found = (404, Bytes::from_static(b"404: Page Not Found"));
+    let api = FakeControlPlane::start(None, vec![not_found.clone(), not_found]).await;
+    for (address, found) in [
+        (
+            tls.url("http", "127.0.0.1"),
+            "if it speaks TLS, the address must start with https://",
+        ),
+        (api.url("http", "127.0.0.1"), "is no data plane server"),
+        (api.url("https", "127.0.0.1"), "speaks no TLS, which https:// expects"),
+    ] {
+        let control_plane = ControlPlane::new(&address, Some(Trust::Anything), SocketMark::default()).unwrap();
+        let Err(Attempt::Retry(text)) = attempt(&control_plane, &request()).await else {
+            panic!("{address} answered");
+        };
+        assert!(
+            text.contains(found) && text.contains("--cp-address (KUMA_CONTROL_PLANE_URL) must name"),
+            "{text}"
+        );
+        for raw in ["InvalidContentType", "invalid HTTP version", "protocol error"] {
+            assert!(!text.contains(raw), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_tls_and_one_with_another_ca_are_named() {
     let plain = FakeControlPlane::start(None, vec![(200, bootstrap_answer(YAML))]).await;
     let control_plane = ControlPlane::new(
@@ -161,7 +189,7 @@ async fn a_server_without_tls_and_one_with_another_ca_are_named() {
         .err()
         .unwrap()
         .to_string();
-    assert!(text.contains("speaks no TLS; https was expected"), "{text}");
+    assert!(text.contains("speaks no TLS, which https:// expects"), "{text}");
 
     let certificate = TestCertificate::issued("localhost");
     let server = FakeControlPlane::start(Some(&certificate), vec![]).await;

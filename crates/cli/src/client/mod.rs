@@ -274,7 +274,7 @@ impl Client {
         ClientError::Unreachable {
             url: self.url.clone(),
             reason: match tls::explain(innermost) {
-                Some(explained) => format!("{explained} ({innermost})"),
+                Some(explained) => explained.to_owned(),
                 None => innermost.to_string(),
             },
             certificate: error.source().is_some_and(tls::is_certificate_problem),

@@ -64,19 +64,22 @@ pub(super) fn is_certificate_problem(error: &(dyn std::error::Error + 'static)) 
 
 /// Errors that mean something else than what they say.
 pub(super) fn explain(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    use rustls::{CertificateError, Error, InvalidMessage};
+    use rustls::{CertificateError, Error};
     if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
         return Some("what answers there speaks no HTTP/1.1; if it speaks TLS, the address must start with https");
     }
     let io = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
     let inside = io.and_then(|inner| inner.downcast_ref::<Error>());
     match inside.or_else(|| error.downcast_ref::<Error>())? {
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+        Error::InvalidMessage(_) => {
             Some("what answers there speaks no TLS; if it is the plain API, the address must start with http")
         }
         Error::InvalidCertificate(CertificateError::BadSignature) => Some(
             "its certificate was signed by another CA of the same name: every control plane has a ca.pem of its own",
         ),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Some("its certificate was signed by a CA that is not trusted here")
+        }
         _ => None,
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use meshspan_model::environment::Unknown;
 use serde_json::{Map, Value};
 
 use super::Settings;
-use super::names::{self, Unknown};
+use super::names;
 use crate::files;
 
 /// Largest settings file, in bytes.
@@ -141,10 +142,6 @@ impl Loading {
 
     fn unknown(&mut self, shown: &str, name: &str) -> Result<(), SettingsError> {
         let Unknown { meant, sensitive } = names::unknown(name, self.known.iter().map(String::as_str));
-        let meant = meant.map(|path| match names::concerns_us(name) {
-            true => names::variable(&path),
-            false => path,
-        });
         let question = meant
             .map(|meant| format!("; did you mean {meant}?"))
             .unwrap_or_default();

@@ -1,5 +1,7 @@
 //! Names of settings: the variables that set them, and what becomes of names that are none.
 
+use meshspan_model::environment::Unknown;
+
 /// Names that do not follow from the path (`spec/zone-sync.md` §7), or that people expect beside the one that does.
 const OTHER_NAMES: &[(&str, &str)] = &[
     (
@@ -22,30 +24,6 @@ const OTHER_NAMES: &[(&str, &str)] = &[
         "multizone.zone.kds.auth.cpTokenInline",
         "KUMA_MULTIZONE_ZONE_KDS_AUTH_TOKEN_INLINE",
     ),
-];
-
-/// Words of names that decide who may do what: ignoring such a setting would leave something open that somebody closed.
-const SENSITIVE: &[&str] = &[
-    "ACCESS",
-    "AUTH",
-    "AUTHN",
-    "AUTHZ",
-    "AUTHENTICATION",
-    "AUTHORIZATION",
-    "CA",
-    "CERT",
-    "CERTS",
-    "CERTIFICATE",
-    "CERTIFICATES",
-    "CORS",
-    "CREDENTIALS",
-    "RBAC",
-    "SECRET",
-    "SECRETS",
-    "TLS",
-    "MTLS",
-    "TOKEN",
-    "TOKENS",
 ];
 
 /// Variables of other programs that share an environment with the control plane, and those that Kubernetes makes for a
@@ -97,34 +75,17 @@ fn kuma(name: &str) -> String {
     }
 }
 
-/// What becomes of a name that is none.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unknown {
-    /// The setting that may have been meant.
-    pub(super) meant: Option<String>,
-    /// True if it must not be ignored.
-    pub(super) sensitive: bool,
-}
-
-/// Judges an unknown variable, or an unknown path of the settings file, among the known ones.
-pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Unknown {
-    let as_variable = |name: &str| if concerns_us(name) { kuma(name) } else { variable(name) };
-    let wanted = as_variable(name);
-    let near = known
-        .map(|path| (strsim::damerau_levenshtein(&as_variable(path), &wanted), path))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 8);
-    let sensitive = is_sensitive(&wanted) || near.is_some_and(|(_, path)| is_sensitive(&as_variable(path)));
-    Unknown {
-        meant: near.map(|(_, path)| path.to_owned()),
-        sensitive,
+/// Judges an unknown variable, or an unknown path of the settings file, among the known paths. What is meant is the name of a
+/// variable, or a path, as the unknown one is.
+pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Unknown {
+    let is_variable = concerns_us(name);
+    let wanted = if is_variable { kuma(name) } else { variable(name) };
+    let variables: Vec<String> = known.clone().map(variable).collect();
+    let mut unknown = Unknown::judge(&wanted, variables.iter().map(String::as_str));
+    if !is_variable && let Some(meant) = unknown.meant.take() {
+        unknown.meant = known.map(str::to_owned).find(|path| variable(path) == meant);
     }
-}
-
-fn is_sensitive(variable: &str) -> bool {
-    let words = || variable.split('_');
-    let mut pairs = words().zip(words().skip(1));
-    words().any(|word| SENSITIVE.contains(&word)) && !pairs.any(|pair| pair == ("ACCESS", "LOG"))
+    unknown
 }
 
 #[cfg(test)]
@@ -165,16 +126,16 @@ mod tests {
             (
                 "KUMA_MULTIZONE_GLOBAL_KDS_AUHT_TYPE",
                 true,
-                Some("multizone.global.kds.auth.type"),
+                Some("KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE"),
             ),
             (
                 "KMESH_MULTIZONE_GLOBAL_KDS_AUTH_TYP",
                 true,
-                Some("multizone.global.kds.auth.type"),
+                Some("KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE"),
             ),
             ("KUMA_DIAGNOSTICS_TLS_ENABLED", true, None),
             ("KUMA_API_SERVER_HTTPS_CLIENT_CERTS_CA_FILE", true, None),
-            ("KUMA_API_SERVER_HTPP_PORT", false, Some("apiServer.http.port")),
+            ("KUMA_API_SERVER_HTPP_PORT", false, Some("KUMA_API_SERVER_HTTP_PORT")),
             ("apiServer.htp.port", false, Some("apiServer.http.port")),
             ("KUMA_DEFAULT_ACCESS_LOG_PATH", false, None),
             ("KUMA_METRICS_ZONE_IDLE_TIMEOUT", false, None),

@@ -33,12 +33,12 @@ pub(super) fn tls(error: &io::Error, trust: &Trust) -> String {
     };
     match cause {
         rustls::Error::InvalidMessage(_) => format!(
-            "what answers there does not speak TLS ({cause}): {ADDRESS}; a global with KUMA_MULTIZONE_GLOBAL_KDS_TLS_ENABLED=false has an address \
+            "what answers there does not speak TLS: {ADDRESS}; a global with KUMA_MULTIZONE_GLOBAL_KDS_TLS_ENABLED=false has an address \
              that starts with grpc://"
         ),
         rustls::Error::NoApplicationProtocol
         | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            format!("what answers there does not speak HTTP/2 ({cause}): {ADDRESS}")
+            format!("what answers there speaks TLS, but not as a global control plane does: {ADDRESS}")
         }
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -51,7 +51,7 @@ pub(super) fn tls(error: &io::Error, trust: &Trust) -> String {
                 Trust::System | Trust::SkipVerify => "a root certificate of this system".to_owned(),
             };
             format!(
-                "{cause}: the certificate of what answers there is not signed by {trusted}; KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE must name a copy \
+                "the certificate of what answers there is not signed by {trusted}; KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE must name a copy \
                  of the ca.pem of the global control plane, and the address must be its"
             )
         }
@@ -68,7 +68,7 @@ pub(super) fn stream(stream: &str, status: &Status, tls: bool, answered: bool) -
         );
     }
     if status.code() == Code::Unimplemented {
-        return format!("{stream}: a gRPC server without zone synchronisation answers there ({message}): {ADDRESS}");
+        return format!("{stream}: a gRPC server without zone synchronisation answers there: {ADDRESS}");
     }
     let is_transport = std::error::Error::source(status).is_some();
     let text = match message {
@@ -77,8 +77,8 @@ pub(super) fn stream(stream: &str, status: &Status, tls: bool, answered: bool) -
     };
     if !answered && !tls && is_transport {
         return format!(
-            "{stream}: what answers there ended the connection, or does not speak HTTP/2 without TLS ({text}): if it speaks TLS the address starts \
-             with grpcs://, else {ADDRESS}"
+            "{stream}: what answers there ended the connection, or does not speak HTTP/2 without TLS: if it speaks TLS the address starts with \
+             grpcs://, else {ADDRESS}"
         );
     }
     format!("{stream}: {text}")

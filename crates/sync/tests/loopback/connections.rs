@@ -205,7 +205,9 @@ async fn tls_is_verified_unless_told_otherwise() {
     let mut unchecked = zone("unchecked", Trust::SkipVerify);
     unchecked.connected().await;
     let mut unknown = zone("unknown", Trust::System);
-    unknown.fails_with("UnknownIssuer").await;
+    unknown
+        .fails_with("is not signed by a root certificate of this system")
+        .await;
     unknown.fails_with("KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE").await;
     let mut missing = zone("missing", Trust::File(folder.path().join("none.pem")));
     missing.fails_with("none.pem").await;
