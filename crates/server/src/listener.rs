@@ -2,6 +2,7 @@
 
 mod activity;
 mod body;
+mod first_message;
 mod limits;
 mod patience;
 
@@ -25,6 +26,7 @@ use tower::ServiceExt as _;
 
 use activity::{Activity, Answer};
 use body::{Bounded, Held, Memory};
+use first_message::FirstMessage;
 use limits::{Connections, Refusal};
 pub use limits::{Limit, Purpose, open_files};
 use patience::Backlog;
@@ -180,7 +182,7 @@ where
         let is_stream = is_grpc(&request);
         let (in_flight, held) = (seen.request(is_stream), Held::default());
         let request = if is_stream {
-            request.map(axum::body::Body::new)
+            request.map(|body| axum::body::Body::new(FirstMessage::new(body, memory.clone())))
         } else {
             request.map(|body| axum::body::Body::new(Bounded::new(body, memory.clone(), held.clone())))
         };

@@ -1,4 +1,4 @@
-//! Bodies of requests, other than streams of gRPC: they must arrive in time, and all that wait to be complete may fill so
+//! Bodies of requests, other than streams of gRPC (see [`super::first_message`]): they must arrive in time, and all that wait to be complete may fill so
 //! much memory and no more.
 
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// For the whole body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Of all bodies at one port, in bytes.
 const MEMORY: usize = 64 << 20;
 /// Of all bodies of one peer, in bytes: several of the largest documents.
@@ -38,7 +38,7 @@ impl Memory {
 pub(super) struct Held(Arc<std::sync::Mutex<Vec<OwnedSemaphorePermit>>>);
 
 impl Held {
-    fn add(&self, from: &Memory, bytes: usize) -> Result<(), BodyError> {
+    pub(super) fn add(&self, from: &Memory, bytes: usize) -> Result<(), BodyError> {
         let bytes = u32::try_from(bytes).map_err(|_| BodyError::Busy)?;
         let permit = from
             .0

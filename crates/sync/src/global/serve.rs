@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -91,14 +91,19 @@ impl GlobalSync {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let asked = Arc::new(AtomicBool::new(false));
         let asks = Arc::clone(&asked);
-        let service = self
-            .routes()
-            .prepare()
-            .map_request(move |mut request: http::Request<hyper::body::Incoming>| {
-                asks.store(true, Ordering::Relaxed);
-                request.extensions_mut().insert(address);
-                request
-            });
+        let (server, routes) = (self.clone(), self.routes().prepare());
+        let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            asks.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(address);
+            let refused = server.check_head(request.headers(), address).err();
+            let routes = routes.clone();
+            async move {
+                match refused {
+                    Some(status) => Ok(status.into_http()),
+                    None => routes.oneshot(request).await,
+                }
+            }
+        });
         let mut builder = Builder::new(TokioExecutor::new()).http2_only();
         builder
             .http2()
@@ -107,7 +112,7 @@ impl GlobalSync {
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW);
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let silent = async {
             tokio::time::sleep(HANDSHAKE).await;

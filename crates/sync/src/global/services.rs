@@ -8,12 +8,13 @@ use meshspan_store::StoreError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::ask::serve_admin;
 use super::authorization::authorize;
-use super::caller::Caller;
+use super::caller::{Caller, PeerAddress};
 use super::connection::{Connection, StreamGuard, StreamKind};
 use super::streams::{receive_from_zone, send_to_zone};
 use super::supervisor::supervise;
@@ -77,6 +78,28 @@ impl GlobalSync {
             Err(_) => return Err(Status::internal("the zone cannot be prepared")),
         }
         Ok(admitted.guard)
+    }
+
+    /// Refuses a call by its head, before anything of its body is read.
+    pub(super) fn check_head(&self, headers: &http::HeaderMap, address: PeerAddress) -> Result<(), Status> {
+        let mut head = Request::new(());
+        *head.metadata_mut() = MetadataMap::from_headers(headers.clone());
+        head.extensions_mut().insert(address);
+        self.allow(&Caller::of(&head)?).map(drop)
+    }
+
+    /// Lets a caller speak for its zone; with the connection whose caller it is, if it has one.
+    fn allow(&self, caller: &Caller) -> Result<Option<Arc<Connection>>, Status> {
+        let current = self.shared.registry.current(&caller.zone);
+        let own = current.filter(|current| {
+            (&current.caller.connection, &current.caller.token) == (&caller.connection, &caller.token)
+        });
+        // The token of a connection is watched.
+        if own.is_none() {
+            authorize(&self.shared.options, &*self.shared.store, caller)
+                .inspect_err(|status| self.refused(&caller.zone, &caller.address, status))?;
+        }
+        Ok(own)
     }
 
     fn refused(&self, zone: &str, address: &str, status: &Status) {
@@ -209,17 +232,8 @@ impl GlobalKdsService for GlobalSync {
         &self,
         request: Request<ZoneHealthCheckRequest>,
     ) -> Result<Response<ZoneHealthCheckResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        let current = self.shared.registry.current(&caller.zone);
-        match current.filter(|current| {
-            (&current.caller.connection, &current.caller.token) == (&caller.connection, &caller.token)
-        }) {
-            // Its token is watched.
-            Some(connection) => connection.is_alive(),
-            None => {
-                authorize(&self.shared.options, &*self.shared.store, &caller)
-                    .inspect_err(|status| self.refused(&caller.zone, &caller.address, status))?;
-            }
+        if let Some(connection) = self.allow(&Caller::of(&request)?)? {
+            connection.is_alive();
         }
         let interval = ProtoDuration {
             seconds: i64::try_from(self.shared.options.health_interval.as_secs()).unwrap_or(i64::MAX),

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body_util::StreamBody;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use meshspan_model::{Kind, Resource};
 use meshspan_store::Snapshot;
 use meshspan_sync::global::CheckToken;
@@ -51,6 +55,34 @@ async fn a_zone_without_a_token_of_its_own_is_told_what_to_do_and_leaves_nothing
     for zone in [without, wrong, right] {
         zone.stop().await;
     }
+    global.stop().await;
+}
+
+/// A unary call is read to its end before it is handled, so who calls must be known before.
+#[tokio::test]
+async fn nothing_of_a_call_without_a_token_is_read() {
+    let global = global(|_| {}).await;
+    let stream = tokio::net::TcpStream::connect(global.address).await.unwrap();
+    let (mut calls, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    for _ in 0..300 {
+        let half = futures::stream::iter([Ok::<_, std::io::Error>(hyper::body::Frame::data(Bytes::from(
+            vec![0; 5 + 4000],
+        )))]);
+        let body = StreamBody::new(half.chain(futures::stream::pending()));
+        let call = http::Request::post("http://global/kuma.mesh.v1alpha1.GlobalKDSService/HealthCheck")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("client-id", "west")
+            .body(body)
+            .unwrap();
+        calls.ready().await.unwrap();
+        let answer = calls.send_request(call).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "16", "{answer:?}");
+    }
+    connection.abort();
     global.stop().await;
 }
 
