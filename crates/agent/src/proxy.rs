@@ -182,9 +182,11 @@ impl Proxy {
 impl Proxy {
     /// What is wrong with the document although it is valid, for people.
     pub(crate) fn problems(&self) -> Vec<String> {
-        self.dataplane()
-            .map(|dataplane| dataplane.inbounds_that_lead_to_envoy())
-            .unwrap_or_default()
+        let problems = self
+            .dataplane()
+            .map(|dataplane| dataplane.inbounds_that_lead_to_envoy());
+        let problems = problems.unwrap_or_default().into_iter();
+        problems.map(|(_, problem)| problem).collect()
     }
 
     /// What its author may not expect; whoever applies the document is warned by the API, and a proxy that brings it here.

@@ -61,7 +61,5 @@ fn add(resources: &mut Vec<Encoded>, new: Encoded) {
 
 /// Why inbounds of a Dataplane are not served, or serve nobody, with field, value and remedy.
 pub fn sidecar_problems(dataplane: &Dataplane) -> Vec<String> {
-    let mut problems = ports(dataplane).1;
-    problems.extend(dataplane.inbounds_that_lead_to_envoy());
-    problems
+    ports(dataplane).1
 }

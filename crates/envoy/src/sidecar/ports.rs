@@ -1,6 +1,6 @@
 //! The inbounds of a Dataplane in the form that Envoy needs: addresses parsed, names unique.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound};
@@ -25,7 +25,12 @@ pub(crate) fn ports(dataplane: &Dataplane) -> (Vec<Port>, Vec<String>) {
     let mut ports: Vec<Port> = Vec::new();
     let mut problems = Vec::new();
     let mut sections = BTreeSet::new();
+    let circles: BTreeMap<usize, String> = dataplane.inbounds_that_lead_to_envoy().into_iter().collect();
     for (index, inbound) in dataplane.networking.inbound.iter().enumerate() {
+        if let Some(problem) = circles.get(&index) {
+            problems.push(problem.clone());
+            continue;
+        }
         match port(dataplane, index, inbound) {
             Err((field, value)) => problems.push(format!(
                 "networking.inbound[{index}] is not served: {field} is \"{value}\"; \
@@ -82,10 +87,12 @@ fn port<'a>(dataplane: &'a Dataplane, index: usize, inbound: &'a Inbound) -> Res
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+    use meshspan_model::kinds::dataplane::TransparentProxying;
 
     fn dataplane(address: &str, inbounds: &[(&str, u32)]) -> Dataplane {
         let mut dataplane = Dataplane::default();
         dataplane.networking.address = address.to_owned();
+        dataplane.networking.transparent_proxying = Some(TransparentProxying::default());
         dataplane.networking.inbound = inbounds
             .iter()
             .map(|(name, port)| Inbound {
@@ -112,6 +119,19 @@ mod tests {
         );
         assert!(
             problems[1].contains("inbound[2]") && problems[1].contains("port 80"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn what_would_lead_envoy_to_itself_is_not_served() {
+        let mut bare = dataplane("10.0.0.1", &[("", 80), ("", 81)]);
+        bare.networking.transparent_proxying = None;
+        bare.networking.inbound[1].service_address = "127.0.0.1".to_owned();
+        let (ports, problems) = ports(&bare);
+        assert_eq!(ports.iter().map(|port| port.index).collect::<Vec<_>>(), [1]);
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("networking.inbound[0] is not served"),
             "{problems:?}"
         );
     }

@@ -7,7 +7,8 @@ use super::{Dataplane, Inbound};
 impl Dataplane {
     /// Why inbounds reach no application, with field, value and remedy: where traffic is not intercepted Envoy listens on the address and port of
     /// an inbound itself, and an application that is looked for there is Envoy. A probe of it succeeds, so nothing else notices.
-    pub fn inbounds_that_lead_to_envoy(&self) -> Vec<String> {
+    /// With the place of each in the list.
+    pub fn inbounds_that_lead_to_envoy(&self) -> Vec<(usize, String)> {
         if self.networking.transparent_proxying.is_some() {
             return Vec::new();
         }
@@ -20,13 +21,14 @@ impl Dataplane {
             .enumerate()
             .filter(|(_, inbound)| leads_to_envoy(inbound))
             .map(|(index, inbound)| {
-                format!(
-                    "networking.inbound[{index}]: the application is looked for at {}:{}, where Envoy itself listens, so its traffic goes round in a \
-                     circle: let the application listen on another address and name it in serviceAddress (for example 127.0.0.1) or servicePort, or \
-                     intercept traffic (`meshspan install transparent-proxy` and a transparentProxying section)",
+                let problem = format!(
+                    "networking.inbound[{index}] is not served: the application is looked for at {}:{}, where Envoy itself would listen, so traffic \
+                     would go round in a circle: let the application listen on another address and name it in serviceAddress (for example \
+                     127.0.0.1) or servicePort, or intercept traffic (`meshspan install transparent-proxy` and a transparentProxying section)",
                     self.workload_address(inbound),
                     inbound.workload_port()
-                )
+                );
+                (index, problem)
             })
             .collect()
     }
@@ -53,7 +55,8 @@ mod tests {
     fn problems(networking: &str) -> Vec<String> {
         let networking: serde_json::Value = serde_json::from_str(networking).unwrap();
         let dataplane: Dataplane = serde_json::from_value(serde_json::json!({ "networking": networking })).unwrap();
-        dataplane.inbounds_that_lead_to_envoy()
+        let found = dataplane.inbounds_that_lead_to_envoy();
+        found.into_iter().map(|(_, problem)| problem).collect()
     }
 
     #[test]
@@ -62,7 +65,7 @@ mod tests {
             r#"{"address": "10.0.0.1", "inbound": [{"port": 80, "serviceAddress": "127.0.0.1"}, {"port": 6379}]}"#,
         );
         assert!(
-            matches!(found.as_slice(), [only] if only.starts_with("networking.inbound[1]:") && only.contains("10.0.0.1:6379")),
+            matches!(found.as_slice(), [only] if only.starts_with("networking.inbound[1] is not served:") && only.contains("10.0.0.1:6379")),
             "{found:?}"
         );
         for itself in [
