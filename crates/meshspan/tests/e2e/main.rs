@@ -15,4 +15,5 @@ mod restarts;
 mod rotation;
 mod stage;
 mod three_zones;
+mod virtual_addresses;
 mod without_control_planes;

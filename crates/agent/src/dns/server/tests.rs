@@ -6,6 +6,7 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use meshspan_xds::proto::agent::{DnsRecord, DnsUpdate};
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
@@ -73,7 +74,11 @@ fn query(name: &str, record_type: RecordType) -> Message {
 }
 
 async fn ask_udp(server: SocketAddr, query: &Message) -> Message {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    ask_udp_from("127.0.0.1:0", server, query).await
+}
+
+async fn ask_udp_from(own: &str, server: SocketAddr, query: &Message) -> Message {
+    let socket = UdpSocket::bind(own).await.unwrap();
     socket.connect(server).await.unwrap();
     socket.send(&query.to_vec().unwrap()).await.unwrap();
     let mut buffer = vec![0; 65535];
@@ -314,4 +319,68 @@ async fn a_port_in_use_names_the_remedy() {
         error.contains("--dns-proxy-port") && error.contains(&settings.listen.to_string()),
         "{error}"
     );
+}
+
+fn ip(line: &str) {
+    let status = std::process::Command::new("ip").args(line.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {line}");
+}
+
+/// A host with a bridge, whose containers are led to this server by rules, and a container that asks from there. A client takes an
+/// answer from nobody but whom it asked.
+#[test]
+fn queries_from_behind_a_bridge_are_answered_by_whom_was_asked() {
+    meshspan_lab::isolated(|| async {
+        for line in [
+            "link set lo up",
+            "link add br0 type bridge",
+            "address add 172.17.0.1/16 dev br0",
+            "link set br0 up",
+            "link add veth0 type veth peer name veth1",
+            "link set veth0 master br0 up",
+            "netns add container",
+            "link set veth1 netns container",
+        ] {
+            ip(line);
+        }
+        let install = meshspan_interception::InstallArgs {
+            kuma_dp_user: Some(rustix::process::geteuid().as_raw().to_string()),
+            redirect_all_dns_traffic: Some(true),
+            vnet: vec!["br0:172.17.0.0/16".to_owned()],
+            ip_family_mode: Some("ipv4".to_owned()),
+            ..Default::default()
+        };
+        meshspan_interception::install(&install, &mut Vec::new()).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let dns = start_on("0.0.0.0:15053", &[], "").await;
+        set(&dns.table, "redis.mesh.local", &["243.0.0.1"]);
+
+        let container = std::fs::File::open("/run/netns/container")?;
+        let asking = std::thread::spawn(move || {
+            let network = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(container.as_fd(), network).unwrap();
+            for line in [
+                "link set lo up",
+                "address add 172.17.0.2/16 dev veth1",
+                "link set veth1 up",
+                "route add default via 172.17.0.1",
+            ] {
+                ip(line);
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let query = query("redis.mesh.local", RecordType::A);
+                for asked in ["8.8.8.8:53", "172.17.0.1:53", "192.0.2.7:53"] {
+                    let asked = asked.parse().unwrap();
+                    let answer = ask_udp_from("172.17.0.2:0", asked, &query).await;
+                    assert_eq!(addresses(&answer), ["243.0.0.1"], "{asked}");
+                }
+            });
+        });
+        tokio::task::spawn_blocking(move || asking.join())
+            .await?
+            .map_err(|_| anyhow::anyhow!("the container was not answered"))
+    });
 }
