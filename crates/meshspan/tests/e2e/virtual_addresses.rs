@@ -15,12 +15,12 @@ use crate::stage::{chapter, on_stage_with};
 /// Instead of those that everybody has.
 const RANGES: [(&str, &str); 2] = [
     ("KUMA_IPAM_MESH_MULTI_ZONE_SERVICE_CIDR", "100.64.0.0/16"),
-    ("KUMA_IPAM_MESH_SERVICE_CIDR", "fd00:241::/64"),
+    ("KUMA_IPAM_MESH_SERVICE_CIDR", "100.65.0.0/16"),
 ];
 /// In these ranges, and of no service.
-const UNKNOWN: [&str; 2] = ["100.64.255.77", "fd00:241::ffff:77"];
-/// Outside of them; the first one would be a virtual address by default.
-const OUTSIDE: [&str; 2] = ["243.0.255.77", "fd00:242::77"];
+const UNKNOWN: [&str; 2] = ["100.64.255.77", "100.65.255.77"];
+/// Outside of them; these would be virtual addresses by default.
+const OUTSIDE: [&str; 2] = ["243.0.255.77", "241.0.255.77"];
 const GREETING: &str = "stranger";
 
 fn socket(address: &str) -> Result<SocketAddr> {
@@ -30,20 +30,11 @@ fn socket(address: &str) -> Result<SocketAddr> {
 /// A host that has all of these addresses for itself: whoever is let through by Envoy is greeted there.
 async fn stranger(host: &Machine, client: &Machine) -> Result<()> {
     let (stranger, client) = (host.host().context("a lab")?, client.host().context("a lab")?);
-    let by = "fd00:10::1";
-    stranger.ip(&format!("address add {by}/64 dev eth0 nodad\n")).await?;
-    client.ip("address add fd00:10::2/64 dev eth0 nodad\n").await?;
     for address in UNKNOWN.into_iter().chain(OUTSIDE) {
         let socket = socket(address)?;
-        let (bits, gateway) = match socket.is_ipv4() {
-            true => (32, stranger.address().to_string()),
-            false => (128, by.to_owned()),
-        };
-        stranger
-            .ip(&format!("address add {address}/{bits} dev lo nodad\n"))
-            .await?;
+        stranger.ip(&format!("address add {address}/32 dev lo\n")).await?;
         client
-            .ip(&format!("route add {address}/{bits} via {gateway}\n"))
+            .ip(&format!("route add {address}/32 via {}\n", stranger.address()))
             .await?;
         let listener = stranger.listen(socket).await?;
         tokio::spawn(async move {
