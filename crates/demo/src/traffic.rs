@@ -44,6 +44,8 @@ pub struct Seen {
     pub late: usize,
     /// Those of them that have not ended yet.
     pub open: usize,
+    /// How long the slowest of those that have ended took.
+    pub slowest: Duration,
     /// Why the last of them failed.
     pub last_error: String,
     /// Zone of the latest answer.
@@ -82,8 +84,9 @@ impl Seen {
     }
 
     /// A late request ends. The zone of the latest answer is that of a request which was sent after it.
-    fn note_end_of_late(&mut self, outcome: Result<String>, now: Instant) {
+    fn note_end_of_late(&mut self, outcome: Result<String>, began: Instant, now: Instant) {
         self.open -= 1;
+        self.slowest = self.slowest.max(now - began);
         match outcome {
             Ok(zone) => self.answered(zone, now),
             Err(error) => self.failed(&error),
@@ -162,7 +165,7 @@ impl Traffic {
     ///
     /// # Errors
     /// One is not; the error says what was seen instead.
-    pub async fn all_from(&self, zone: &str, count: usize, limit: Duration) -> Result<()> {
+    pub async fn all_from(&self, zone: &str, count: usize, limit: Duration) -> Result<Seen> {
         self.mark();
         let seen = self.all_answered(count, limit).await?;
         ensure!(
@@ -171,7 +174,7 @@ impl Traffic {
             seen.total(),
             seen.answers
         );
-        Ok(())
+        Ok(seen)
     }
 
     /// All requests since the last [`Traffic::mark`] are answered. Waits until there are `count` of them, and for late answers.
@@ -217,7 +220,7 @@ async fn ask_for_ever(machine: Machine, question: Question, name: String, to: So
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
-        let marks = seen.borrow().marks;
+        let (marks, began) = (seen.borrow().marks, Instant::now());
         let mut request = Box::pin(ask(machine.clone(), question, name.clone(), to));
         if let Ok(outcome) = timeout(PATIENCE, &mut request).await {
             note(&seen, marks, |seen| seen.note(outcome, Instant::now()));
@@ -227,7 +230,9 @@ async fn ask_for_ever(machine: Machine, question: Question, name: String, to: So
         let seen = seen.clone();
         late.spawn(async move {
             let outcome = request.await;
-            note(&seen, marks, |seen| seen.note_end_of_late(outcome, Instant::now()));
+            note(&seen, marks, |seen| {
+                seen.note_end_of_late(outcome, began, Instant::now())
+            });
         });
         while late.try_join_next().is_some() {}
     }
@@ -307,15 +312,18 @@ mod tests {
         note(&seen, 0, |seen| seen.note(Ok("west".into()), now));
         let before = seen.borrow().clone();
         assert_eq!((before.late, before.open, before.streak, before.total()), (1, 1, 1, 2));
-        note(&seen, 0, |seen| seen.note_end_of_late(Ok("east".into()), now));
+        note(&seen, 0, |seen| {
+            seen.note_end_of_late(Ok("east".into()), now - 2 * PATIENCE, now)
+        });
         let after = seen.borrow().clone();
         assert_eq!((after.late, after.open, after.failed, after.total()), (1, 0, 0, 3));
         assert_eq!((after.zone.as_str(), after.answers["east"]), ("west", 2));
+        assert_eq!(after.slowest, 2 * PATIENCE);
 
         note(&seen, 0, Seen::note_late);
         seen.send_modify(Seen::mark);
         note(&seen, 0, |seen| {
-            seen.note_end_of_late(Err(anyhow::anyhow!("reset")), now)
+            seen.note_end_of_late(Err(anyhow::anyhow!("reset")), now, now)
         });
         assert_eq!((seen.borrow().failed, seen.borrow().open), (0, 0));
     }

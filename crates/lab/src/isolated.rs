@@ -27,19 +27,28 @@ use anyhow::{Context, Result, bail};
 use crate::isolation::{enter_stage, isolated_command, probe};
 
 /// A test that takes longer is ended, so that a hang is a failure with a name.
-const LIMIT: Duration = Duration::from_secs(300);
+pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs `body` in namespaces of its own and panics with its error. To be the only statement of a `#[test]` function.
 ///
 /// Without root and without user namespaces it panics as well and says why: such a test must not pass unseen.
-#[allow(clippy::panic, reason = "the way in which a test fails")]
 pub fn isolated<F, T>(body: F)
 where
     F: FnOnce() -> T,
     T: Future<Output = Result<()>>,
 {
+    isolated_for(LIMIT, body);
+}
+
+/// As [`isolated`], for a test that may take as long as `limit`.
+#[allow(clippy::panic, reason = "the way in which a test fails")]
+pub fn isolated_for<F, T>(limit: Duration, body: F)
+where
+    F: FnOnce() -> T,
+    T: Future<Output = Result<()>>,
+{
     let outcome = match enter_stage() {
-        Ok(Some(_)) => run_inside(body),
+        Ok(Some(_)) => run_inside(limit, body),
         Ok(None) => run_again(&test_name(std::any::type_name::<F>())),
         Err(error) => Err(error),
     };
@@ -48,7 +57,7 @@ where
     }
 }
 
-fn run_inside<F, T>(body: F) -> Result<()>
+fn run_inside<F, T>(limit: Duration, body: F) -> Result<()>
 where
     F: FnOnce() -> T,
     T: Future<Output = Result<()>>,
@@ -59,9 +68,9 @@ where
         .build()
         .context("starting the runtime")?;
     runtime.block_on(async {
-        match tokio::time::timeout(LIMIT, body()).await {
+        match tokio::time::timeout(limit, body()).await {
             Ok(outcome) => outcome,
-            Err(_) => bail!("the test took longer than {} seconds", LIMIT.as_secs()),
+            Err(_) => bail!("the test took longer than {} seconds", limit.as_secs()),
         }
     })
 }

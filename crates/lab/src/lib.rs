@@ -34,7 +34,7 @@ pub mod workload;
 
 pub use host::{Host, HostOptions};
 pub use http_client::{HttpConnection, HttpVersion, http_get, http_request};
-pub use isolated::isolated;
+pub use isolated::{LIMIT as ISOLATED_LIMIT, isolated, isolated_for};
 pub use isolation::{Isolation, isolate, outside_listener};
 pub use lab::Lab;
 pub use network::GATEWAY;

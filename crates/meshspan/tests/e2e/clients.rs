@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{Request, Response};
-use meshspan_demo::{Deployment, Machine, Question, Traffic, Workload};
+use meshspan_demo::{Deployment, Machine, Question, Seen, Traffic, Workload};
 use meshspan_lab::workload::Echo;
 use meshspan_lab::{HttpConnection, HttpVersion, RedisConnection, eventually};
 
@@ -81,7 +81,21 @@ pub async fn settles(traffic: &Traffic, zone: &str) -> Result<()> {
         "   {zone} after {} failed and {:?} without an answer; before: {:?}",
         seen.failed, seen.gap, seen.answers
     );
-    traffic.all_from(zone, MANY, LIMIT).await
+    let calm = traffic.all_from(zone, MANY, LIMIT).await?;
+    note_late(zone, &calm);
+    Ok(())
+}
+
+/// Says which requests had no answer within a second although nothing happened. On a busy machine that may be the machine.
+pub fn note_late(what: &str, seen: &Seen) {
+    if seen.late > 0 {
+        println!(
+            "   {what}: {} of {} requests late, the slowest took {:?}",
+            seen.late,
+            seen.total(),
+            seen.slowest
+        );
+    }
 }
 
 /// The zone that answers one new connection to a Redis.

@@ -2,16 +2,17 @@
 
 use anyhow::ensure;
 use meshspan_demo::WorkloadSpec;
-use meshspan_lab::{eventually, isolated};
+use meshspan_lab::{eventually, isolated_for};
 
 use crate::clients::{
     LIMIT, MANY, hostname, http_traffic, look_up, matched, multi_zone_service, redis_traffic, redis_zones, settles,
 };
-use crate::stage::{chapter, on_stage};
+use crate::stage::{chapter, limit, on_stage, rounds};
 
 #[test]
 fn the_local_zone_answers_until_something_local_dies() {
-    isolated(|| {
+    let rounds = rounds();
+    isolated_for(limit(rounds), || {
         on_stage(&["east", "west"], async |mesh| {
             let specs = ["east", "west"].map(|zone| {
                 [
@@ -45,34 +46,32 @@ fn the_local_zone_answers_until_something_local_dies() {
                 redis_traffic(&client, "redis").await?,
                 http_traffic(&client, "echo").await?,
             );
-            settles(&redis, "east").await?;
-            settles(&echo, "east").await?;
+            tokio::try_join!(settles(&redis, "east"), settles(&echo, "east"))?;
             let zones = redis_zones(client.machine(), address, MANY).await?;
             ensure!(zones.get("east") == Some(&MANY), "{zones:?}");
 
-            chapter("the local application dies and returns");
-            for workload in &mut workloads[..2] {
-                workload.application()?.kill().await?;
-            }
-            settles(&redis, "west").await?;
-            settles(&echo, "west").await?;
-            for workload in &mut workloads[..2] {
-                workload.application()?.start_again().await?;
-            }
-            settles(&redis, "east").await?;
-            settles(&echo, "east").await?;
+            for round in 1..=rounds {
+                println!("-- round {round} of {rounds}");
+                chapter("the local application dies and returns");
+                for workload in &mut workloads[..2] {
+                    workload.application()?.kill().await?;
+                }
+                tokio::try_join!(settles(&redis, "west"), settles(&echo, "west"))?;
+                for workload in &mut workloads[..2] {
+                    workload.application()?.start_again().await?;
+                }
+                tokio::try_join!(settles(&redis, "east"), settles(&echo, "east"))?;
 
-            chapter("the local sidecar dies and returns");
-            for workload in &mut workloads[..2] {
-                workload.proxy.kill().await?;
+                chapter("the local sidecar dies and returns");
+                for workload in &mut workloads[..2] {
+                    workload.proxy.kill().await?;
+                }
+                tokio::try_join!(settles(&redis, "west"), settles(&echo, "west"))?;
+                for workload in &mut workloads[..2] {
+                    workload.proxy.start_again().await?;
+                }
+                tokio::try_join!(settles(&redis, "east"), settles(&echo, "east"))?;
             }
-            settles(&redis, "west").await?;
-            settles(&echo, "west").await?;
-            for workload in &mut workloads[..2] {
-                workload.proxy.start_again().await?;
-            }
-            settles(&redis, "east").await?;
-            settles(&echo, "east").await?;
 
             chapter("a local instance that is drained harms no HTTP request");
             echo.mark();
