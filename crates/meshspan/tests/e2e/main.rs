@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod clients;
+mod cut_control_path;
 mod documents;
 mod explicit_outbounds;
 mod failover;
@@ -11,6 +12,7 @@ mod lost_zone;
 mod meshes;
 mod policies;
 mod protocols;
+mod rejections;
 mod restarts;
 mod rotation;
 mod stage;
