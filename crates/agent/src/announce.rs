@@ -30,7 +30,7 @@ impl Announcement {
                 return;
             }
             let Err(mut reason) = self.readiness.check().await else {
-                tracing::info!("{} is ready: Envoy has its configuration and takes traffic", self.name);
+                self.announce(&phase).await;
                 return;
             };
             let is_late = started.elapsed() > PATIENCE;
@@ -46,6 +46,22 @@ impl Announcement {
                 }
             }
             tokio::time::sleep(if is_late { LOOK_LATER } else { LOOK_EVERY }).await;
+        }
+    }
+
+    async fn announce(&self, phase: &Phase) {
+        // Without an answer there is nothing to add to what the readiness check found.
+        let has_rejected = match phase {
+            Phase::Running(Some(admin)) => admin.has_rejected().await.unwrap_or(false),
+            _ => false,
+        };
+        if has_rejected {
+            tracing::warn!(
+                "{} is ready, but Envoy rejected a part of its configuration: its warnings above say why, `meshspan inspect dataplane` what it costs",
+                self.name
+            );
+        } else {
+            tracing::info!("{} is ready: Envoy has its configuration and takes traffic", self.name);
         }
     }
 

@@ -54,6 +54,14 @@ impl AdminAddress {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// Whether Envoy has rejected a listener or a cluster since its start.
+    pub(crate) async fn has_rejected(&self) -> Result<bool, String> {
+        let filter = "/stats?filter=^(listener_manager\\.lds|cluster_manager\\.cds)\\.update_rejected$";
+        let (_, body) = self.request(Method::GET, filter).await?;
+        let counts = String::from_utf8_lossy(&body);
+        Ok(counts.lines().any(|line| !line.ends_with(": 0")))
+    }
+
     /// `POST /healthcheck/fail`: Envoy answers health checks of others with failure from now on.
     pub(crate) async fn fail_health_checks(&self) -> Result<(), String> {
         self.post("/healthcheck/fail").await
