@@ -27,6 +27,15 @@ pub struct Args {
     /// Seconds during which idle processes are looked at
     #[arg(long, default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub idle: u64,
+    /// Measures something else: what it costs when all streams of a zone drop at once
+    #[arg(long)]
+    pub reconnect: bool,
+    /// With --reconnect: fake proxies of the zone
+    #[arg(long, default_value_t = 1000, value_name = "PROXIES", value_parser = clap::value_parser!(u16).range(1..=60_000))]
+    pub fleet: u16,
+    /// With --reconnect: services, of which each proxy is an instance of one and a client of all
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub services: u16,
     /// Writes the report as JSON, too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -13,36 +13,66 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
+/// Where the data plane server of a control plane is, also while it does not run.
+#[derive(Clone)]
+pub struct DataPlaneServer {
+    /// `host:port`
+    authority: String,
+    address: SocketAddr,
+    connector: TlsConnector,
+}
+
+impl DataPlaneServer {
+    /// That of `control_plane`.
+    ///
+    /// # Errors
+    /// The control plane has no CA file.
+    pub fn of(control_plane: &ControlPlane) -> Result<Self> {
+        let url = control_plane.dp_url();
+        let authority = url
+            .strip_prefix("https://")
+            .context("the data plane server speaks TLS")?
+            .to_owned();
+        Ok(Self {
+            address: authority
+                .parse()
+                .with_context(|| format!("{authority} is no address"))?,
+            authority,
+            connector: TlsConnector::from(Arc::new(trust(control_plane)?)),
+        })
+    }
+
+    /// Opens a connection of its own.
+    ///
+    /// # Errors
+    /// The control plane is not reachable, or its certificate does not fit.
+    pub async fn connect(&self) -> Result<Channel> {
+        let (address, connector) = (self.address, self.connector.clone());
+        let connect = tower::service_fn(move |_| {
+            let connector = connector.clone();
+            async move {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                let stream = connector.connect(ServerName::from(address.ip()), stream).await?;
+                Ok::<_, std::io::Error>(TokioIo::new(stream))
+            }
+        });
+        // TLS is the connector's: to tonic this is a plain connection.
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.authority))
+            .context("the address of the data plane server")?;
+        endpoint
+            .connect_with_connector(connect)
+            .await
+            .with_context(|| format!("connecting to {address}"))
+    }
+}
+
 /// Opens a connection of its own.
 ///
 /// # Errors
-/// The control plane has no CA file, is not reachable, or its certificate does not fit.
+/// See [`DataPlaneServer`].
 pub async fn connect(control_plane: &ControlPlane) -> Result<Channel> {
-    let url = control_plane.dp_url();
-    let authority = url
-        .strip_prefix("https://")
-        .context("the data plane server speaks TLS")?
-        .to_owned();
-    let address: SocketAddr = authority
-        .parse()
-        .with_context(|| format!("{authority} is no address"))?;
-    let connector = TlsConnector::from(Arc::new(trust(control_plane)?));
-    let connect = tower::service_fn(move |_| {
-        let connector = connector.clone();
-        async move {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            let stream = connector.connect(ServerName::from(address.ip()), stream).await?;
-            Ok::<_, std::io::Error>(TokioIo::new(stream))
-        }
-    });
-    // TLS is the connector's: to tonic this is a plain connection.
-    let endpoint =
-        Endpoint::from_shared(format!("http://{authority}")).context("the address of the data plane server")?;
-    endpoint
-        .connect_with_connector(connect)
-        .await
-        .with_context(|| format!("connecting to {url}"))
+    DataPlaneServer::of(control_plane)?.connect().await
 }
 
 fn trust(control_plane: &ControlPlane) -> Result<ClientConfig> {

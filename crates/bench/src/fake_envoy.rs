@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::google::protobuf::value::Kind;
@@ -135,11 +137,27 @@ fn note(response: &DeltaDiscoveryResponse, notes: &Notes) -> Result<()> {
         .iter()
         .filter_map(|resource| resource.resource.as_ref())
     {
-        let assignment =
-            ClusterLoadAssignment::decode(any.value.clone()).context("endpoints that cannot be decoded")?;
-        notes.note(is_ready(&assignment));
+        notes.note(has_ready_endpoint(&any.value)?);
     }
     Ok(())
+}
+
+/// Whether any of these encoded endpoints takes requests.
+///
+/// # Errors
+/// They cannot be decoded.
+pub fn has_ready_endpoint(assignment: &Bytes) -> Result<bool> {
+    let assignment = ClusterLoadAssignment::decode(assignment.clone()).context("endpoints that cannot be decoded")?;
+    Ok(is_ready(&assignment))
+}
+
+/// Whether the endpoints of this encoded cluster are a resource of their own.
+///
+/// # Errors
+/// It cannot be decoded.
+pub fn wants_endpoints(cluster: &Bytes) -> Result<bool> {
+    let cluster = Cluster::decode(cluster.clone()).context("a cluster that cannot be decoded")?;
+    Ok(cluster.eds_cluster_config.is_some())
 }
 
 /// True if any endpoint takes requests.
@@ -151,7 +169,7 @@ fn is_ready(assignment: &ClusterLoadAssignment) -> bool {
 }
 
 /// The node as the bootstrap of a proxy with `--dataplane-file` has it (`spec/dataplane.md` §1).
-fn node(who: &Identity, dataplane: &Value) -> Node {
+pub fn node(who: &Identity, dataplane: &Value) -> Node {
     let text = |text: &str| ProtoValue {
         kind: Some(Kind::StringValue(text.to_owned())),
     };

@@ -6,21 +6,26 @@
 //! machines mean little. The counts of work (responses, bytes, CPU time for each change) are what runs can be compared by.
 //!
 //! It is not a test, and it does not generate load: changes come one after the other. Start at [`bench`].
+//!
+//! With `--reconnect` it measures something else: a control plane that loses all streams of a large zone at once ([`reconnect`]).
 
 mod args;
 mod data_plane_server;
 mod envoy_admin;
 mod fake_agent;
 mod fake_envoy;
+mod fleet;
 mod idle;
 mod latency;
 mod observation;
 mod process;
+mod reconnect;
 mod report;
 mod series;
 mod stage;
 mod table;
 
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,6 +33,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use meshspan_demo::{Network, Program, log_ends};
 use meshspan_lab::eventually;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Args;
@@ -57,8 +63,8 @@ async fn run(args: &Args) -> Result<()> {
     let network = Network::loopback()?;
     let mut terminate = signal(SignalKind::terminate()).context("listening to SIGTERM")?;
     let outcome = tokio::select! {
-        report = bench(args, &network) => {
-            report.map_err(|error| anyhow!("{error:#}\nends of the logs:\n{}", log_ends(network.directory(), SHOWN_LINES)))
+        outcome = measure(args, &network) => {
+            outcome.map_err(|error| anyhow!("{error:#}\nends of the logs:\n{}", log_ends(network.directory(), SHOWN_LINES)))
         }
         _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow!("terminated")),
@@ -72,13 +78,26 @@ async fn run(args: &Args) -> Result<()> {
     })
     .await?;
     drop(network);
-    let report = outcome?;
-    print!("{report}");
+    let (text, json) = outcome?;
+    print!("{text}");
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+        std::fs::write(path, json + "\n").with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The report, for people and as JSON.
+async fn measure(args: &Args, network: &Network) -> Result<(String, String)> {
+    if args.reconnect {
+        written(&reconnect::measure(args, &args.program()?, network).await?)
+    } else {
+        written(&bench(args, network).await?)
+    }
+}
+
+fn written(report: &(impl Display + Serialize)) -> Result<(String, String)> {
+    let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
+    Ok((report.to_string(), json))
 }
 
 /// Everything that is measured, in the order of the report.
