@@ -1,6 +1,7 @@
 //! Documents as users of the reference write them: what is taken, what is refused, and by which field.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use meshspan_model::policy::{PolicyKind, Routing, TargetKind};
 use meshspan_model::{Kind, document};
 use serde_json::{Value, json};
 
@@ -200,6 +201,27 @@ fn policies_about_external_services_are_for_the_whole_mesh() {
         let violations = kind.check(&spec("Dataplane")).unwrap_err();
         let found: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(found, ["spec.to[0].targetRef.kind"], "{kind}");
+    }
+    // Also for kinds that are not above, whatever else their confs need.
+    let takes_external = |kind: &&PolicyKind| {
+        let info = kind.info();
+        info.routing == Routing::None && info.to.contains(&TargetKind::MeshExternalService)
+    };
+    for kind in PolicyKind::ALL.iter().filter(takes_external) {
+        for (top, is_refused) in [
+            ("Mesh", false),
+            ("MeshSubset", true),
+            ("MeshService", true),
+            ("Dataplane", true),
+        ] {
+            let spec = json!({"targetRef": {"kind": top}, "to": [{"targetRef": external, "default": {}}]});
+            let violations = kind.kind().check(&spec).err().unwrap_or_default();
+            let found = violations.iter().any(|violation| {
+                violation.field == "spec.to[0].targetRef.kind"
+                    && violation.message.contains("unless spec.targetRef.kind is Mesh")
+            });
+            assert_eq!(found, is_refused, "{kind:?} below {top}: {violations}");
+        }
     }
 }
 

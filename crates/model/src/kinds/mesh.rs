@@ -1,6 +1,7 @@
 //! Mesh (`spec/resources.md` §2.1).
 
 mod backends;
+mod log_format;
 
 use std::collections::BTreeMap;
 

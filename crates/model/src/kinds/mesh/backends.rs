@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::log_format;
 use crate::policy::values::Url;
 use crate::violation::Violations;
 
@@ -96,6 +97,11 @@ impl Section {
             && !(0.0..=100.0).contains(&sampling)
         {
             violations.add(format!("{path}.sampling"), format!("is {sampling}, must be 0 to 100"));
+        }
+        if self.name == "logging"
+            && let Err(reason) = log_format::check(text(backend, "format"))
+        {
+            violations.add(format!("{path}.format"), reason);
         }
         let conf = backend.get("conf").unwrap_or(&Value::Null);
         let config = format!("{path}.config");
@@ -228,6 +234,11 @@ mod tests {
                     {"name": "a", "type": "file", "conf": {"path": "/y"}},
                 ]}),
                 "logging.backends[1].name",
+            ),
+            (
+                "logging",
+                json!({"backends": [{"name": "a", "type": "file", "format": "%START_TIME", "conf": {"path": "/x"}}]}),
+                "logging.backends[0].format",
             ),
             (
                 "tracing",
