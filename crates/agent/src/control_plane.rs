@@ -208,7 +208,11 @@ impl ControlPlane {
         Err(ConnectError::Tcp {
             address: self.authority(),
             source: last,
-            hint: self.hint(),
+            // Nobody listens: the address may well be right.
+            hint: match self.is_known_otherwise() {
+                true => self.hint(),
+                false => String::new(),
+            },
         })
     }
 

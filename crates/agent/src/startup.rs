@@ -198,6 +198,7 @@ pub(crate) async fn start(
         proxy_type: args.proxy_type.as_str().to_owned(),
         version: args.version.clone(),
         wants_dns: dns.is_some(),
+        ..Hello::default()
     };
     stream.spawn(
         AgentStream {

@@ -162,7 +162,10 @@ impl AgentStream {
     fn outgoing(&self) -> impl futures::Stream<Item = AgentMessage> + Send + 'static {
         let mut reports = self.reports.clone();
         reports.mark_unchanged();
-        let hello = agent_message::Message::Hello(self.hello.clone());
+        let hello = agent_message::Message::Hello(Hello {
+            dns_digests: self.dns.as_ref().map(|table| table.digests()).unwrap_or_default(),
+            ..self.hello.clone()
+        });
         let mut denials = self.denials.clone();
         // A control plane that does not know of them yet hears what was counted so far.
         denials.mark_changed();

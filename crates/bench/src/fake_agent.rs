@@ -36,6 +36,7 @@ impl FakeAgent {
             proxy_type: "dataplane".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             wants_dns: false,
+            ..Hello::default()
         };
         messages
             .send(AgentMessage {

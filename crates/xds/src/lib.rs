@@ -13,6 +13,7 @@
 pub mod ads;
 pub mod agent;
 pub mod client;
+pub mod dns_parts;
 pub mod feed;
 pub mod proto;
 

@@ -122,6 +122,7 @@ async fn records_flow_down_and_health_flows_up() {
             records: vec![record],
             removed_names: vec![],
             ttl_seconds: 60,
+            ..DnsUpdate::default()
         };
         opened
             .outgoing

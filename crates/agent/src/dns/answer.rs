@@ -149,6 +149,7 @@ mod tests {
             records: vec![record],
             removed_names: vec![],
             ttl_seconds: 7,
+            ..DnsUpdate::default()
         });
         table
     }

@@ -4,6 +4,7 @@
 //! that a user's HostnameGenerator puts elsewhere are known by the table alone, because other names of their domain may be anybody's.
 
 use arc_swap::ArcSwap;
+use meshspan_xds::dns_parts::{digests, part_of};
 use meshspan_xds::proto::agent::DnsUpdate;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -71,6 +72,10 @@ impl Table {
             self.current.load().as_ref().clone()
         };
         records.ttl_seconds = update.ttl_seconds;
+        if !update.replaced_parts.is_empty() {
+            let replaced = |labels_of: &String| update.replaced_parts.contains(&part_of(&labels(labels_of)));
+            records.by_labels.retain(|labels_of, _| !replaced(labels_of));
+        }
         for name in update.removed_names {
             records.by_labels.remove(&labels(&canonical(&name)));
         }
@@ -92,6 +97,20 @@ impl Table {
         tracing::debug!(names = records.by_labels.len(), "DNS records updated");
         self.current.store(Arc::new(records));
         self.synced.send_replace(true);
+    }
+
+    /// What is known, for a control plane that need not send it again; empty if nothing is.
+    pub(crate) fn digests(&self) -> Vec<u64> {
+        if !self.is_synced() {
+            return Vec::new();
+        }
+        let records = self.current.load();
+        let names: Vec<_> = records
+            .by_labels
+            .iter()
+            .map(|(key, addresses)| (labels(key), addresses))
+            .collect();
+        digests(names.iter().map(|(name, addresses)| (name.as_str(), &***addresses)))
     }
 
     /// Looks a name up, whatever its case and with or without the final dot. Clients append the domains of their `search` list to names
@@ -150,7 +169,7 @@ fn is_in(name: &str, domain: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// `c.b.a` for `a.b.c`
+/// `c.b.a` for `a.b.c`, and the other way round.
 fn labels(name: &str) -> String {
     name.rsplit('.').collect::<Vec<_>>().join(".")
 }
@@ -177,6 +196,7 @@ mod tests {
                 .collect(),
             removed_names: removed.iter().map(|name| (*name).to_owned()).collect(),
             ttl_seconds: 5,
+            replaced_parts: Vec::new(),
         }
     }
 
@@ -199,6 +219,32 @@ mod tests {
         assert_eq!(table.addresses("B.Mesh.local.").unwrap(), ["243.0.0.3", "fd00::3"]);
         table.apply(update(true, &[], &[]));
         assert_eq!(table.addresses("b.mesh.local"), None);
+    }
+
+    #[test]
+    fn parts_are_replaced_and_others_stay() {
+        let table = Table::new();
+        assert_eq!(table.digests(), Vec::<u64>::new());
+        let records: [(&str, &[&str]); 3] = [
+            ("a.mesh.local", &["243.0.0.1"]),
+            ("b.mesh.local", &["243.0.0.2"]),
+            ("c.mesh.local", &["243.0.0.3"]),
+        ];
+        table.apply(update(true, &records, &[]));
+        let ours: Vec<IpAddr> = vec!["243.0.0.1".parse().unwrap()];
+        let theirs = digests([("a.mesh.local", ours.as_slice())].into_iter());
+        let mut differ = meshspan_xds::dns_parts::different(&theirs, &table.digests()).unwrap();
+        differ.sort_unstable();
+        let mut expected = vec![part_of("b.mesh.local"), part_of("c.mesh.local")];
+        expected.sort_unstable();
+        assert_eq!(differ, expected, "as the control plane computes it");
+        table.apply(DnsUpdate {
+            replaced_parts: differ,
+            ..update(false, &[("c.mesh.local", &["243.0.0.9"])], &[])
+        });
+        assert_eq!(table.addresses("a.mesh.local").unwrap(), ["243.0.0.1"]);
+        assert_eq!(table.addresses("b.mesh.local"), None);
+        assert_eq!(table.addresses("c.mesh.local").unwrap(), ["243.0.0.9"]);
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn dns_update(address: &str) -> control_plane_message::Message {
         records: vec![record],
         removed_names: vec![],
         ttl_seconds: 1,
+        ..DnsUpdate::default()
     })
 }
 

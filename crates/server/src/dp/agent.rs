@@ -88,9 +88,14 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<String>) -> R
     plane.tasks.spawn(end_when_lost(token_watch, outgoing.clone()));
     let ttl = u32::try_from(plane.settings.dns_server.ttl.0.as_secs()).unwrap_or(u32::MAX);
     let listening = hello.wants_dns.then(|| plane.listening.follow(&id));
-    plane
-        .tasks
-        .spawn(feed(watch, listening, ttl, outgoing, plane.stop.clone()));
+    plane.tasks.spawn(feed(
+        watch,
+        listening,
+        ttl,
+        hello.dns_digests.clone(),
+        outgoing,
+        plane.stop.clone(),
+    ));
     // The newest report counts; the sender is dropped with the stream, which ends the task.
     let (reports, found) = watch::channel(None);
     plane.tasks.spawn(take_reports(plane.clone(), id.clone(), found));
@@ -171,11 +176,12 @@ async fn feed(
     mut watch: ProxyWatch,
     mut listening: Option<Follower>,
     ttl: u32,
+    kept: Vec<u64>,
     outgoing: mpsc::Sender<Result<ControlPlaneMessage, Status>>,
     stop: tokio_util::sync::CancellationToken,
 ) {
     let (known, mut mesh_names) = watch.names;
-    let mut names = AnsweredNames::new(ttl, known);
+    let mut names = AnsweredNames::new(ttl, known, kept);
     let mut sent_plan: Option<HealthCheckPlan> = None;
     loop {
         let plan = watch

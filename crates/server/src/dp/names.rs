@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meshspan_world::view::DnsTable;
+use meshspan_xds::dns_parts;
 use meshspan_xds::proto::agent::{DnsRecord, DnsUpdate};
 
 use super::listening::ListenerNews;
@@ -23,10 +24,13 @@ pub(super) struct AnsweredNames {
     answered: DnsTable,
     /// Nothing is sent before Envoy has caught up: until then the agent keeps what it has, of an earlier stream perhaps.
     begun: bool,
+    /// Digests of what it has.
+    kept: Vec<u64>,
 }
 
 impl AnsweredNames {
-    pub(super) fn new(ttl_seconds: u32, mesh: MeshNames) -> Self {
+    /// `kept`: what the agent says that it has of an earlier stream.
+    pub(super) fn new(ttl_seconds: u32, mesh: MeshNames, kept: Vec<u64>) -> Self {
         Self {
             ttl_seconds,
             mesh,
@@ -34,6 +38,7 @@ impl AnsweredNames {
             served: BTreeMap::new(),
             answered: DnsTable::new(),
             begun: false,
+            kept,
         }
     }
 
@@ -63,7 +68,7 @@ impl AnsweredNames {
     /// Takes what Envoy says of its listeners; the first call says that it has caught up.
     pub(super) fn listeners_changed(&mut self, news: ListenerNews) -> Option<DnsUpdate> {
         let mut update = self.update();
-        update.full = !std::mem::replace(&mut self.begun, true);
+        let first = !std::mem::replace(&mut self.begun, true);
         for listener in &news.removed {
             if self.accepted.remove(listener)
                 && let Some(address) = self.mesh.address(listener)
@@ -84,7 +89,29 @@ impl AnsweredNames {
         for name in names {
             self.look_at(&name, &mut update);
         }
-        (update.full || !update.records.is_empty()).then_some(update)
+        match first {
+            true => Some(self.first(update)),
+            false => (!update.records.is_empty()).then_some(update),
+        }
+    }
+
+    /// The first update, of which what the agent has already is left out.
+    fn first(&mut self, mut update: DnsUpdate) -> DnsUpdate {
+        let kept = std::mem::take(&mut self.kept);
+        let records = self
+            .answered
+            .iter()
+            .map(|(name, addresses)| (&**name, addresses.as_slice()));
+        match dns_parts::different(&dns_parts::digests(records), &kept) {
+            None => update.full = true,
+            Some(different) => {
+                update
+                    .records
+                    .retain(|record| different.contains(&dns_parts::part_of(&record.name)));
+                update.replaced_parts = different;
+            }
+        }
+        update
     }
 
     /// Answers a name that is served now, or no longer one that is gone.
@@ -113,6 +140,7 @@ impl AnsweredNames {
             records: Vec::new(),
             removed_names: Vec::new(),
             ttl_seconds: self.ttl_seconds,
+            replaced_parts: Vec::new(),
         }
     }
 }
@@ -195,7 +223,7 @@ mod tests {
 
     #[test]
     fn names_follow_listeners_one_by_one() {
-        let mut names = AnsweredNames::new(5, mesh(&["a"]));
+        let mut names = AnsweredNames::new(5, mesh(&["a"]), Vec::new());
         let both = names.mesh_changed(mesh(&["a", "b"]), changes(&["b"]));
         assert_eq!(both, None, "Envoy has not caught up");
         let first = names.listeners_changed(accepted(&[listener("a", "80")]));
@@ -221,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_was_answered_stays_while_the_mesh_has_the_name() {
-        let mut names = AnsweredNames::new(5, mesh(&["a"]));
+        let mut names = AnsweredNames::new(5, mesh(&["a"]), Vec::new());
         names.listeners_changed(accepted(&[listener("a", "80")]));
         let removed = ListenerNews {
             removed: BTreeSet::from([listener("a", "80")]),
@@ -239,5 +267,31 @@ mod tests {
             None,
             "it has to be served again"
         );
+    }
+
+    #[test]
+    fn an_agent_that_comes_back_is_sent_what_differs() {
+        let begin = |services: &[&str], kept: Vec<u64>| {
+            let mut names = AnsweredNames::new(5, mesh(services), kept);
+            let listeners: Vec<_> = services.iter().map(|service| listener(service, "80")).collect();
+            names.listeners_changed(accepted(&listeners))
+        };
+        let parts = |update: &Option<DnsUpdate>| update.as_ref().map(|update| update.replaced_parts.clone());
+        let first = begin(&["a", "b"], Vec::new());
+        assert!(first.as_ref().is_some_and(|update| update.full));
+        let has: DnsTable = [("a", 1), ("b", 2)]
+            .map(|(service, last)| (name(service), vec![IpAddr::from([243, 0, 0, last])]))
+            .into();
+        let kept = || dns_parts::digests(has.iter().map(|(name, addresses)| (&**name, addresses.as_slice())));
+        let unchanged = begin(&["a", "b"], kept());
+        assert!(unchanged.as_ref().is_some_and(|update| !update.full), "{unchanged:?}");
+        assert_eq!(parts(&unchanged), Some(vec![]));
+        assert_eq!(records(unchanged), [""; 0]);
+        let more = begin(&["a", "b", "c"], kept());
+        assert_eq!(parts(&more), Some(vec![dns_parts::part_of("c.mesh")]));
+        assert_eq!(records(more), ["c.mesh 243.0.0.3"]);
+        let less = begin(&["a"], kept());
+        assert_eq!(parts(&less), Some(vec![dns_parts::part_of("b.mesh")]));
+        assert_eq!(records(less), [""; 0]);
     }
 }

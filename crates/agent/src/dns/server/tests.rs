@@ -63,6 +63,7 @@ fn set(table: &Table, name: &str, addresses: &[&str]) {
         records,
         removed_names: vec![],
         ttl_seconds: 3,
+        ..DnsUpdate::default()
     });
 }
 

@@ -33,6 +33,7 @@ impl Agent {
             proxy_type: if mesh.is_empty() { "ingress" } else { "dataplane" }.into(),
             version: "test".into(),
             wants_dns: true,
+            ..Hello::default()
         };
         requests.send(message(Up::Hello(hello))).await.unwrap();
         let mut request = Request::new(ReceiverStream::new(outgoing));
