@@ -1,7 +1,8 @@
 //! All paths of the API.
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::extract::State;
+use axum::middleware::{from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::Response;
 use http::{HeaderValue, header};
 use meshspan_model::Kind;
@@ -36,15 +37,21 @@ pub fn router(state: ApiState) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_verb)
         .layer(from_fn_with_state(state.clone(), authentication::authenticate))
-        .layer(map_response(say_who_answers))
+        .layer(map_response_with_state(state.clone(), say_who_answers))
         // Outermost: a browser asks for permission before it shows a token.
         .layer(from_fn_with_state(state.clone(), cors::cross_origin))
         .with_state(state)
 }
 
 /// The index keeps the product that compatible clients look for; who it really is stands in the header.
-async fn say_who_answers(mut response: Response) -> Response {
-    let name = HeaderValue::from_static(concat!("Meshspan/", env!("CARGO_PKG_VERSION")));
-    response.headers_mut().entry(header::SERVER).or_insert(name);
+async fn say_who_answers(State(state): State<ApiState>, mut response: Response) -> Response {
+    let (product, version) = (&state.settings.product, &state.settings.version);
+    let name = format!(
+        "Meshspan/{} (compatible with {product} {version})",
+        env!("CARGO_PKG_VERSION")
+    );
+    if let Ok(name) = HeaderValue::try_from(name) {
+        response.headers_mut().entry(header::SERVER).or_insert(name);
+    }
     response
 }

@@ -1,6 +1,7 @@
 //! `meshspan version`.
 
 use clap::Args;
+use meshspan_model::COMPATIBLE_VERSION;
 use serde_json::Value;
 
 use crate::args::ConnectionArgs;
@@ -24,7 +25,11 @@ pub async fn version(
     connection: &ConnectionArgs,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
-    writeln!(console.out, "Client: Meshspan {}", console.version)?;
+    let own = console.version;
+    writeln!(
+        console.out,
+        "Client: Meshspan {own}, compatible with Kuma {COMPATIBLE_VERSION}"
+    )?;
     let client = connect(connection)?;
     let index = match client.get("/").await {
         Ok(index) => index,

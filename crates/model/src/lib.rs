@@ -21,3 +21,6 @@ pub use kind::{Kind, ProxyKind, Scope, ServiceKind, Shape};
 pub use kinds::Spec;
 pub use resource::{Resource, ResourceKey, ServiceIdentity};
 pub use violation::{Violation, Violations};
+
+/// The version of the reference (Kuma) whose documents, API and protocols are spoken; its clients refuse others.
+pub const COMPATIBLE_VERSION: &str = "2.9.13";

@@ -24,7 +24,5 @@ pub mod settings;
 mod sync;
 mod tls;
 
+pub use meshspan_model::COMPATIBLE_VERSION;
 pub use run::{Addresses, RunArgs, run, start};
-
-/// The version of the reference whose API and protocols are spoken; clients refuse others.
-pub const COMPATIBLE_VERSION: &str = "2.9.13";

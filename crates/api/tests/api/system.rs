@@ -21,7 +21,7 @@ async fn the_index() {
     });
     let index = api.get("/").await.expect(200);
     assert_eq!(index.json(), expected);
-    let own = concat!("Meshspan/", env!("CARGO_PKG_VERSION"));
+    let own = concat!("Meshspan/", env!("CARGO_PKG_VERSION"), " (compatible with Kuma 2.9.13)");
     assert_eq!(index.headers["server"], own);
     assert_eq!(api.get("/nothing").await.expect(404).headers["server"], own);
 }

@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::rt::TokioExecutor;
+use meshspan_model::COMPATIBLE_VERSION;
 use serde_json::Value;
 
 use connector::Connector;
@@ -285,10 +286,13 @@ impl Client {
 fn headers(endpoint: &Endpoint) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/plain"));
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("meshspan/", env!("CARGO_PKG_VERSION"))),
+    let program = format!(
+        "meshspan/{} (compatible with Kuma {COMPATIBLE_VERSION})",
+        env!("CARGO_PKG_VERSION")
     );
+    if let Ok(program) = HeaderValue::try_from(program) {
+        headers.insert(USER_AGENT, program);
+    }
     for (name, value) in &endpoint.headers {
         let invalid = || ClientError::Header { name: name.clone() };
         let key = HeaderName::try_from(name.as_str()).map_err(|_| invalid())?;

@@ -62,6 +62,9 @@ async fn remembers_control_planes() {
     let asked = asked.last().unwrap();
     assert_eq!(asked.authorization.as_deref(), Some("Bearer s3cret"));
     assert_eq!(asked.headers["x-team"], "a");
+    let program = asked.headers["user-agent"].to_str().unwrap();
+    let own = concat!("meshspan/", env!("CARGO_PKG_VERSION"), " (compatible with Kuma 2.");
+    assert!(program.starts_with(own), "{program}");
     run(&["get", "zones", "--address", &second.url]).await.done();
     assert_eq!(
         second.requests().last().unwrap().authorization,

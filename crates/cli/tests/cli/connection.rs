@@ -41,7 +41,11 @@ async fn nobody_there() {
 
     let version = run_line(&[&flags[..], &["version"]].concat(), "").await;
     assert!(version.err.contains("cannot reach"));
-    assert!(version.done().starts_with("Client: Meshspan "));
+    let said = version.done();
+    assert!(
+        said.starts_with("Client: Meshspan ") && said.contains(", compatible with Kuma 2."),
+        "{said}"
+    );
 }
 
 #[tokio::test]

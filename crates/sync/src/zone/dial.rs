@@ -137,7 +137,7 @@ impl Target {
             detail,
         };
         let endpoint = Endpoint::from_shared(format!("http://{}", self.authority))
-            .and_then(|endpoint| endpoint.user_agent(format!("kds/{version} (meshspan)")))
+            .and_then(|endpoint| endpoint.user_agent(format!("kds/{version} (meshspan/{})", env!("CARGO_PKG_VERSION"))))
             .map_err(|error| connect(causes(&error)))?
             .connect_timeout(CONNECT)
             .initial_stream_window_size(WINDOW)

@@ -110,7 +110,7 @@ async fn our_zone_follows_the_protocol() {
             .unwrap()
             .to_str()
             .unwrap()
-            .starts_with("kds/2.9.13")
+            .starts_with(concat!("kds/2.9.13 (meshspan/", env!("CARGO_PKG_VERSION"), ")"))
     );
     let first = stream.incoming.message().await.unwrap().unwrap();
     assert_eq!(
