@@ -1,7 +1,7 @@
 //! The standard error object (`spec/http-api.md` §1), and how every failure becomes one.
 
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use meshspan_model::Violations;
 use meshspan_store::StoreError;
 use serde_json::{Map, Value, json};
@@ -26,6 +26,25 @@ const NOT_FOUND: &str = "Not found";
 enum Source {
     Body,
     Query,
+}
+
+/// Who has so many requests under way that one more has no place; whoever serves the API answers with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// The caller.
+    Caller,
+    /// All callers together.
+    All,
+}
+
+impl IntoResponse for Busy {
+    fn into_response(self) -> Response {
+        let mut response = ApiError::busy(self).into_response();
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+    }
 }
 
 /// A failed request.
@@ -120,6 +139,18 @@ impl ApiError {
     /// 503.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", detail)
+    }
+
+    /// 429 or 503 for a request that has no place beside others.
+    fn busy(who: Busy) -> Self {
+        match who {
+            Busy::Caller => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests",
+                "too many requests from this address are being answered at once; try again, with fewer at a time",
+            ),
+            Busy::All => Self::unavailable("too many requests are being answered at once; try again"),
+        }
     }
 
     /// 408.

@@ -45,6 +45,7 @@ pub mod tokens;
 
 pub use body::BodyError;
 pub use cors::Cors;
+pub use error::Busy;
 pub use inspect::{
     ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblems, ProxyProblemsFuture, XdsResources,
 };

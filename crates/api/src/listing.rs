@@ -39,23 +39,31 @@ impl Listing {
         self.query.first("name").is_none_or(|part| name.contains(part))
     }
 
-    /// Answers with the page of `items` that was asked for.
-    pub(crate) fn respond<T>(&self, items: Vec<T>, render: impl FnMut(T) -> Value) -> Response {
-        response::ok(&self.page(items, render))
+    /// Answers with the page of `items` that was asked for, rendered while it is read.
+    pub(crate) fn respond<T: Send + 'static>(
+        &self,
+        items: Vec<T>,
+        render: impl FnMut(T) -> Value + Send + 'static,
+    ) -> Response {
+        let (total, next) = (items.len(), self.next(items.len()));
+        response::page(total, self.on_page(items).map(render), next)
     }
 
     /// The page of `items` that was asked for. Only what is on it is rendered.
     pub(crate) fn page<T>(&self, items: Vec<T>, render: impl FnMut(T) -> Value) -> Value {
-        let total = items.len();
-        let end = self.offset.saturating_add(self.size);
-        let page: Vec<Value> = items
-            .into_iter()
-            .skip(self.offset)
-            .take(self.size)
-            .map(render)
-            .collect();
-        let next = (end < total).then(|| self.link.page(end, self.size));
+        let (total, next) = (items.len(), self.next(items.len()));
+        let page: Vec<Value> = self.on_page(items).map(render).collect();
         json!({"total": total, "items": page, "next": next})
+    }
+
+    fn on_page<T>(&self, items: Vec<T>) -> impl Iterator<Item = T> + use<T> {
+        items.into_iter().skip(self.offset).take(self.size)
+    }
+
+    /// Where the next page is.
+    fn next(&self, total: usize) -> Option<String> {
+        let end = self.offset.saturating_add(self.size);
+        (end < total).then(|| self.link.page(end, self.size))
     }
 }
 

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Router;
 use meshspan_log_limit::LogLimit;
 use meshspan_store::Store;
+use meshspan_xds::proto::ads::aggregated_discovery_service_server;
+use meshspan_xds::proto::agent::agent_service_server;
 use meshspan_xds::{AdsService, AgentService};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,6 +77,12 @@ impl DataPlane {
         &self.settings.multizone.zone.name
     }
 }
+
+/// The gRPC services of the port.
+pub const STREAMS: &[&str] = &[
+    aggregated_discovery_service_server::SERVICE_NAME,
+    agent_service_server::SERVICE_NAME,
+];
 
 /// All paths of the port.
 pub fn router(plane: &Arc<DataPlane>) -> Router {

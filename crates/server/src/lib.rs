@@ -11,6 +11,7 @@
 //! | `published` | values that streams follow, each with what changed since it looked last |
 //! | `diagnostics` | readiness and metrics of the process |
 
+mod api_threads;
 mod diagnostics;
 mod dp;
 mod engine;

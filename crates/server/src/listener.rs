@@ -5,6 +5,7 @@ mod body;
 mod first_message;
 mod limits;
 mod patience;
+mod places;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper::header::CONTENT_TYPE;
+use axum::response::IntoResponse as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use meshspan_api::ConnectionScheme;
@@ -25,9 +26,9 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use activity::{Activity, Answer};
-use body::{Bounded, Held, Memory};
+use body::{Bounded, Held};
 use first_message::FirstMessage;
-use limits::{Connections, Refusal};
+use limits::{Connections, Refusal, Share};
 pub use limits::{Limit, Purpose, open_files};
 use patience::Backlog;
 
@@ -38,8 +39,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Largest window of unread bytes on one stream.
 const STREAM_WINDOW: u32 = 1 << 20;
-/// Requests at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 128;
 /// Longest head of an HTTP/1 request, in bytes: a token of the largest size and as much again for everything else.
 const MAX_HEAD: usize = 64 << 10;
 /// How long a connection that has ended may take to say so.
@@ -57,6 +56,8 @@ pub struct Server {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// What is served.
     pub router: Router,
+    /// Which of that are streams of gRPC: full names of services.
+    pub streams: &'static [&'static str],
     /// How many connections are taken.
     pub limit: Limit,
 }
@@ -76,7 +77,9 @@ pub async fn bind(name: &str, address: SocketAddr, setting: &str) -> Result<TcpL
 struct Port {
     tls: Option<Arc<rustls::ServerConfig>>,
     router: Router,
-    memory: Memory,
+    streams: &'static [&'static str],
+    limit: Limit,
+    share: Share,
     stop: CancellationToken,
 }
 
@@ -86,7 +89,9 @@ pub async fn serve(server: Server, stop: CancellationToken, tasks: TaskTracker) 
     let port = Port {
         tls: server.tls,
         router: server.router,
-        memory: Memory::of_port(),
+        streams: server.streams,
+        limit: server.limit,
+        share: connections.share(),
         stop: stop.clone(),
     };
     let mut refused = Refused::default();
@@ -114,7 +119,7 @@ pub async fn serve(server: Server, stop: CancellationToken, tasks: TaskTracker) 
         };
         let port = port.clone();
         tasks.spawn(async move {
-            connection(stream, peer, port, permit.memory.clone()).await;
+            connection(stream, peer, port, permit.share.clone()).await;
             drop(permit);
         });
     }
@@ -146,30 +151,28 @@ impl Refused {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, port: Port, memory: Memory) {
+async fn connection(stream: TcpStream, peer: SocketAddr, port: Port, of_peer: Share) {
     // Updates are small and urgent.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     match port.tls.clone() {
-        None => serve_http(stream, peer, ConnectionScheme::Http, port, memory).await,
+        None => serve_http(stream, peer, ConnectionScheme::Http, port, of_peer).await,
         Some(config) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
-            Ok(Ok(stream)) => serve_http(stream, peer, ConnectionScheme::Https, port, memory).await,
+            Ok(Ok(stream)) => serve_http(stream, peer, ConnectionScheme::Https, port, of_peer).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         },
     }
 }
 
-async fn serve_http<S>(stream: S, peer: SocketAddr, scheme: ConnectionScheme, port: Port, of_peer: Memory)
+async fn serve_http<S>(stream: S, peer: SocketAddr, scheme: ConnectionScheme, port: Port, of_peer: Share)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Port {
-        router, memory, stop, ..
-    } = port;
+    let (stop, limit) = (port.stop.clone(), port.limit);
     let activity = Activity::default();
-    let (seen, memory) = (activity.clone(), [of_peer, memory]);
+    let seen = activity.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(scheme);
@@ -179,20 +182,33 @@ where
                 local_addr: None,
                 remote_addr: Some(peer),
             });
-        let is_stream = is_grpc(&request);
+        let (port, of_peer) = (port.clone(), of_peer.clone());
+        let is_stream = is_stream(request.uri().path(), port.streams);
         let (in_flight, held) = (seen.request(is_stream), Held::default());
-        let request = if is_stream {
-            request.map(|body| axum::body::Body::new(FirstMessage::new(body, memory.clone())))
-        } else {
-            request.map(|body| axum::body::Body::new(Bounded::new(body, memory.clone(), held.clone())))
-        };
-        let answer = router.clone().oneshot(request);
         async move {
-            let answer = answer.await?;
+            let memory = [of_peer.memory, port.share.memory];
+            let (answer, place) = if is_stream {
+                let request = request.map(|body| axum::body::Body::new(FirstMessage::new(body, memory)));
+                (port.router.oneshot(request).await?, None)
+            } else {
+                let request = request.map(|body| axum::body::Body::new(Bounded::new(body, memory, held.clone())));
+                match of_peer
+                    .places
+                    .enter(&port.share.places, request.method().is_safe())
+                    .await
+                {
+                    Ok(mut place) => {
+                        let answer = port.router.oneshot(request).await?;
+                        place.is_computed();
+                        (answer, Some(place))
+                    }
+                    Err(busy) => (busy.into_response(), None),
+                }
+            };
             Ok::<_, std::convert::Infallible>(answer.map(|body| Answer {
                 body,
                 request: in_flight,
-                _held: held,
+                _held: (held, place),
             }))
         }
     });
@@ -206,7 +222,7 @@ where
     builder
         .http2()
         .timer(backlog.timer())
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(limit.streams)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -230,9 +246,26 @@ where
     }
 }
 
-fn is_grpc<B>(request: &http::Request<B>) -> bool {
-    request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+/// By the path, for a header is the caller's choice.
+fn is_stream(path: &str, services: &[&str]) -> bool {
+    let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    service.is_some_and(|(service, _)| services.contains(&service))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_stream;
+
+    #[test]
+    fn streams_are_known_by_their_path() {
+        let services = crate::dp::STREAMS;
+        for service in services {
+            assert!(is_stream(&format!("/{service}/Call"), services));
+            assert!(!is_stream(&format!("/{service}"), services));
+            assert!(!is_stream(&format!("/x{service}/Call"), services));
+            assert!(!is_stream(&format!("/{service}/Call"), &[]));
+        }
+        assert!(!is_stream("/bootstrap", services));
+        assert!(!is_stream("", services));
+    }
 }

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api_threads;
 use crate::diagnostics::{self, Diagnostics};
 use crate::dp::{self, DataPlane, Insights};
 use crate::engine;
@@ -178,6 +179,7 @@ pub async fn start(
             listener,
             tls: None,
             router: diagnostics::router(state),
+            streams: &[],
             limit: Limit::share(Purpose::Diagnostics, files),
         });
     }
@@ -239,6 +241,7 @@ pub async fn start(
                 listener,
                 tls: Some(tls.server_config(&["h2", "http/1.1"])?),
                 router: dp::router(&plane),
+                streams: dp::STREAMS,
                 limit: Limit::share(Purpose::DataPlane, files),
             });
             if settings.is_federated() {
@@ -249,13 +252,24 @@ pub async fn start(
         }
     }
     let router = meshspan_api::router(state);
-    servers.extend(api_servers.into_iter().map(|(listener, tls)| Server {
-        name: "api",
-        listener,
-        tls,
-        router: router.clone(),
-        limit: Limit::share(Purpose::Api, files),
-    }));
+    let (of_api, stop_api) = (TaskTracker::new(), stop.child_token());
+    let threads = api_threads::start(stop_api.clone(), of_api.clone())?;
+    for (listener, tls) in api_servers {
+        let server = Server {
+            name: "api",
+            listener,
+            tls,
+            router: router.clone(),
+            streams: &[],
+            limit: Limit::share(Purpose::Api, files),
+        };
+        of_api.spawn_on(listener::serve(server, stop_api.clone(), of_api.clone()), &threads);
+    }
+    let with_us = stop_api.drop_guard();
+    tasks.spawn(async move {
+        of_api.wait().await;
+        drop(with_us);
+    });
     for server in servers {
         tasks.spawn(listener::serve(server, stop.clone(), tasks.clone()));
     }

@@ -23,7 +23,8 @@ pub(super) fn list(state: &ApiState, listing: &Listing) -> Response {
         .list(Kind::Mesh, None)
         .filter(|stored| listing.matches(&stored.resource))
         .collect();
-    listing.respond(meshes, |stored| render(&stored.resource, &snapshot))
+    // Each of them counts a whole mesh, which is the work of a handler and not of whoever sends the answer.
+    response::ok(&listing.page(meshes, |stored| render(&stored.resource, &snapshot)))
 }
 
 pub(super) fn get(state: &ApiState, target: &Target) -> Result<Response, ApiError> {

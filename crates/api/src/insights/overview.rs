@@ -66,7 +66,7 @@ pub(super) fn routes() -> Router<ApiState> {
     OVERVIEWS.into_iter().fold(Router::new(), |router, overview| {
         let list = move |State(state): State<ApiState>, Path(target): Path<Target>, listing: Listing| async move {
             let problems = problems(&state, overview.kind).await?;
-            overview.list(&state, &target, &listing, &problems)
+            overview.list(&state, &target, &listing, problems)
         };
         let single = move |State(state): State<ApiState>, Path(target): Path<Target>| async move {
             let problems = problems(&state, overview.kind).await?;
@@ -107,7 +107,7 @@ impl Overview {
         state: &ApiState,
         target: &Target,
         listing: &Listing,
-        problems: &ProxyProblems,
+        problems: ProxyProblems,
     ) -> Result<Response, ApiError> {
         let mesh = match target.mesh.as_str() {
             "" => None,
@@ -133,8 +133,9 @@ impl Overview {
             .map(|stored| Arc::clone(&stored.resource))
             .filter(|resource| wanted(resource))
             .collect();
-        Ok(listing.respond(found, |resource| {
-            self.render(&resource, self.insight_of(&resource, &snapshot), problems)
+        let overview = *self;
+        Ok(listing.respond(found, move |resource| {
+            overview.render(&resource, overview.insight_of(&resource, &snapshot), &problems)
         }))
     }
 

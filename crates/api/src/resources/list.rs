@@ -40,8 +40,8 @@ pub(super) fn list(
                 .is_ok_and(|dataplane| filter.matches(&dataplane))
         });
     }
-    let snapshot = state.store.snapshot();
-    Ok(listing.respond(found, |stored| {
-        document::universal(&zone_views::shown(&stored.resource, &state.settings.mode, &snapshot))
+    let (snapshot, settings) = (state.store.snapshot(), state.settings.clone());
+    Ok(listing.respond(found, move |stored| {
+        document::universal(&zone_views::shown(&stored.resource, &settings.mode, &snapshot))
     }))
 }

@@ -98,7 +98,7 @@ pub(super) struct Answer<B> {
     pub(super) body: B,
     pub(super) request: InFlight,
     /// What the request holds until it is answered.
-    pub(super) _held: super::body::Held,
+    pub(super) _held: (super::body::Held, Option<super::places::Place>),
 }
 
 impl<B: Body + Unpin> Body for Answer<B> {

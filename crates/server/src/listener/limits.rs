@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Resource, getrlimit};
 
 use super::body::Memory;
+use super::places::Places;
 
 /// Files that are not connections of peers: the store, logs, listeners, connections to other control planes.
 const OWN_FILES: usize = 128;
@@ -17,6 +18,19 @@ const MOST_CONNECTIONS: usize = 40_000;
 const DIAGNOSTICS: usize = 64;
 /// A client, or a few behind one address, needs no more connections to the API.
 const API_PER_PEER: usize = 256;
+
+/// Requests of one client of the API, or of few behind one address, that are answered at once.
+const API_REQUESTS_PER_PEER: usize = 128;
+/// Requests of all of them.
+const API_REQUESTS: usize = 2048;
+/// Reads of one peer of which the answers wait to be read; each may fill as much memory as the largest document.
+const READS_PER_PEER: usize = 16;
+/// Reads of all peers at one port.
+const READS: usize = 128;
+/// Requests at once on one HTTP/2 connection of a client of the API.
+const API_STREAMS: u32 = 32;
+/// The same for others: in front of proxies there may be one that puts many on one connection.
+const STREAMS: u32 = 128;
 
 /// What a port is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +50,12 @@ pub struct Limit {
     pub total: usize,
     /// Connections of one peer.
     pub per_peer: usize,
+    /// Requests that are answered at once, other than streams.
+    pub requests: usize,
+    /// Those of one peer.
+    pub requests_per_peer: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
 }
 
 impl Limit {
@@ -48,10 +68,18 @@ impl Limit {
             Purpose::Api => (usable / 8, (usable / 16).min(API_PER_PEER)),
             Purpose::DataPlane => (usable / 2, usable / 4),
         };
+        let (requests, requests_per_peer, streams) = match purpose {
+            Purpose::Diagnostics | Purpose::Api => (API_REQUESTS, API_REQUESTS_PER_PEER, API_STREAMS),
+            // Proxies fetch their bootstrap all at once, and one has one request.
+            Purpose::DataPlane => (MOST_CONNECTIONS, MOST_CONNECTIONS / 2, STREAMS),
+        };
         // A process that may open next to no files still serves.
         Self {
             total: total.max(8),
             per_peer: per_peer.max(4),
+            requests,
+            requests_per_peer,
+            streams,
         }
     }
 }
@@ -80,7 +108,16 @@ struct Open {
 #[derive(Debug)]
 struct Peer {
     connections: usize,
-    memory: Memory,
+    share: Share,
+}
+
+/// What all connections of one peer may use together, or all of one port.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    /// For the bodies of requests.
+    pub(super) memory: Memory,
+    /// For requests.
+    pub(super) places: Places,
 }
 
 /// Why a connection is not taken.
@@ -97,8 +134,7 @@ pub enum Refusal {
 pub struct Permit {
     connections: Arc<Connections>,
     peer: IpAddr,
-    /// For the bodies of this peer's requests, on all its connections.
-    pub(super) memory: Memory,
+    pub(super) share: Share,
 }
 
 impl Connections {
@@ -115,6 +151,14 @@ impl Connections {
         self.limit
     }
 
+    /// What all connections together may use.
+    pub(super) fn share(&self) -> Share {
+        Share {
+            memory: Memory::of_port(),
+            places: Places::new(self.limit.requests, READS),
+        }
+    }
+
     /// Counts a new connection.
     ///
     /// # Errors
@@ -127,18 +171,21 @@ impl Connections {
         }
         let of_peer = open.by_peer.entry(peer).or_insert_with(|| Peer {
             connections: 0,
-            memory: Memory::of_peer(),
+            share: Share {
+                memory: Memory::of_peer(),
+                places: Places::new(self.limit.requests_per_peer, READS_PER_PEER),
+            },
         });
         if of_peer.connections >= self.limit.per_peer {
             return Err(Refusal::Peer);
         }
         of_peer.connections += 1;
-        let memory = of_peer.memory.clone();
+        let share = of_peer.share.clone();
         open.total += 1;
         Ok(Permit {
             connections: self.clone(),
             peer,
-            memory,
+            share,
         })
     }
 
@@ -180,9 +227,17 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn limit(total: usize, per_peer: usize) -> Limit {
+        Limit {
+            total,
+            per_peer,
+            ..Limit::share(Purpose::Api, usize::MAX)
+        }
+    }
+
     #[test]
     fn one_peer_leaves_room_for_others_and_all_leave_room_for_what_is_there() {
-        let connections = Connections::new(Limit { total: 3, per_peer: 2 });
+        let connections = Connections::new(limit(3, 2));
         let first = connections.admit(ip("10.0.0.1")).unwrap();
         let _second = connections.admit(ip("::ffff:10.0.0.1")).unwrap();
         assert_eq!(connections.admit(ip("10.0.0.1")).unwrap_err(), Refusal::Peer);
@@ -194,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_host_with_many_ipv6_addresses_is_one_peer() {
-        let connections = Connections::new(Limit { total: 9, per_peer: 1 });
+        let connections = Connections::new(limit(9, 1));
         let _one = connections.admit(ip("2001:db8:1:2:3::1")).unwrap();
         assert_eq!(connections.admit(ip("2001:db8:1:2:4::9")).unwrap_err(), Refusal::Peer);
         assert!(connections.admit(ip("2001:db8:1:3::1")).is_ok());

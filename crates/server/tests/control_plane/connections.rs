@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use http::{Method, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{ControlPlane, Proxy, documents};
 
@@ -89,4 +90,48 @@ async fn bodies_that_never_end_cost_so_much_memory_and_no_more() {
         .count();
     assert!((1..=4).contains(&slow), "{answers:?}");
     cp.apply(&documents::mesh("after")).await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_keep_nobody_out() {
+    let cp = ControlPlane::start().await;
+    let api = cp.addresses.api.unwrap();
+    cp.apply(&documents::mesh("m")).await;
+    // Another address than that of whoever else calls.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    let stream = socket.connect(api).await.unwrap();
+    // No byte of an answer may be sent.
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let ask = || {
+        let request = http::Request::get(format!("http://{api}/meshes")).body(String::new());
+        let mut sender = sender.clone();
+        async move {
+            sender.ready().await.unwrap();
+            sender.send_request(request.unwrap()).await.unwrap()
+        }
+    };
+    let mut unread = Vec::new();
+    let refused = loop {
+        let answer = ask().await;
+        if answer.status() != StatusCode::OK {
+            break answer;
+        }
+        unread.push(answer);
+        assert!(unread.len() < 30, "as many as one connection may ask");
+    };
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    // Others are answered, and so is this one when it is done.
+    let (status, _) = cp.rest(Method::GET, "/meshes", None).await;
+    assert_eq!(status, StatusCode::OK);
+    unread.pop();
+    let again = ask().await;
+    assert_eq!(again.status(), StatusCode::OK);
+    connection.abort();
 }
