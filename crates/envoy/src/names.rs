@@ -7,16 +7,7 @@ use meshspan_world::view::DestinationKey;
 
 /// Cluster, endpoint list, route configuration and shared listener of a destination: its KRI.
 pub fn destination(key: &DestinationKey) -> String {
-    let service = &key.service;
-    let kri = Kri {
-        kind: service.kind,
-        mesh: service.mesh.clone(),
-        zone: service.zone.clone(),
-        namespace: service.namespace.clone(),
-        name: service.name.clone(),
-        section: key.section.clone(),
-    };
-    kri.to_string()
+    Kri::of_service(&key.service, &key.section).to_string()
 }
 
 /// Listener of an explicit outbound. By address instead of KRI, because several of them may lead to one destination.
@@ -95,7 +86,7 @@ fn host_and_port(address: IpAddr, port: u32) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use meshspan_model::{Kind, ServiceIdentity};
+    use meshspan_model::{ServiceIdentity, ServiceKind};
 
     #[test]
     fn destinations_are_named_by_kri() {
@@ -108,12 +99,12 @@ mod tests {
         };
         for (service, section, expected) in [
             (
-                service(Kind::MeshMultiZoneService, "", "", "multi-backend"),
+                service(ServiceKind::MeshMultiZoneService, "", "", "multi-backend"),
                 "80",
                 "kri_mzsvc_default___multi-backend_80",
             ),
             (
-                service(Kind::MeshService, "east", "shop", "redis"),
+                service(ServiceKind::MeshService, "east", "shop", "redis"),
                 "main",
                 "kri_msvc_default_east_shop_redis_main",
             ),

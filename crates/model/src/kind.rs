@@ -268,6 +268,21 @@ kinds! {
     Config => kinds::config::Config, "configs", "config", "", Global, Flat, [GlobalToZones, Internal];
 }
 
+impl ServiceKind {
+    /// The name as in `type:`.
+    pub fn name(self) -> &'static str {
+        self.kind().name()
+    }
+
+    /// Whether its instances may be in several zones.
+    pub fn spans_zones(self) -> bool {
+        match self {
+            ServiceKind::MeshMultiZoneService => true,
+            ServiceKind::MeshService | ServiceKind::MeshExternalService => false,
+        }
+    }
+}
+
 impl Kind {
     /// The name as in `type:`.
     pub fn name(self) -> &'static str {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::kind::Kind;
-use crate::resource::Resource;
+use crate::resource::{Resource, ServiceIdentity};
 
 /// `kri_<short>_<mesh>_<zone>_<namespace>_<name>_<section>`, absent parts empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,16 +29,27 @@ impl Kri {
         if resource.kind.info().short_name.is_empty() {
             return None;
         }
-        let identity = resource.identity();
         // A zone-originated resource is named by its zone; a global one has none, wherever it is read.
         Some(Kri {
-            kind: identity.kind,
-            mesh: identity.mesh,
-            zone: identity.zone,
-            namespace: identity.namespace,
-            name: identity.name,
+            kind: resource.kind,
+            mesh: resource.mesh.clone(),
+            zone: resource.zone().to_owned(),
+            namespace: resource.namespace().to_owned(),
+            name: resource.display_name().to_owned(),
             section: section.to_owned(),
         })
+    }
+
+    /// The KRI of a service's section; of the whole service if that is "".
+    pub fn of_service(service: &ServiceIdentity, section: &str) -> Kri {
+        Kri {
+            kind: service.kind.kind(),
+            mesh: service.mesh.clone(),
+            zone: service.zone.clone(),
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            section: section.to_owned(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::kind::Kind;
+use crate::kind::{Kind, ServiceKind};
 use crate::kinds::Spec;
 use crate::kri::Kri;
 use crate::labels;
@@ -151,15 +151,10 @@ impl Resource {
             .is_none_or(|origin| origin == own_origin)
     }
 
-    /// The identity by which services are referred to across control planes (`spec/resources.md` §1.4).
-    pub fn identity(&self) -> ServiceIdentity {
-        ServiceIdentity {
-            kind: self.kind,
-            mesh: self.mesh.clone(),
-            zone: self.zone().to_owned(),
-            namespace: self.namespace().to_owned(),
-            name: self.display_name().to_owned(),
-        }
+    /// The identity by which a service is referred to across control planes; `None` if the resource is no service.
+    pub fn service_identity(&self) -> Option<ServiceIdentity> {
+        let kind = self.kind.service()?;
+        Some(ServiceIdentity::of(kind, self))
     }
 
     /// Its KRI without section; `None` for kinds that have no short name.
@@ -168,11 +163,11 @@ impl Resource {
     }
 }
 
-/// The tuple that identifies a resource in every control plane, whatever its core name there.
+/// The tuple that identifies a service in every control plane, whatever its core name there (`spec/resources.md` §1.4).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceIdentity {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ServiceKind,
     /// Its mesh.
     pub mesh: String,
     /// Its zone, or "".
@@ -181,4 +176,17 @@ pub struct ServiceIdentity {
     pub namespace: String,
     /// Its display name.
     pub name: String,
+}
+
+impl ServiceIdentity {
+    /// The identity that the labels of a resource of that kind give it.
+    pub fn of(kind: ServiceKind, resource: &Resource) -> Self {
+        Self {
+            kind,
+            mesh: resource.mesh.clone(),
+            zone: resource.zone().to_owned(),
+            namespace: resource.namespace().to_owned(),
+            name: resource.display_name().to_owned(),
+        }
+    }
 }

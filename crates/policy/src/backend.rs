@@ -67,7 +67,7 @@ pub fn resolve_backend(reference: &Value, mesh: &str, services: &Services) -> Re
     let candidates = kind
         .service()
         .into_iter()
-        .flat_map(|kind| services.with_labels(mesh, kind.kind(), &labels));
+        .flat_map(|kind| services.with_labels(mesh, kind, &labels));
     let oldest = candidates.min_by_key(|service| (service.creation_time, service.identity.clone()));
     let service = oldest.ok_or_else(|| Unresolved::NoService {
         kind: kind.name().to_owned(),

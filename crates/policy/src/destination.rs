@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meshspan_model::{Kind, ServiceIdentity, labels};
+use meshspan_model::kinds::mesh_external_service::MeshExternalService;
+use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneService;
+use meshspan_model::kinds::mesh_service::MeshService;
+use meshspan_model::{Resource, ServiceIdentity, ServiceKind, labels};
 use time::OffsetDateTime;
 
 use super::policy::Labels;
@@ -41,6 +44,38 @@ impl ServicePort {
 }
 
 impl Service {
+    /// A service of that kind as policies see it; `None` if the resource cannot be read. A MeshService of the own zone is
+    /// named by that zone even if its labels do not say so.
+    pub fn of(kind: ServiceKind, resource: &Resource, own_zone: &str) -> Option<Self> {
+        let mut identity = ServiceIdentity::of(kind, resource);
+        if kind == ServiceKind::MeshService && identity.zone.is_empty() {
+            own_zone.clone_into(&mut identity.zone);
+        }
+        let port = |name: &str, port: u32| ServicePort {
+            name: name.to_owned(),
+            port,
+        };
+        let ports = match kind {
+            ServiceKind::MeshService => {
+                let ports = resource.parse::<MeshService>().ok()?.ports;
+                ports.iter().map(|found| port(&found.name, found.port)).collect()
+            }
+            ServiceKind::MeshMultiZoneService => {
+                let ports = resource.parse::<MeshMultiZoneService>().ok()?.ports;
+                ports.iter().map(|found| port(&found.name, found.port)).collect()
+            }
+            ServiceKind::MeshExternalService => {
+                vec![port("", resource.parse::<MeshExternalService>().ok()?.matched.port)]
+            }
+        };
+        Some(Self {
+            identity,
+            labels: resource.labels.clone(),
+            ports,
+            creation_time: resource.creation_time,
+        })
+    }
+
     /// True if it has all these labels.
     pub fn has_labels(&self, wanted: &Labels) -> bool {
         wanted.iter().all(|(key, value)| {
@@ -75,7 +110,7 @@ impl Service {
 pub struct Services {
     by_identity: BTreeMap<ServiceIdentity, Arc<Service>>,
     /// By mesh, kind and display name, since most references have one.
-    by_name: BTreeMap<(String, Kind, String), BTreeSet<ServiceIdentity>>,
+    by_name: BTreeMap<(String, ServiceKind, String), BTreeSet<ServiceIdentity>>,
 }
 
 impl Services {
@@ -118,7 +153,7 @@ impl Services {
     pub fn with_labels<'a>(
         &'a self,
         mesh: &'a str,
-        kind: Kind,
+        kind: ServiceKind,
         wanted: &'a Labels,
     ) -> Box<dyn Iterator<Item = &'a Arc<Service>> + 'a> {
         let fits = move |service: &&Arc<Service>| {
@@ -138,7 +173,7 @@ impl Services {
     }
 }
 
-fn name_key(service: &Service) -> (String, Kind, String) {
+fn name_key(service: &Service) -> (String, ServiceKind, String) {
     let identity = &service.identity;
     let name = service.labels.get(labels::DISPLAY_NAME).unwrap_or(&identity.name);
     (identity.mesh.clone(), identity.kind, name.clone())

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meshspan_model::{ServiceIdentity, ServiceKind};
+use meshspan_model::ServiceIdentity;
 
 use super::destination::{Service, Services};
 use super::effective::Effective;
@@ -68,7 +68,7 @@ pub fn resolve(item: &OutboundItem, services: &Services) -> Resolved {
     let OutboundTarget::Services { kind, labels, .. } = &item.to else {
         return Resolved::All;
     };
-    match kind.service().map(ServiceKind::kind) {
+    match kind.service() {
         None => Resolved::Services(BTreeMap::new()),
         Some(kind) => resolve_among(
             item,
@@ -84,7 +84,7 @@ fn resolve_among<'a>(item: &OutboundItem, candidates: impl Iterator<Item = &'a A
     };
     let mut found = BTreeMap::new();
     for service in candidates {
-        let fits = kind.service().map(ServiceKind::kind) == Some(service.identity.kind)
+        let fits = kind.service() == Some(service.identity.kind)
             && service.identity.mesh == item.contribution.origin.policy.mesh
             && service.has_labels(labels);
         if !fits {

@@ -55,7 +55,7 @@ fn missing_destination(item: &OutboundItem, services: &Services) -> Option<Strin
     let mesh = &item.contribution.origin.policy.mesh;
     let exists = kind
         .service()
-        .is_some_and(|kind| services.with_labels(mesh, kind.kind(), labels).next().is_some());
+        .is_some_and(|kind| services.with_labels(mesh, kind, labels).next().is_some());
     let labels = labels_text(labels);
     Some(if exists {
         format!("no {kind} with labels {labels} has a port \"{section}\"")

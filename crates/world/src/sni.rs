@@ -1,7 +1,7 @@
 //! Server names by which a zone ingress tells destinations apart (`spec/dataplane.md` §3.3).
 
 use meshspan_model::name::fnv1a_64;
-use meshspan_model::{Kind, ServiceIdentity};
+use meshspan_model::{ServiceIdentity, ServiceKind};
 
 /// Longest service or mesh name that stands unchanged in a server name.
 const LONGEST_PART: usize = 62;
@@ -15,13 +15,13 @@ const LONGEST_NAME: usize = 253;
 /// MeshServices of any other namespace carry theirs in the name.
 pub fn sni(service: &ServiceIdentity, port: u32, system_namespace: &str) -> String {
     let kind = match service.kind {
-        Kind::MeshMultiZoneService => "mzms",
-        Kind::MeshService => "ms",
-        // The only other kind that is a destination is MeshExternalService.
-        _ => "mes",
+        ServiceKind::MeshService => "ms",
+        ServiceKind::MeshMultiZoneService => "mzms",
+        ServiceKind::MeshExternalService => "mes",
     };
-    let namespaced =
-        service.kind == Kind::MeshService && !service.namespace.is_empty() && service.namespace != system_namespace;
+    let namespaced = service.kind == ServiceKind::MeshService
+        && !service.namespace.is_empty()
+        && service.namespace != system_namespace;
     let name = if namespaced {
         format!("{}.{}", service.name, service.namespace)
     } else {
@@ -36,7 +36,7 @@ pub fn sni(service: &ServiceIdentity, port: u32, system_namespace: &str) -> Stri
 /// The server name of later versions, `sni.<short>.<mesh>[.<zone>[.<namespace>]].<name>.<section>`, which an ingress takes
 /// as well; `None` where the parts do not make a valid one.
 pub fn kri_sni(service: &ServiceIdentity, section: &str) -> Option<String> {
-    let mut parts = vec!["sni", service.kind.info().short_name, service.mesh.as_str()];
+    let mut parts = vec!["sni", service.kind.kind().info().short_name, service.mesh.as_str()];
     if !service.zone.is_empty() {
         parts.push(&service.zone);
         if !service.namespace.is_empty() {
@@ -65,7 +65,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn service(kind: Kind, mesh: &str, namespace: &str, name: &str) -> ServiceIdentity {
+    fn service(kind: ServiceKind, mesh: &str, namespace: &str, name: &str) -> ServiceIdentity {
         ServiceIdentity {
             kind,
             mesh: mesh.to_owned(),
@@ -77,26 +77,26 @@ mod tests {
 
     #[test]
     fn matches_kuma_bit_by_bit() {
-        let multi = service(Kind::MeshMultiZoneService, "default", "", "multi-backend");
+        let multi = service(ServiceKind::MeshMultiZoneService, "default", "", "multi-backend");
         assert_eq!(sni(&multi, 80, ""), "a6844c35bc637ba96.multi-backend.80.default.mzms");
     }
 
     #[test]
     fn namespaces_are_part_of_mesh_services_only() {
-        let in_shop = service(Kind::MeshService, "default", "shop", "redis");
+        let in_shop = service(ServiceKind::MeshService, "default", "shop", "redis");
         assert!(sni(&in_shop, 6379, "kuma-system").ends_with(".redis.shop.6379.default.ms"));
         assert!(sni(&in_shop, 6379, "shop").ends_with(".redis.6379.default.ms"));
         assert_ne!(
             sni(&in_shop, 6379, "kuma-system").split('.').next(),
             sni(&in_shop, 6379, "shop").split('.').next()
         );
-        let multi = service(Kind::MeshMultiZoneService, "default", "shop", "redis");
+        let multi = service(ServiceKind::MeshMultiZoneService, "default", "shop", "redis");
         assert!(sni(&multi, 6379, "").ends_with(".redis.6379.default.mzms"));
     }
 
     #[test]
     fn the_zone_does_not_matter() {
-        let mut redis = service(Kind::MeshService, "default", "", "redis");
+        let mut redis = service(ServiceKind::MeshService, "default", "", "redis");
         let before = sni(&redis, 80, "");
         redis.zone = "east".to_owned();
         assert_eq!(sni(&redis, 80, ""), before);
@@ -105,21 +105,23 @@ mod tests {
     #[test]
     fn long_parts_are_cut_after_hashing() {
         let (a, b) = ("n".repeat(63), format!("{}m", "n".repeat(62)));
-        let first = sni(&service(Kind::MeshService, "default", "", &a), 80, "");
-        let second = sni(&service(Kind::MeshService, "default", "", &b), 80, "");
+        let first = sni(&service(ServiceKind::MeshService, "default", "", &a), 80, "");
+        let second = sni(&service(ServiceKind::MeshService, "default", "", &b), 80, "");
         assert!(first.contains(&format!(".{}x.80.", "n".repeat(62))));
         assert_ne!(first, second);
         let kept = "n".repeat(62);
-        assert!(sni(&service(Kind::MeshService, "default", "", &kept), 80, "").contains(&format!(".{kept}.80.")));
+        assert!(
+            sni(&service(ServiceKind::MeshService, "default", "", &kept), 80, "").contains(&format!(".{kept}.80."))
+        );
     }
 
     #[test]
     fn kri_form() {
-        let mut multi = service(Kind::MeshMultiZoneService, "default", "", "backend");
+        let mut multi = service(ServiceKind::MeshMultiZoneService, "default", "", "backend");
         assert_eq!(kri_sni(&multi, "http").unwrap(), "sni.mzsvc.default.backend.http");
         multi.name = "a.b".to_owned();
         assert_eq!(kri_sni(&multi, "http"), None);
-        let mut redis = service(Kind::MeshService, "default", "shop", "redis");
+        let mut redis = service(ServiceKind::MeshService, "default", "shop", "redis");
         assert_eq!(kri_sni(&redis, "80").unwrap(), "sni.msvc.default.redis.80");
         redis.zone = "east".to_owned();
         assert_eq!(kri_sni(&redis, "80").unwrap(), "sni.msvc.default.east.shop.redis.80");

@@ -95,11 +95,11 @@ impl Destination {
     /// and services with instances here.
     pub fn is_behind_ingress(&self) -> bool {
         let has_instances = || self.localities.iter().any(|locality| locality.reach == Reach::Direct);
-        let enters = match self.key.service.kind.service() {
-            Some(ServiceKind::MeshMultiZoneService) => true,
-            Some(ServiceKind::MeshService) => has_instances(),
+        let enters = match self.key.service.kind {
+            ServiceKind::MeshMultiZoneService => true,
+            ServiceKind::MeshService => has_instances(),
             // Each zone has a way out of its own.
-            Some(ServiceKind::MeshExternalService) | None => false,
+            ServiceKind::MeshExternalService => false,
         };
         self.tls.is_some() && enters
     }

@@ -219,12 +219,12 @@ fn hash(identity: &ServiceIdentity) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use meshspan_model::Kind;
+    use meshspan_model::ServiceKind;
     use proptest::prelude::*;
 
     fn identity(name: &str) -> ServiceIdentity {
         ServiceIdentity {
-            kind: Kind::MeshMultiZoneService,
+            kind: ServiceKind::MeshMultiZoneService,
             mesh: "default".into(),
             zone: String::new(),
             namespace: String::new(),

@@ -20,7 +20,7 @@ fn about<'a>(sim: &'a Sim, proxy: &str, kind: Kind, service: &str) -> &'a Destin
     let class = &sim.view.policies[&("default".to_owned(), view(sim, proxy).class.clone())];
     let found = class
         .iter()
-        .find(|(key, _)| key.service.kind == kind && key.service.name == service);
+        .find(|(key, _)| key.service.kind.kind() == kind && key.service.name == service);
     found.unwrap_or_else(|| panic!("nothing is known of {service}")).1
 }
 
@@ -65,7 +65,7 @@ fn touched(changes: &Changes) -> Vec<(String, String)> {
         .flat_map(|class| {
             class
                 .keys()
-                .map(|key| (key.service.kind.to_string(), key.service.name.clone()))
+                .map(|key| (key.service.kind.kind().to_string(), key.service.name.clone()))
         })
         .collect();
     names.sort();
@@ -234,7 +234,8 @@ fn a_shadow_policy_is_not_applied() {
             .destinations
             .values()
             .find(|(destination, _)| {
-                destination.key.service.name == "redis" && destination.key.service.kind == Kind::MeshMultiZoneService
+                destination.key.service.name == "redis"
+                    && destination.key.service.kind.kind() == Kind::MeshMultiZoneService
             })
             .cloned()
             .unwrap();

@@ -102,7 +102,7 @@ fn a_readiness_flip_touches_nothing_but_its_destinations() {
     let mut key = Vec::new();
     sim.put(dataplane("redis-1", "redis", "10.1.0.1", "NotReady"));
     let changes = sim.world.derive(sim.now);
-    key.extend(changes.destinations.keys().map(|key| key.service.kind));
+    key.extend(changes.destinations.keys().map(|key| key.service.kind.kind()));
     assert_eq!(
         key,
         [Kind::MeshService, Kind::MeshMultiZoneService],

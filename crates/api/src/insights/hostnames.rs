@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::get;
 use meshspan_model::kinds::hostname_generator::HostnameGenerator;
 use meshspan_model::template::{Template, Values};
-use meshspan_model::{Kind, Resource, labels};
+use meshspan_model::{Kind, Resource, ServiceKind, labels};
 use meshspan_store::Snapshot;
 use serde_json::{Value, json};
 
@@ -26,17 +26,16 @@ use crate::state::ApiState;
 type Hostnames = BTreeMap<String, BTreeSet<String>>;
 
 pub(super) fn routes() -> Router<ApiState> {
-    [Kind::MeshService, Kind::MeshMultiZoneService]
-        .into_iter()
-        .fold(Router::new(), |router, kind| {
-            let handler = move |State(state): State<ApiState>, Path(target): Path<Target>| async move {
-                get_hostnames(kind, &state, &target)
-            };
-            router.route(
-                &format!("/meshes/{{mesh}}/{}/{{name}}/_hostnames", kind.info().path),
-                get(handler),
-            )
-        })
+    ServiceKind::ALL.iter().fold(Router::new(), |router, kind| {
+        let kind = kind.kind();
+        let handler = move |State(state): State<ApiState>, Path(target): Path<Target>| async move {
+            get_hostnames(kind, &state, &target)
+        };
+        router.route(
+            &format!("/meshes/{{mesh}}/{}/{{name}}/_hostnames", kind.info().path),
+            get(handler),
+        )
+    })
 }
 
 fn get_hostnames(kind: Kind, state: &ApiState, target: &Target) -> Result<Response, ApiError> {

@@ -1,5 +1,5 @@
 //! The proxies of a service (`spec/http-api.md` §2.4): those that a MeshService selects, and those of all MeshServices that a
-//! MeshMultiZoneService matches, as far as this control plane knows them.
+//! MeshMultiZoneService matches, as far as this control plane knows them. A MeshExternalService has none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use meshspan_model::kinds::Spec;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneService;
 use meshspan_model::kinds::mesh_service::{MeshService, Selector};
-use meshspan_model::{Kind, Resource, Violations};
+use meshspan_model::{Kind, Resource, ServiceKind, Violations};
 use meshspan_store::Snapshot;
 use serde_json::json;
 
@@ -23,28 +23,28 @@ use crate::resources::require_mesh;
 use crate::state::ApiState;
 
 pub(super) fn routes() -> Router<ApiState> {
-    [Kind::MeshService, Kind::MeshMultiZoneService]
-        .into_iter()
-        .fold(Router::new(), |router, kind| {
-            let handler = move |State(state): State<ApiState>, Path(target): Path<Target>, listing: Listing| async move {
-                list(kind, &state, &target, &listing)
-            };
-            let service = format!("/meshes/{{mesh}}/{}/{{name}}", kind.info().path);
-            router
-                .route(&format!("{service}/_resources/dataplanes"), get(handler))
-                .route(&format!("{service}/_dataplanes"), get(handler))
-        })
+    ServiceKind::ALL.iter().copied().fold(Router::new(), |router, kind| {
+        let handler = move |State(state): State<ApiState>, Path(target): Path<Target>, listing: Listing| async move {
+            list(kind, &state, &target, &listing)
+        };
+        let service = format!("/meshes/{{mesh}}/{}/{{name}}", kind.kind().info().path);
+        router
+            .route(&format!("{service}/_resources/dataplanes"), get(handler))
+            .route(&format!("{service}/_dataplanes"), get(handler))
+    })
 }
 
-fn list(kind: Kind, state: &ApiState, target: &Target, listing: &Listing) -> Result<Response, ApiError> {
+fn list(kind: ServiceKind, state: &ApiState, target: &Target, listing: &Listing) -> Result<Response, ApiError> {
     require_mesh(state, target)?;
     let snapshot = state.store.snapshot();
     let stored = snapshot
-        .get(&target.key(kind))
+        .get(&target.key(kind.kind()))
         .ok_or_else(|| ApiError::not_found(COULD_NOT_RETRIEVE))?;
     let services = match kind {
-        Kind::MeshMultiZoneService => members(&stored.resource, &snapshot)?,
-        _ => vec![(Arc::clone(&stored.resource), read(&stored.resource)?)],
+        ServiceKind::MeshService => vec![(Arc::clone(&stored.resource), read(&stored.resource)?)],
+        ServiceKind::MeshMultiZoneService => members(&stored.resource, &snapshot)?,
+        // What is outside the mesh has no proxy beside it.
+        ServiceKind::MeshExternalService => Vec::new(),
     };
     let is_of = |dataplane: &Resource, (resource, service): &(Arc<Resource>, MeshService)| {
         same_zone(dataplane, resource) && selects(&service.selector, dataplane)

@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshspan_model::kinds::dataplane::Dataplane;
-use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneService;
-use meshspan_model::kinds::mesh_service::MeshService;
 use meshspan_model::policy::PolicyKind;
-use meshspan_model::{Kind, Resource, ServiceIdentity};
-use meshspan_policy::{Mode as Shadow, Policy, PolicySet, Proxy, Service, ServicePort, Services, dangling, touch};
+use meshspan_model::{Kind, Resource, ServiceIdentity, ServiceKind};
+use meshspan_policy::{Mode as Shadow, Policy, PolicySet, Proxy, Service, Services, dangling, touch};
 use meshspan_store::Snapshot;
 
 use crate::settings::Mode;
@@ -68,9 +66,9 @@ impl<'a> MeshPolicies<'a> {
             }
         }
         let (mut services, mut destinations) = (Services::new(), BTreeMap::new());
-        for kind in [Kind::MeshService, Kind::MeshMultiZoneService] {
-            for stored in snapshot.list(kind, Some(mesh)) {
-                if let Some(service) = service(&stored.resource, zone) {
+        for kind in ServiceKind::ALL.iter().copied() {
+            for stored in snapshot.list(kind.kind(), Some(mesh)) {
+                if let Some(service) = Service::of(kind, &stored.resource, zone) {
                     destinations.insert(service.identity.clone(), Arc::clone(&stored.resource));
                     services.insert(service);
                 }
@@ -131,47 +129,5 @@ impl<'a> MeshPolicies<'a> {
             count => format!("{count} proxies, none of which it selects"),
         };
         format!("touches no proxy at present: mesh \"{mesh}\" has {proxies}")
-    }
-}
-
-/// A service as policies see it; `None` if it cannot be read.
-fn service(resource: &Resource, zone: &str) -> Option<Service> {
-    Some(Service {
-        identity: identity(resource, zone),
-        labels: resource.labels.clone(),
-        ports: ports(resource)?,
-        creation_time: resource.creation_time,
-    })
-}
-
-/// Who a service is; one of the own zone is named by that zone even if its labels do not say so.
-fn identity(resource: &Resource, zone: &str) -> ServiceIdentity {
-    let mut identity = resource.identity();
-    if resource.kind == Kind::MeshService && identity.zone.is_empty() {
-        zone.clone_into(&mut identity.zone);
-    }
-    identity
-}
-
-fn ports(resource: &Resource) -> Option<Vec<ServicePort>> {
-    if resource.kind == Kind::MeshMultiZoneService {
-        let service: MeshMultiZoneService = resource.parse().ok()?;
-        let ports = service.ports.iter();
-        return Some(ports.map(|port| section(&port.name, port.port)).collect());
-    }
-    let service: MeshService = resource.parse().ok()?;
-    Some(
-        service
-            .ports
-            .iter()
-            .map(|port| section(&port.name, port.port))
-            .collect(),
-    )
-}
-
-fn section(name: &str, port: u32) -> ServicePort {
-    ServicePort {
-        name: name.to_owned(),
-        port,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meshspan_model::kri::Kri;
-use meshspan_model::{Kind, Resource, ServiceIdentity};
+use meshspan_model::{Kind, Resource, ServiceIdentity, ServiceKind};
 
 use super::inspected::Inspected;
 use super::policies::parse_kri;
@@ -62,7 +62,8 @@ impl Inspected<'_> {
         let invalid = |field, reason| ApiError::bad_query("Invalid destination", field, reason);
         let kind = kind
             .map(|kind| {
-                Kind::from_argument(kind).ok_or_else(|| invalid("kind", format!("\"{kind}\" is no kind of service")))
+                let service = Kind::from_argument(kind).and_then(Kind::service);
+                service.ok_or_else(|| invalid("kind", format!("\"{kind}\" is no kind of service")))
             })
             .transpose()?;
         let is_meant = |resource: &Resource| resource.name == name || resource.display_name() == name;
@@ -77,7 +78,13 @@ impl Inspected<'_> {
         };
         services.retain(|(service, _)| kind.is_none_or(|kind| service.kind == kind));
         if services.is_empty() {
-            let what = kind.map_or("MeshMultiZoneService or MeshService", Kind::name);
+            let what = match kind {
+                Some(kind) => kind.name().to_owned(),
+                None => {
+                    let names: Vec<_> = ServiceKind::ALL.iter().map(|kind| kind.name()).collect();
+                    names.join(", ")
+                }
+            };
             let mesh = &self.resource.mesh;
             return Err(invalid(
                 "destination",

@@ -121,16 +121,20 @@ pub(super) fn check_identity(resource: &Resource, snapshot: &Snapshot) -> Result
     if resource.namespace().is_empty() {
         return Ok(());
     }
-    let identity = resource.identity();
+    fn identity(resource: &Resource) -> [&str; 3] {
+        [resource.zone(), resource.namespace(), resource.display_name()]
+    }
+    let [_, namespace, name] = identity(resource);
     let mut all = snapshot.list(resource.kind, Some(&resource.mesh));
-    let other = all.find(|stored| stored.resource.name != resource.name && stored.resource.identity() == identity);
+    let other =
+        all.find(|stored| stored.resource.name != resource.name && identity(&stored.resource) == identity(resource));
     match other {
         None => Ok(()),
         Some(other) => Err(Violations::one(
             format!("labels[\"{}\"]", labels::NAMESPACE),
             format!(
                 "makes this the same as \"{}\", which is known as \"{}\" in namespace \"{}\" too; change one of them",
-                other.resource.name, identity.name, identity.namespace
+                other.resource.name, name, namespace
             ),
         )),
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshspan_envoy::destination_endpoints;
-use meshspan_model::Kind;
+use meshspan_model::ServiceKind;
 use meshspan_model::policy::PolicyKind;
 use meshspan_world::view::{Destination, DestinationPolicies, Endpoint, Locality, Protocol};
 use serde_json::{Value, json};
@@ -186,7 +186,7 @@ fn disabled_spreads_traffic_over_all_zones_equally() {
 fn what_is_said_about_zones_does_not_empty_a_service_of_one_zone() {
     let west = App::line("west");
     let mut service = plain(Protocol::Tcp, vec![locality("west", vec![ready(west.port())])]);
-    service.key.service.kind = Kind::MeshService;
+    service.key.service.kind = ServiceKind::MeshService;
     "west".clone_into(&mut service.key.service.zone);
     let client = Client::start_with(&service, &failover(json!([{ "to": { "type": "None" } }])));
     assert_eq!(who(&client), "west");

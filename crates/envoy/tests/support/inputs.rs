@@ -9,7 +9,7 @@ use meshspan_model::kinds::dataplane::{Dataplane, Inbound, IpFamilyMode, Transpa
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::labels::{TAG_PROTOCOL, TAG_SERVICE};
 use meshspan_model::policy::PolicyKind;
-use meshspan_model::{Kind, Resource, ServiceIdentity};
+use meshspan_model::{Resource, ServiceIdentity, ServiceKind};
 use meshspan_policy::{Confs, InboundRules, Policy};
 use meshspan_world::VipRange;
 use meshspan_world::sni::sni;
@@ -38,7 +38,7 @@ pub fn protocol_name(protocol: Protocol) -> &'static str {
 /// Port `section` of the MeshMultiZoneService `name`, plain and without endpoints.
 pub fn destination(name: &str, section: &str, protocol: Protocol) -> Destination {
     let service = ServiceIdentity {
-        kind: Kind::MeshMultiZoneService,
+        kind: ServiceKind::MeshMultiZoneService,
         mesh: MESH.to_owned(),
         zone: String::new(),
         namespace: String::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshspan_model::policy::{PolicyKind, Role, check};
-use meshspan_model::{Kind, Resource, ServiceIdentity, Violations};
+use meshspan_model::{Kind, Resource, ServiceIdentity, ServiceKind, Violations};
 use meshspan_policy::{
     Effective, EffectivePolicies, ItemOrigin, Mode, Policy, PolicySet, Proxy, ProxyInbound, Service, ServicePort,
     Services,
@@ -82,7 +82,7 @@ pub fn inbound(name: &str, port: u32, tags: &[(&str, &str)]) -> ProxyInbound {
     }
 }
 
-pub fn identity(kind: Kind, name: &str, zone: &str, namespace: &str) -> ServiceIdentity {
+pub fn identity(kind: ServiceKind, name: &str, zone: &str, namespace: &str) -> ServiceIdentity {
     ServiceIdentity {
         kind,
         mesh: "default".to_owned(),
@@ -92,7 +92,7 @@ pub fn identity(kind: Kind, name: &str, zone: &str, namespace: &str) -> ServiceI
     }
 }
 
-pub fn service(kind: Kind, name: &str, zone: &str, ports: &[(&str, u32)]) -> Service {
+pub fn service(kind: ServiceKind, name: &str, zone: &str, ports: &[(&str, u32)]) -> Service {
     Service {
         identity: identity(kind, name, zone, ""),
         labels: BTreeMap::new(),
@@ -112,14 +112,14 @@ pub fn services() -> Services {
     let mut services = Services::new();
     for zone in ["east", "west"] {
         services.insert(service(
-            Kind::MeshService,
+            ServiceKind::MeshService,
             "redis",
             zone,
             &[("", 6379), ("metrics", 9090)],
         ));
     }
     services.insert(service(
-        Kind::MeshMultiZoneService,
+        ServiceKind::MeshMultiZoneService,
         "checkout",
         "",
         &[("http", 8080), ("admin", 9000)],
@@ -128,11 +128,11 @@ pub fn services() -> Services {
 }
 
 pub fn checkout() -> ServiceIdentity {
-    identity(Kind::MeshMultiZoneService, "checkout", "", "")
+    identity(ServiceKind::MeshMultiZoneService, "checkout", "", "")
 }
 
 pub fn redis(zone: &str) -> ServiceIdentity {
-    identity(Kind::MeshService, "redis", zone, "")
+    identity(ServiceKind::MeshService, "redis", zone, "")
 }
 
 pub fn effective(policies: impl IntoIterator<Item = Policy>) -> EffectivePolicies {

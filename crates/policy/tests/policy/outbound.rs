@@ -1,7 +1,7 @@
 //! Outgoing traffic by destination, backends, and what dangles (`spec/policies.md` §1.8 B, §1.9, §3).
 
 use meshspan_model::policy::PolicyKind;
-use meshspan_model::{Kind, ServiceIdentity};
+use meshspan_model::{ServiceIdentity, ServiceKind};
 use meshspan_policy::{
     Backend, EffectivePolicies, Mode, NamedDestination, Policy, Services, Unresolved, dangling, resolve_backend,
 };
@@ -67,7 +67,7 @@ fn references_resolve_to_services_and_ports() {
 #[test]
 fn a_kubernetes_service_tag_means_the_service_and_its_port() {
     let mut services = Services::new();
-    let mut backend = service(Kind::MeshService, "backend", "east", &[("", 80), ("", 81)]);
+    let mut backend = service(ServiceKind::MeshService, "backend", "east", &[("", 80), ("", 81)]);
     backend.identity.namespace = "shop".to_owned();
     services.insert(backend);
     let policy = to(
@@ -76,7 +76,7 @@ fn a_kubernetes_service_tag_means_the_service_and_its_port() {
         json!({ "kind": "MeshService", "name": "backend_shop_svc_80" }),
     );
     let all = EffectivePolicies::of(&proxy(&[]), &set([policy]), &services, Mode::Live);
-    let backend = identity(Kind::MeshService, "backend", "east", "shop");
+    let backend = identity(ServiceKind::MeshService, "backend", "east", "shop");
     assert!(all.to(PolicyKind::MeshTimeout, &backend, "80", &[]).is_some());
     assert!(all.to(PolicyKind::MeshTimeout, &backend, "81", &[]).is_none());
 }
@@ -85,7 +85,7 @@ fn a_kubernetes_service_tag_means_the_service_and_its_port() {
 fn the_namespace_of_the_policy_is_the_default() {
     let mut services = Services::new();
     for namespace in ["shop", "other"] {
-        let mut found = service(Kind::MeshService, "redis", "east", &[("", 6379)]);
+        let mut found = service(ServiceKind::MeshService, "redis", "east", &[("", 6379)]);
         found.identity.namespace = namespace.to_owned();
         services.insert(found);
     }
@@ -95,7 +95,7 @@ fn the_namespace_of_the_policy_is_the_default() {
         let all = EffectivePolicies::of(&proxy(&[(ZONE, "east")]), &set([policy]), &services, Mode::Live);
         all.to(
             PolicyKind::MeshTimeout,
-            &identity(Kind::MeshService, "redis", "east", namespace),
+            &identity(ServiceKind::MeshService, "redis", "east", namespace),
             "6379",
             &[],
         )
@@ -293,10 +293,10 @@ fn backends_are_relative_to_their_policy() {
 #[test]
 fn a_backend_without_port_is_the_only_port() {
     let mut services = services();
-    services.insert(service(Kind::MeshService, "db", "east", &[("sql", 5432)]));
+    services.insert(service(ServiceKind::MeshService, "db", "east", &[("sql", 5432)]));
     assert_eq!(
         backends(&[], json!([{ "kind": "MeshService", "name": "db" }]), &services),
-        [backend(identity(Kind::MeshService, "db", "east", ""), "sql", 1)]
+        [backend(identity(ServiceKind::MeshService, "db", "east", ""), "sql", 1)]
     );
     let several = backends(&[], json!([{ "kind": "MeshService", "name": "redis" }]), &services);
     let message = several[0].as_ref().unwrap_err().to_string();
@@ -307,7 +307,7 @@ fn a_backend_without_port_is_the_only_port() {
 fn of_several_backends_the_oldest_counts() {
     let mut services = Services::new();
     for (zone, age) in [("east", 1), ("west", 2)] {
-        let mut found = service(Kind::MeshService, "redis", zone, &[("", 6379)]);
+        let mut found = service(ServiceKind::MeshService, "redis", zone, &[("", 6379)]);
         found.creation_time = OffsetDateTime::UNIX_EPOCH - Duration::days(age);
         services.insert(found);
     }
@@ -355,10 +355,10 @@ fn what_dangles_is_reported_and_works_again_when_the_target_returns() {
         conf(all.to(PolicyKind::MeshTimeout, &checkout(), "http", &[])),
         json!({ "idleTimeout": "1s" })
     );
-    services.insert(service(Kind::MeshService, "db", "east", &[("", 5432)]));
+    services.insert(service(ServiceKind::MeshService, "db", "east", &[("", 5432)]));
     assert_eq!(report(&policies, &services).len(), 2);
     let all = EffectivePolicies::of(&proxy(&[]), &policies, &services, Mode::Live);
-    let db = identity(Kind::MeshService, "db", "east", "");
+    let db = identity(ServiceKind::MeshService, "db", "east", "");
     assert_eq!(
         conf(all.to(PolicyKind::MeshTimeout, &db, "5432", &[])),
         json!({ "idleTimeout": "2s" })

@@ -1,7 +1,7 @@
 //! What is irregular in the reference and regular here (`spec/policies.md` §7.3 and the marks in §1): one test each.
 
 use meshspan_model::policy::PolicyKind;
-use meshspan_model::{Kind, ServiceIdentity};
+use meshspan_model::{ServiceIdentity, ServiceKind};
 use meshspan_policy::{EffectivePolicies, Mode, Policy};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ fn a_zone_may_name_a_global_multi_zone_service() {
 #[test]
 fn synced_copies_are_found_by_the_name_that_users_gave() {
     let mut services = services();
-    let mut copy = service(Kind::MeshMultiZoneService, "ledger", "", &[("", 80)]);
+    let mut copy = service(ServiceKind::MeshMultiZoneService, "ledger", "", &[("", 80)]);
     copy.labels = map(&[(DISPLAY_NAME, "ledger"), (ORIGIN, "global")]);
     let identity = copy.identity.clone();
     services.insert(copy);

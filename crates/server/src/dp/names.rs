@@ -156,7 +156,7 @@ fn leave(served: &mut BTreeMap<IpAddr, usize>, address: IpAddr) {
 
 #[cfg(test)]
 mod tests {
-    use meshspan_model::{Kind, ServiceIdentity};
+    use meshspan_model::{ServiceIdentity, ServiceKind};
     use meshspan_world::view::{DestinationKey, DnsChanges};
 
     use super::*;
@@ -164,7 +164,7 @@ mod tests {
     fn key(service: &str, section: &str) -> DestinationKey {
         DestinationKey {
             service: ServiceIdentity {
-                kind: Kind::MeshMultiZoneService,
+                kind: ServiceKind::MeshMultiZoneService,
                 mesh: "default".into(),
                 zone: String::new(),
                 namespace: String::new(),

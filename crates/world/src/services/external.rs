@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use meshspan_model::kinds::mesh_external_service::{MeshExternalService, MeshExternalServiceStatus};
 use meshspan_model::kinds::mesh_service::{Condition, Vip};
-use meshspan_model::{Resource, ServiceKind, Violations};
+use meshspan_model::{Resource, ServiceIdentity, ServiceKind, Violations};
 
 use super::reach::{NO_SYSTEM_NAMESPACE, through_egress, through_ingress};
 use super::{Context, Names, Outcome, ServiceKey, names, status_value, stored_status};
@@ -59,7 +59,7 @@ pub(super) fn derive(mesh: &mut MeshState, name: &str, vip: Option<IpAddr>, cont
 
 /// Its only destination: one port, behind an egress.
 fn destination(mesh: &MeshState, entry: &ExternalEntry, context: &Context<'_>) -> Destination {
-    let identity = entry.resource.identity();
+    let identity = ServiceIdentity::of(ServiceKind::MeshExternalService, &entry.resource);
     let has_mtls = mesh.mesh.as_ref().is_some_and(|mesh| mesh.enabled_backend().is_some());
     let (zone, port) = (entry.resource.zone(), entry.spec.matched.port);
     // Egresses prove who they are and ask clients to: there is no way to them without mTLS.

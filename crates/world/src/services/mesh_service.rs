@@ -79,7 +79,7 @@ impl MeshServiceEntry {
     pub(super) fn identity(&self) -> ServiceIdentity {
         ServiceIdentity {
             zone: self.zone.clone(),
-            ..self.resource.identity()
+            ..ServiceIdentity::of(ServiceKind::MeshService, &self.resource)
         }
     }
 

@@ -145,8 +145,7 @@ impl ServiceEntry {
     pub(crate) fn identity(&self) -> ServiceIdentity {
         match self {
             Self::MeshService(entry) => entry.identity(),
-            Self::MultiZone(entry) => entry.resource.identity(),
-            Self::External(entry) => entry.resource.identity(),
+            Self::MultiZone(_) | Self::External(_) => ServiceIdentity::of(self.kind(), self.resource()),
         }
     }
 

@@ -10,7 +10,7 @@ use meshspan_model::kinds::mesh_multi_zone_service::{
 };
 use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
 use meshspan_model::kinds::mesh_service::{self, State, section};
-use meshspan_model::{Resource, ServiceKind, Violations, labels};
+use meshspan_model::{Resource, ServiceIdentity, ServiceKind, Violations, labels};
 
 use super::mesh_service::{MeshServiceEntry, add_endpoint, local_endpoints};
 use super::reach::{LOCAL, NO_SYSTEM_NAMESPACE, spiffe_ids, through_ingress};
@@ -127,7 +127,7 @@ fn destinations(
 ) -> BTreeMap<DestinationKey, Destination> {
     let Some(spec) = &mesh.mesh else { return BTreeMap::new() };
     let has_mtls = spec.enabled_backend().is_some();
-    let identity = entry.resource.identity();
+    let identity = ServiceIdentity::of(ServiceKind::MeshMultiZoneService, &entry.resource);
     let mut destinations = BTreeMap::new();
     for port in &entry.spec.ports {
         let mut local = BTreeMap::new();

@@ -166,7 +166,7 @@ impl Sim {
             .view
             .destinations
             .iter()
-            .find(|(key, _)| key.service.kind == kind && key.service.name == name && key.section == section);
+            .find(|(key, _)| key.service.kind.kind() == kind && key.service.name == name && key.section == section);
         found.unwrap_or_else(|| panic!("no destination {name} {section}")).1
     }
 }

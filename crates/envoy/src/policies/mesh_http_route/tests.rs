@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
-use meshspan_model::{Kind, ServiceIdentity};
+use meshspan_model::{ServiceIdentity, ServiceKind};
 use meshspan_policy::Confs;
 use meshspan_world::view::{Destination, DestinationKey, DestinationPolicies, Protocol, RouteBackend};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::http;
 fn key(name: &str) -> DestinationKey {
     DestinationKey {
         service: ServiceIdentity {
-            kind: Kind::MeshMultiZoneService,
+            kind: ServiceKind::MeshMultiZoneService,
             mesh: "default".to_owned(),
             zone: String::new(),
             namespace: String::new(),

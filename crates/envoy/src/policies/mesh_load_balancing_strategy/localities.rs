@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use envoy_types::pb::envoy::config::core::v3::Locality as EnvoyLocality;
 use envoy_types::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
-use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_load_balancing_strategy::{AffinityTag, FailoverThreshold, LocalityAwareness};
 use meshspan_world::view::{Destination, Endpoint};
 
@@ -27,7 +26,7 @@ pub(super) fn arrange(
     client: &BTreeMap<String, String>,
     assignment: &mut ClusterLoadAssignment,
 ) {
-    let spans_zones = destination.key.service.kind == Kind::MeshMultiZoneService;
+    let spans_zones = destination.key.service.kind.spans_zones();
     let about_zones = spans_zones.then_some(awareness);
     let zones = destination.localities.iter().map(|locality| locality.zone.as_str());
     let tiers = tiers(&destination.zone, zones, about_zones);

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{LbConfig, LbPolicy, r
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy as route;
 use envoy_types::pb::envoy::r#type::v3::hash_policy as connection;
-use meshspan_model::{Kind, ServiceIdentity};
+use meshspan_model::{ServiceIdentity, ServiceKind};
 use meshspan_policy::Confs;
 use meshspan_world::view::{
     Client, Destination, DestinationKey, DestinationPolicies, Endpoint, Locality, Protocol, Reach,
@@ -43,7 +43,7 @@ fn zone(name: &str, endpoints: Vec<Endpoint>) -> Locality {
 }
 
 /// A service as east sees it.
-fn destination(kind: Kind, localities: Vec<Locality>) -> Destination {
+fn destination(kind: ServiceKind, localities: Vec<Locality>) -> Destination {
     Destination {
         key: DestinationKey {
             service: ServiceIdentity {
@@ -121,7 +121,7 @@ fn arranged(destination: &Destination, client: &[(&str, &str)], awareness: Value
 fn factor(percentage: Value) -> u32 {
     let awareness = json!({ "crossZone": { "failoverThreshold": { "percentage": percentage } } });
     arranged(
-        &destination(Kind::MeshMultiZoneService, in_three_zones()),
+        &destination(ServiceKind::MeshMultiZoneService, in_three_zones()),
         &[],
         awareness,
     )
@@ -130,7 +130,7 @@ fn factor(percentage: Value) -> u32 {
 
 #[test]
 fn zones_get_the_priority_of_their_tier_and_equal_weight() {
-    let spans = destination(Kind::MeshMultiZoneService, in_three_zones());
+    let spans = destination(ServiceKind::MeshMultiZoneService, in_three_zones());
     let only_west = json!({ "crossZone": { "failover": [{ "to": { "type": "Only", "zones": ["west"] } }] } });
     assert_eq!(
         arranged(&spans, &[], only_west),
@@ -153,7 +153,10 @@ fn zones_get_the_priority_of_their_tier_and_equal_weight() {
 
 #[test]
 fn nobody_is_left_where_all_that_there_is_is_excluded() {
-    let remote = destination(Kind::MeshMultiZoneService, vec![zone("west", vec![instance(6, &[])])]);
+    let remote = destination(
+        ServiceKind::MeshMultiZoneService,
+        vec![zone("west", vec![instance(6, &[])])],
+    );
     let none = json!({ "crossZone": { "failover": [{ "to": { "type": "None" } }] } });
     assert_eq!(arranged(&remote, &[], none).0, [""; 0]);
     let from_east = json!([{ "from": { "zones": ["east"] }, "to": { "type": "Any" } }]);
@@ -174,7 +177,7 @@ fn a_service_of_one_zone_keeps_its_endpoints() {
         (vec![zone("west", vec![instance(6, &[])])], "west p1 w1: 6"),
         (vec![zone("east", vec![instance(1, &[])])], "east p0 w1: 1"),
     ] {
-        let one_zone = destination(Kind::MeshService, localities);
+        let one_zone = destination(ServiceKind::MeshService, localities);
         assert_eq!(arranged(&one_zone, &[], none.clone()), (vec![expected.to_owned()], 200));
     }
 }
@@ -190,7 +193,7 @@ fn a_threshold_becomes_its_inverse_rounded() {
     assert_eq!(factor(json!("0.5")), 20_000);
     assert_eq!(factor(json!("0.00000000001")), u32::MAX);
     let without = json!({ "crossZone": {} });
-    let spans = destination(Kind::MeshMultiZoneService, in_three_zones());
+    let spans = destination(ServiceKind::MeshMultiZoneService, in_three_zones());
     assert_eq!(arranged(&spans, &[], without).1, 200);
 }
 
@@ -206,7 +209,7 @@ fn instances_are_grouped_by_the_first_tag_that_they_share() {
         ]
     };
     let tags = json!({ "localZone": { "affinityTags": [{ "key": "node" }, { "key": "hall" }, { "key": "rack" }] } });
-    for kind in [Kind::MeshService, Kind::MeshMultiZoneService] {
+    for kind in [ServiceKind::MeshService, ServiceKind::MeshMultiZoneService] {
         let local = destination(kind, vec![zone("east", close())]);
         assert_eq!(
             arranged(&local, &CLIENT, tags.clone()).0,
@@ -217,7 +220,7 @@ fn instances_are_grouped_by_the_first_tag_that_they_share() {
     let weighted =
         json!({ "localZone": { "affinityTags": [{ "key": "node", "weight": 5 }, { "key": "rack", "weight": 3 }] } });
     let spans = destination(
-        Kind::MeshMultiZoneService,
+        ServiceKind::MeshMultiZoneService,
         vec![
             zone("east", close()),
             zone("west", vec![instance(6, &[("node", "n1")])]),
@@ -246,7 +249,10 @@ fn a_balancer_becomes_a_policy_of_envoy_and_zones_keep_their_weights() {
             cluster: eds_cluster("backend".to_owned()),
             ..Default::default()
         };
-        let (destination, policies) = (destination(Kind::MeshMultiZoneService, Vec::new()), Default::default());
+        let (destination, policies) = (
+            destination(ServiceKind::MeshMultiZoneService, Vec::new()),
+            Default::default(),
+        );
         let to = Towards {
             destination: &destination,
             policies: &policies,
@@ -347,7 +353,10 @@ fn towards<'a>(destination: &'a Destination, policies: &'a DestinationPolicies) 
 
 #[test]
 fn every_route_hashes_what_the_policies_say_in_their_order() {
-    let (destination, policies) = (destination(Kind::MeshMultiZoneService, Vec::new()), Default::default());
+    let (destination, policies) = (
+        destination(ServiceKind::MeshMultiZoneService, Vec::new()),
+        Default::default(),
+    );
     let hashed = |conf: &Conf| {
         let confs = Confs::new();
         let mut chain = http::outbound_chain("listener", "backend", "backend", Protocol::Http, &confs);
@@ -399,7 +408,10 @@ fn every_route_hashes_what_the_policies_say_in_their_order() {
 
 #[test]
 fn connections_hash_the_first_thing_that_they_have() {
-    let (destination, policies) = (destination(Kind::MeshMultiZoneService, Vec::new()), Default::default());
+    let (destination, policies) = (
+        destination(ServiceKind::MeshMultiZoneService, Vec::new()),
+        Default::default(),
+    );
     let hashed = |conf: &Conf| {
         let mut chain = Chain::Tcp(Box::default());
         MeshLoadBalancingStrategy::outbound(Some(conf), &towards(&destination, &policies), &mut chain);
@@ -438,7 +450,7 @@ proptest! {
     ) {
         let instances = instances.iter().map(|(port, key, value)| instance(*port, &[(key, value)])).collect();
         let spans = destination(
-            Kind::MeshMultiZoneService,
+            ServiceKind::MeshMultiZoneService,
             vec![zone("east", instances), zone("west", vec![instance(9, &[])])],
         );
         let tags: Vec<_> = tags.iter().map(|(key, weight)| json!({ "key": key, "weight": weight })).collect();
