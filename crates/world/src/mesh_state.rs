@@ -17,7 +17,7 @@ use crate::dns::Dns;
 use crate::hostnames::Hostnames;
 use crate::hosts::Unresolved;
 use crate::policies::Policies;
-use crate::services::{Reference, ServiceKey, Services};
+use crate::services::{Reference, ServiceEntry, ServiceKey, Services};
 use crate::view::{Destination, DestinationKey, SidecarView};
 
 /// One mesh. Resources may arrive before their Mesh does; nothing is derived until it is there.
@@ -32,6 +32,8 @@ pub(crate) struct MeshState {
     /// What the zone last reported to its global of each MeshMultiZoneService, by the service's core name.
     pub(crate) reported: BTreeMap<String, MeshMultiZoneServiceInsight>,
     pub(crate) policies: Policies,
+    /// Data of Secrets, for certificates of services outside the mesh.
+    pub(crate) secrets: BTreeMap<String, Arc<Resource>>,
     pub(crate) hostnames: Hostnames,
     pub(crate) index: Index,
     pub(crate) dirty: Dirty,
@@ -56,6 +58,8 @@ pub(crate) struct Index {
     pub(crate) services_by_zone: BTreeMap<String, BTreeSet<String>>,
     /// MeshMultiZoneServices by the first pair of their matchLabels.
     pub(crate) multi_zone_by_label: BTreeMap<(String, String), BTreeSet<String>>,
+    /// MeshExternalServices by the Secrets that they name.
+    pub(crate) secret_users: BTreeMap<String, BTreeSet<String>>,
     /// Dataplanes with explicit outbounds or a limited set of reachable backends, by what these refer to.
     pub(crate) referrers: BTreeMap<Reference, BTreeSet<String>>,
 }
@@ -185,6 +189,18 @@ impl MeshState {
             let referrers = self.index.referrers.get(reference).into_iter().flatten();
             self.dirty.sidecars.extend(referrers.cloned());
         }
+    }
+
+    /// Marks services that are reached through egresses, now or once that is so.
+    pub(crate) fn mark_behind_egress(&mut self) {
+        let through_egress = self.mesh.as_ref().is_some_and(|mesh| mesh.leaves_through_egress());
+        let behind = |entry: &ServiceEntry| through_egress || entry.kind() == ServiceKind::MeshExternalService;
+        let keys = self
+            .services
+            .iter()
+            .filter(|(_, entry)| behind(entry))
+            .map(|(key, _)| key);
+        self.dirty.services.extend(keys);
     }
 
     /// Marks MeshServices.

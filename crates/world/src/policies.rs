@@ -11,9 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use meshspan_model::ServiceIdentity;
+use meshspan_model::labels::TAG_SERVICE;
 use meshspan_model::policy::PolicyKind;
 use meshspan_policy::{
-    Confs, Fingerprint, InboundRules, Matched, Mode, Policy, PolicyId, PolicySet, Proxy, Service, Services, touch,
+    Confs, Fingerprint, InboundRules, Matched, Mode, Policy, PolicyId, PolicySet, Proxy, ProxyInbound, SelectBy,
+    Service, Services, touch,
 };
 
 use crate::view::{ClassKey, DestinationKey, DestinationPolicies, InboundPolicies, Source};
@@ -202,6 +204,26 @@ impl Policies {
             }
         }
         changes
+    }
+
+    /// What policies for egresses say about traffic that leaves the mesh, if there are any: those that select proxies with the
+    /// service tag of egresses. What is said of all proxies of a mesh is not said of them.
+    pub(crate) fn of_egress(&self, mesh: &str, service: &str) -> Option<Arc<InboundPolicies>> {
+        let tags = BTreeMap::from([(TAG_SERVICE.to_owned(), service.to_owned())]);
+        let egress = Proxy {
+            mesh: mesh.to_owned(),
+            name: service.to_owned(),
+            labels: tags.clone(),
+            gateway: None,
+            inbounds: vec![ProxyInbound {
+                tags,
+                ..ProxyInbound::default()
+            }],
+        };
+        let matched = Matched::of(&egress, &self.set, Mode::Live);
+        let named = |policy: &&Arc<Policy>| policy.proxies.by != SelectBy::All;
+        let policies: Vec<_> = matched.inbounds.iter().flatten().filter(named).cloned().collect();
+        (!policies.is_empty()).then(|| Arc::new(InboundRules::of(&policies)))
     }
 
     /// What policies say about a proxy and its destinations in a mode, without remembering it.

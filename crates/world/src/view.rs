@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::mesh_external_service::MeshExternalService;
+use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::policy::PolicyKind;
 use meshspan_model::{ServiceIdentity, ServiceKind};
@@ -80,8 +81,61 @@ pub struct Destination {
     pub tls: Option<PeerTls>,
     /// Where it goes, by zone; the own zone first, then by name.
     pub localities: Vec<Locality>,
-    /// What it is outside the mesh, if it is there.
-    pub external: Option<Arc<MeshExternalService>>,
+    /// What this zone's egresses do with its traffic; `None` if it does not go through them.
+    pub egress: Option<EgressRoute>,
+}
+
+/// Where egresses send the traffic of a destination.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EgressRoute {
+    /// To the ingresses of other zones, without ending its TLS.
+    Zones(Vec<Locality>),
+    /// Out of the mesh.
+    External(Arc<External>),
+}
+
+/// A service outside the mesh, as egresses see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct External {
+    /// The service.
+    pub service: Arc<MeshExternalService>,
+    /// Who may reach it.
+    pub access: EgressAccess,
+    /// The certificates and keys that its `tls` names.
+    pub certificates: ExternalCertificates,
+}
+
+/// Who may leave the mesh to a service.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EgressAccess {
+    /// Every identity of the mesh.
+    Everybody,
+    /// Nobody.
+    Nobody,
+    /// Whom the MeshTrafficPermissions for egresses let.
+    Permitted(Arc<InboundPolicies>),
+}
+
+/// PEM texts for TLS with a service outside the mesh.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ExternalCertificates {
+    /// CAs that are trusted instead of the system's.
+    pub ca: Option<String>,
+    /// The certificate and the key that the proxy shows.
+    pub client: Option<(String, String)>,
+    /// A certificate or key is named that is not there: nothing may be sent.
+    pub incomplete: bool,
+}
+
+/// Keys stay out of logs.
+impl std::fmt::Debug for ExternalCertificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExternalCertificates")
+            .field("ca", &self.ca.is_some())
+            .field("client", &self.client.is_some())
+            .field("incomplete", &self.incomplete)
+            .finish()
+    }
 }
 
 impl Destination {
@@ -114,6 +168,9 @@ pub struct PeerTls {
     pub sni: String,
 }
 
+/// What stands for all other zones where they are reached through an egress. No zone has this name (it is no DNS label).
+pub const BEHIND_EGRESS: &str = "behind:egress";
+
 /// How the endpoints of a locality are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -128,7 +185,7 @@ pub enum Reach {
 /// The endpoints of one zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locality {
-    /// The zone.
+    /// The zone; [`BEHIND_EGRESS`] where all other zones are reached through an egress.
     pub zone: String,
     /// 0 for the own zone, 1 for others.
     pub priority: u32,
@@ -337,6 +394,19 @@ impl OutboundRef {
     pub fn destinations(&self) -> impl Iterator<Item = &DestinationKey> {
         [&self.destination].into_iter().chain(&self.fallbacks)
     }
+}
+
+/// A zone egress and what lies behind it: destinations of all meshes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Egress {
+    /// Its name.
+    pub name: String,
+    /// Its zone.
+    pub zone: String,
+    /// Its resource.
+    pub egress: Arc<ZoneEgress>,
+    /// Destinations with an [`EgressRoute`].
+    pub destinations: Vec<Arc<Destination>>,
 }
 
 /// A zone ingress and what lies behind it: destinations of all meshes, with the endpoints of this zone only.

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meshspan_model::kinds::mesh::Mesh;
+use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ResourceKey, Spec, Violations};
@@ -60,6 +61,8 @@ pub struct Changes {
     pub policies: BTreeMap<(String, ClassKey), Option<ClassChanges>>,
     /// Zone ingresses of this zone by core name.
     pub ingresses: BTreeMap<String, Option<Arc<ZoneIngress>>>,
+    /// Zone egresses of this zone by core name.
+    pub egresses: BTreeMap<String, Option<Arc<ZoneEgress>>>,
     /// Meshes whose spec changed.
     pub meshes: BTreeMap<String, Option<Arc<Mesh>>>,
     /// Addresses of host names, by mesh.
@@ -83,12 +86,23 @@ struct IngressEntry {
     unresolved: Vec<Unresolved>,
 }
 
+/// A zone egress of this zone. Its insight may come before it, or stay without it.
+#[derive(Clone, Debug, Default)]
+struct EgressEntry {
+    /// The resource, and its typed form with addresses where it has resolved names.
+    stored: Option<(Arc<Resource>, Arc<ZoneEgress>)>,
+    unresolved: Vec<Unresolved>,
+    /// The proxy is there, and its Envoy listens.
+    serves: bool,
+}
+
 /// Everything a zone control plane knows, and what follows from it.
 #[derive(Clone, Debug)]
 pub struct World {
     settings: Settings,
     meshes: BTreeMap<String, MeshState>,
     ingresses: BTreeMap<String, IngressEntry>,
+    egresses: BTreeMap<String, EgressEntry>,
     hosts: Hosts,
     /// Public addresses of all zones' ingresses.
     ingress_addresses: ZoneProxies,
@@ -109,6 +123,7 @@ impl World {
             settings,
             meshes: BTreeMap::new(),
             ingresses: BTreeMap::new(),
+            egresses: BTreeMap::new(),
             hosts: Hosts::default(),
             ingress_addresses: ZoneProxies::default(),
             egress_addresses: ZoneProxies::default(),
@@ -127,6 +142,9 @@ impl World {
             Kind::DataplaneInsight => self.apply_insight(key, after),
             Kind::MeshMultiZoneServiceInsight => self.apply_reported(key, after),
             Kind::ZoneIngress => self.apply_ingress(key, after),
+            Kind::ZoneEgress => self.apply_egress(key, after),
+            Kind::ZoneEgressInsight => self.apply_egress_insight(key, after),
+            Kind::Secret => self.apply_secret(key, after),
             Kind::HostnameGenerator => self.apply_generator(key, after),
             kind => {
                 if let Some(service) = kind.service() {
@@ -149,6 +167,12 @@ impl World {
                     let mesh = self.meshes.get(&key.mesh);
                     mesh.and_then(|mesh| mesh.dataplanes.get(&key.name))
                         .map(|entry| entry.resource.clone())
+                }
+                Kind::ZoneEgress => {
+                    let entry = self.egresses.get(&key.name);
+                    entry
+                        .and_then(|entry| entry.stored.as_ref())
+                        .map(|(resource, _)| resource.clone())
                 }
                 _ => self.ingresses.get(&key.name).map(|entry| entry.resource.clone()),
             };

@@ -55,7 +55,7 @@ pub fn destination(name: &str, section: &str, protocol: Protocol) -> Destination
         protocol,
         tls: None,
         localities: Vec::new(),
-        external: None,
+        egress: None,
     }
 }
 

@@ -215,6 +215,11 @@ pub struct BuiltinCa {
 pub const DEFAULT_CERT_LIFETIME: time::Duration = time::Duration::hours(24);
 
 impl Mesh {
+    /// Whether traffic to other zones goes through the egresses of the own zone.
+    pub fn leaves_through_egress(&self) -> bool {
+        self.routing.as_ref().is_some_and(|routing| routing.zone_egress)
+    }
+
     /// The enabled mTLS backend.
     pub fn enabled_backend(&self) -> Option<&CaBackend> {
         let mtls = self.mtls.as_ref().filter(|mtls| !mtls.enabled_backend.is_empty())?;

@@ -28,6 +28,9 @@ pub struct Presence {
     pub unopened_logs: BTreeSet<String>,
 }
 
+/// What stands among [`Listeners::inbounds`] for the listener of a zone egress.
+pub const EGRESS: &str = "egress";
+
 /// Inbounds for which Envoy listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

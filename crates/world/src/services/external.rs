@@ -5,16 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use meshspan_model::kinds::mesh_external_service::tls::{DataSource, Source};
 use meshspan_model::kinds::mesh_external_service::{MeshExternalService, MeshExternalServiceStatus};
 use meshspan_model::kinds::mesh_service::{Condition, Vip};
+use meshspan_model::kinds::secret::Secret;
 use meshspan_model::{Resource, ServiceIdentity, ServiceKind, Violations};
 
 use super::reach::{NO_SYSTEM_NAMESPACE, through_egress, through_ingress};
 use super::{Context, Names, Outcome, ServiceKey, names, status_value, stored_status};
 use crate::address_range;
-use crate::mesh_state::MeshState;
+use crate::mesh_state::{MeshState, insert, remove};
 use crate::sni::sni;
-use crate::view::{Destination, DestinationKey, PeerTls, Protocol};
+use crate::view::{
+    Destination, DestinationKey, EgressAccess, EgressRoute, External, ExternalCertificates, PeerTls, Protocol,
+};
 
 /// What the certificates of zone egresses say, in every mesh.
 const EGRESS_IDENTITY: &str = "zone-egress";
@@ -36,6 +42,25 @@ impl ExternalEntry {
             resource,
             vip: old.and_then(|old| old.vip),
         })
+    }
+
+    pub(super) fn index(&self, mesh: &mut MeshState) {
+        for secret in self.secrets() {
+            insert(&mut mesh.index.secret_users, secret, &self.resource.name);
+        }
+    }
+
+    pub(super) fn deindex(&self, mesh: &mut MeshState) {
+        for secret in self.secrets() {
+            remove(&mut mesh.index.secret_users, &secret, &self.resource.name);
+        }
+    }
+
+    /// The Secrets that its certificates are in.
+    fn secrets(&self) -> BTreeSet<String> {
+        let verification = self.spec.tls().and_then(|tls| tls.verification.as_ref());
+        let sources = verification.into_iter().flat_map(|verification| verification.sources());
+        sources.filter_map(|(_, source)| source.secret.clone()).collect()
     }
 }
 
@@ -85,8 +110,62 @@ fn destination(mesh: &MeshState, entry: &ExternalEntry, context: &Context<'_>) -
             .into_iter()
             .filter(|locality| !locality.endpoints.is_empty())
             .collect(),
-        external: Some(entry.spec.clone()),
+        egress: has_mtls.then(|| EgressRoute::External(Arc::new(external(mesh, entry)))),
     }
+}
+
+/// What egresses need to know of it.
+fn external(mesh: &MeshState, entry: &ExternalEntry) -> External {
+    External {
+        service: entry.spec.clone(),
+        access: access(mesh, &entry.resource.mesh),
+        certificates: certificates(mesh, entry),
+    }
+}
+
+/// MeshTrafficPermissions for egresses decide. Where there is none, the mesh says whether everybody may leave, or nobody.
+fn access(mesh: &MeshState, name: &str) -> EgressAccess {
+    let routing = mesh.mesh.as_ref().and_then(|mesh| mesh.routing.as_ref());
+    let forbidden = routing.is_some_and(|routing| routing.default_forbid_mesh_external_service_access);
+    match mesh.policies.of_egress(name, EGRESS_IDENTITY) {
+        Some(policies) => EgressAccess::Permitted(policies),
+        None if forbidden => EgressAccess::Nobody,
+        None => EgressAccess::Everybody,
+    }
+}
+
+fn certificates(mesh: &MeshState, entry: &ExternalEntry) -> ExternalCertificates {
+    let Some(verification) = entry.spec.tls().and_then(|tls| tls.verification.as_ref()) else {
+        return ExternalCertificates::default();
+    };
+    let mut incomplete = false;
+    let mut pem = |source: &Option<DataSource>| {
+        let text = source.as_ref().map(|source| text(mesh, source))?;
+        incomplete |= text.is_none();
+        text
+    };
+    let (ca, cert, key) = (
+        pem(&verification.ca_cert),
+        pem(&verification.client_cert),
+        pem(&verification.client_key),
+    );
+    ExternalCertificates {
+        ca,
+        client: cert.zip(key),
+        incomplete,
+    }
+}
+
+/// The text of a certificate or key, from wherever it is; `None` if it is not there.
+fn text(mesh: &MeshState, source: &DataSource) -> Option<String> {
+    let bytes = match source.source().ok()? {
+        Source::Bytes(bytes) => bytes,
+        Source::Secret(name) => {
+            let secret: Secret = mesh.secrets.get(name)?.parse().ok()?;
+            BASE64_STANDARD.decode(&secret.data).ok()?
+        }
+    };
+    String::from_utf8(bytes).ok()
 }
 
 fn status(
@@ -121,11 +200,18 @@ fn reachable(mesh: &MeshState, entry: &ExternalEntry, destination: &Destination)
             "NoEndpoints",
             format!("nothing says where {name} is: add spec.endpoints"),
         ))
+    } else if certificates(mesh, entry).incomplete {
+        Err((
+            "CertificateMissing",
+            format!(
+                "a certificate or key of {name} is not here: create the Secrets that spec.tls.verification names, with PEM texts"
+            ),
+        ))
     } else if destination.localities.is_empty() {
         Err((
             "NoZoneEgress",
             format!(
-                "no zone egress runs in {}, through which {name} is reached: run one with `meshspan dp run --proxy-type egress`",
+                "no zone egress serves in {}, through which {name} is reached: run one with `meshspan dp run --proxy-type egress`, see `meshspan inspect zoneegresses`",
                 destination.zone
             ),
         ))

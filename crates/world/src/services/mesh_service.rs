@@ -14,7 +14,7 @@ use meshspan_model::kinds::mesh_service::{
 use meshspan_model::labels::{self, TAG_SERVICE};
 use meshspan_model::{Resource, ServiceIdentity, ServiceKind, Spec as _, Violations};
 
-use super::reach::{LOCAL, spiffe_ids, through_ingress};
+use super::reach::{LOCAL, spiffe_ids, through_ingress, way_to_other_zones};
 use super::{Context, Names, Outcome, ServiceKey, mesh_service_conditions, names, status_value, stored_status, vips};
 use crate::mesh_state::{DataplaneEntry, MeshState, insert, remove};
 use crate::sni::sni;
@@ -181,6 +181,7 @@ fn destinations(
             section: port.section(),
         };
         let plain = backend.is_none() || (service.local && permissive && !service.derived.tls_ready);
+        let mut egress = None;
         let localities = if service.local {
             vec![Locality {
                 zone: service.zone.clone(),
@@ -189,7 +190,10 @@ fn destinations(
                 endpoints: local_endpoints(mesh, service, port),
             }]
         } else if backend.is_some() {
-            vec![through_ingress(&service.zone, true, context.ingresses)]
+            let zones = vec![through_ingress(&service.zone, true, context.ingresses)];
+            let way = way_to_other_zones(spec, zones, context);
+            egress = way.egress;
+            way.localities
         } else {
             Vec::new()
         };
@@ -205,7 +209,7 @@ fn destinations(
             protocol: Protocol::parse(&port.app_protocol),
             tls: (!plain).then_some(tls),
             localities,
-            external: None,
+            egress,
         };
         (key, destination)
     };
@@ -335,7 +339,7 @@ fn status(service: &MeshServiceEntry, mesh: &MeshState, names: Names, context: &
         tls,
         hostname_generators: names.hostname_generators,
         dataplane_proxies: derived.proxies,
-        conditions: mesh_service_conditions::of(mesh, service, context.range),
+        conditions: mesh_service_conditions::of(mesh, service, context),
     }
 }
 

@@ -4,21 +4,22 @@ use meshspan_model::ServiceKind;
 use meshspan_model::kinds::mesh_service::Condition;
 use meshspan_model::kinds::presence::PresenceState;
 
+use super::Context;
 use super::mesh_service::{MeshServiceEntry, inbounds_of_port};
+use super::reach::egress_known;
 use crate::address_range;
 use crate::hosts::Unresolved;
 use crate::mesh_state::MeshState;
 use crate::permissions::Closed;
-use crate::vips::VipRange;
 
 /// Instances that are named in one message.
 const NAMED: usize = 3;
 
 /// Conditions in a fixed order.
-pub(crate) fn of(mesh: &MeshState, service: &MeshServiceEntry, range: VipRange) -> Vec<Condition> {
-    let address = address_range::condition(mesh, ServiceKind::MeshService, service.derived.vip, range);
+pub(crate) fn of(mesh: &MeshState, service: &MeshServiceEntry, context: &Context<'_>) -> Vec<Condition> {
+    let address = address_range::condition(mesh, ServiceKind::MeshService, service.derived.vip, context.range);
     if !service.local {
-        return address.into_iter().collect();
+        return egress_known(mesh, context).into_iter().chain(address).collect();
     }
     let mut conditions = vec![instances_ready(mesh, service)];
     conditions.extend(traffic_permitted(mesh, &[service]));

@@ -220,8 +220,7 @@ impl ServiceEntry {
         match self {
             Self::MeshService(entry) => entry.index(mesh),
             Self::MultiZone(entry) => entry.index(mesh),
-            // Nothing is looked up by what it says.
-            Self::External(_) => {}
+            Self::External(entry) => entry.index(mesh),
         }
     }
 
@@ -230,8 +229,7 @@ impl ServiceEntry {
         match self {
             Self::MeshService(entry) => entry.deindex(mesh),
             Self::MultiZone(entry) => entry.deindex(mesh),
-            // Nothing is looked up by what it says.
-            Self::External(_) => {}
+            Self::External(entry) => entry.deindex(mesh),
         }
     }
 

@@ -13,7 +13,7 @@ use meshspan_model::kinds::mesh_service::{self, State, section};
 use meshspan_model::{Resource, ServiceIdentity, ServiceKind, Violations, labels};
 
 use super::mesh_service::{MeshServiceEntry, add_endpoint, local_endpoints};
-use super::reach::{LOCAL, NO_SYSTEM_NAMESPACE, spiffe_ids, through_ingress};
+use super::reach::{LOCAL, NO_SYSTEM_NAMESPACE, Way, spiffe_ids, through_ingress, way_to_other_zones};
 use super::reference::Reference;
 use super::{Context, Names, Outcome, ServiceKey, multi_zone_conditions, names, status_value, stored_status, vips};
 use crate::mesh_state::{MeshState, insert, remove};
@@ -155,6 +155,10 @@ fn destinations(
         let others = remote
             .into_iter()
             .map(|(zone, available)| through_ingress(zone, available, context.ingresses));
+        let Way {
+            localities: others,
+            egress,
+        } = way_to_other_zones(spec, others.collect(), context);
         let key = DestinationKey {
             service: identity.clone(),
             section: port.section(),
@@ -173,7 +177,7 @@ fn destinations(
                 .chain(others)
                 .filter(|locality| !locality.endpoints.is_empty())
                 .collect(),
-            external: None,
+            egress,
         };
         destinations.insert(key, destination);
     }
@@ -202,7 +206,7 @@ fn status(
         vips: vips(entry.vip, &entry.status.vips),
         mesh_services,
         hostname_generators: names.hostname_generators,
-        conditions: multi_zone_conditions::of(mesh, entry, destinations, context.ingresses, context.range),
+        conditions: multi_zone_conditions::of(mesh, entry, destinations, context),
         zones: Vec::new(),
     }
 }

@@ -8,13 +8,14 @@ use meshspan_model::ServiceKind;
 use meshspan_model::kinds::mesh_multi_zone_service::Port;
 use meshspan_model::kinds::mesh_service::{Condition, State};
 
+use super::Context;
 use super::mesh_service::MeshServiceEntry;
 use super::mesh_service_conditions::{in_zone, traffic_permitted};
 use super::multi_zone::{MultiZoneEntry, matching_port};
+use super::reach::egress_known;
 use crate::address_range;
 use crate::mesh_state::MeshState;
-use crate::view::{Destination, DestinationKey, Reach};
-use crate::vips::VipRange;
+use crate::view::{Destination, DestinationKey, EgressRoute, Reach};
 use crate::zone_proxies::ZoneProxies;
 
 /// Conditions in a fixed order; positive ones are kept so that a reader sees what was checked.
@@ -22,15 +23,16 @@ pub(crate) fn of(
     mesh: &MeshState,
     entry: &MultiZoneEntry,
     destinations: &BTreeMap<DestinationKey, Destination>,
-    ingresses: &ZoneProxies,
-    range: VipRange,
+    context: &Context<'_>,
 ) -> Vec<Condition> {
     let matched: Vec<&MeshServiceEntry> = entry.members(mesh).collect();
     let mut conditions = vec![services_matched(entry, &matched)];
     if !matched.is_empty() {
         conditions.push(ports_matched(entry, &matched));
         conditions.push(services_available(&matched));
-        conditions.push(ingresses_known(mesh, entry, &matched, destinations, ingresses));
+        conditions.push(ingresses_known(mesh, entry, &matched, destinations, context.ingresses));
+        let is_remote = matched.iter().any(|service| !service.local);
+        conditions.extend(egress_known(mesh, context).filter(|_| is_remote));
         let local: Vec<_> = matched.into_iter().filter(|service| service.local).collect();
         conditions.extend(traffic_permitted(mesh, &local));
     }
@@ -38,7 +40,7 @@ pub(crate) fn of(
         mesh,
         ServiceKind::MeshMultiZoneService,
         entry.vip,
-        range,
+        context.range,
     ));
     conditions
 }
@@ -178,8 +180,12 @@ fn ingresses_known(
         return Condition::new(TYPE, Err(("MtlsDisabled", message)));
     }
     let mut addresses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    let localities = destinations.values().flat_map(|destination| &destination.localities);
-    for locality in localities.filter(|locality| locality.reach == Reach::Ingress) {
+    let behind_egress = |destination: &'_ Destination| match &destination.egress {
+        Some(EgressRoute::Zones(zones)) => zones.clone(),
+        Some(EgressRoute::External(_)) | None => destination.localities.clone(),
+    };
+    let localities: Vec<_> = destinations.values().flat_map(behind_egress).collect();
+    for locality in localities.iter().filter(|locality| locality.reach == Reach::Ingress) {
         let of_zone = addresses.entry(&locality.zone).or_default();
         for endpoint in &locality.endpoints {
             of_zone.insert(

@@ -70,7 +70,7 @@ fn routes_of(rules: Vec<HttpRule>) -> Vec<Route> {
         protocol: Protocol::Http,
         tls: None,
         localities: Vec::new(),
-        external: None,
+        egress: None,
     };
     let policies = DestinationPolicies {
         http_rules: Some(rules),

@@ -61,7 +61,7 @@ fn destination(kind: ServiceKind, localities: Vec<Locality>) -> Destination {
         protocol: Protocol::Http,
         tls: None,
         localities,
-        external: None,
+        egress: None,
     }
 }
 

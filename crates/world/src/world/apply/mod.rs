@@ -1,6 +1,7 @@
 //! Taking changes: keeps the typed resources and indexes, and marks what depends on what changed. One file a noun.
 
 pub(super) mod dataplane;
+mod egress;
 mod generator;
 mod ingress;
 mod mesh;

@@ -35,5 +35,9 @@ impl World {
         let touched = mesh.policies.apply(&id, policy, proxies);
         mesh.dirty.sidecars.extend(touched);
         mesh.dirty.policies = true;
+        if kind == PolicyKind::MeshTrafficPermission {
+            // Egresses ask who may leave.
+            mesh.mark_behind_egress();
+        }
     }
 }
