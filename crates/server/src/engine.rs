@@ -4,7 +4,9 @@
 //! project, publish to streams. What was derived is stored beside that; the store's feed brings it back in a later round.
 
 mod certificates;
+mod commands;
 mod fleet;
+mod issuer;
 mod names;
 mod pools;
 mod project;
@@ -12,31 +14,28 @@ mod resolver;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use meshspan_envoy::{Encoded, ProxyOptions};
+use meshspan_envoy::ProxyOptions;
 use meshspan_model::{Kind, Resource, ResourceKey};
-use meshspan_policy::Mode;
-use meshspan_store::{Store, Subscription};
+use meshspan_store::{ChangeBatch, Store, Subscription};
 use meshspan_world::view::SidecarView;
 use meshspan_world::{Changes, World, Write};
-use meshspan_xds::ProxyFeed;
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy_key::ProxyKey;
 use crate::published::Changed as _;
 use certificates::Certificates;
 pub use certificates::{CertificateNews, NewsSink};
+use commands::{Command, QUEUE};
+pub use commands::{Engine, Inspection, ProxyWatch};
+use issuer::Issuer;
 use names::NamesPublisher;
-pub use names::{MeshNames, NameChanges, NamesFollower};
+pub use names::{MeshNames, NameChanges};
 use project::Projector;
 use writer::Writer;
-
-/// Commands that may wait for the engine.
-const QUEUE: usize = 1024;
 
 /// What is assumed of a proxy that is not connected.
 const UNKNOWN_PROXY: ProxyOptions = ProxyOptions {
@@ -44,141 +43,16 @@ const UNKNOWN_PROXY: ProxyOptions = ProxyOptions {
     ipv6: true,
 };
 
-/// Talks to the engine; cheap to clone.
-#[derive(Clone)]
-pub struct Engine {
-    commands: mpsc::Sender<Command>,
-}
-
-enum Command {
-    ProxyConnected {
-        id: ProxyKey,
-        stream: u64,
-        feed: ProxyFeed,
-        options: ProxyOptions,
-    },
-    ProxyDisconnected {
-        id: ProxyKey,
-        stream: u64,
-    },
-    LogsUnopened {
-        id: ProxyKey,
-        stream: u64,
-        files: BTreeSet<String>,
-    },
-    Resolved {
-        name: String,
-        address: Result<IpAddr, String>,
-    },
-    Inspect {
-        id: ProxyKey,
-        mode: Mode,
-        answer: oneshot::Sender<Option<Vec<Encoded>>>,
-    },
-    Problems {
-        answer: oneshot::Sender<BTreeMap<ResourceKey, Vec<String>>>,
-    },
-    Watch {
-        id: ProxyKey,
-        answer: oneshot::Sender<ProxyWatch>,
-    },
-}
-
-/// What an agent follows.
-pub struct ProxyWatch {
-    /// Names that applications of the proxy's mesh may resolve, where its Envoy serves them.
-    pub names: (MeshNames, NamesFollower),
-    /// The proxy's own view; `None` while its Dataplane is not stored.
-    pub view: watch::Receiver<Option<Arc<SidecarView>>>,
-}
-
-/// The control plane is stopping.
-#[derive(Debug, thiserror::Error)]
-#[error("the control plane is stopping")]
-pub struct Stopped;
-
-impl Engine {
-    /// Starts serving a connected proxy. A newer stream of the same proxy replaces an older one.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn proxy_connected(
-        &self,
-        id: ProxyKey,
-        stream: u64,
-        feed: ProxyFeed,
-        options: ProxyOptions,
-    ) -> Result<(), Stopped> {
-        self.send(Command::ProxyConnected {
-            id,
-            stream,
-            feed,
-            options,
-        })
-        .await
-    }
-
-    /// Stops serving a stream.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn proxy_disconnected(&self, id: ProxyKey, stream: u64) -> Result<(), Stopped> {
-        self.send(Command::ProxyDisconnected { id, stream }).await
-    }
-
-    /// Leaves access logs out that the Envoy of a stream cannot open.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn logs_unopened(&self, id: ProxyKey, stream: u64, files: BTreeSet<String>) -> Result<(), Stopped> {
-        self.send(Command::LogsUnopened { id, stream, files }).await
-    }
-
-    /// Follows what an agent needs.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn watch(&self, id: ProxyKey) -> Result<ProxyWatch, Stopped> {
-        let (answer, receiver) = oneshot::channel();
-        self.send(Command::Watch { id, answer }).await?;
-        receiver.await.map_err(|_| Stopped)
-    }
-
-    /// All resources that a sidecar is served, its secrets left out, or would be if policies with effect `shadow` counted.
-    /// `None` if the proxy or its mesh is unknown.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn inspect(&self, id: ProxyKey, mode: Mode) -> Result<Option<Vec<Encoded>>, Stopped> {
-        let (answer, receiver) = oneshot::channel();
-        self.send(Command::Inspect { id, mode, answer }).await?;
-        receiver.await.map_err(|_| Stopped)
-    }
-
-    /// Why clients do not reach proxies: inbounds that are not served, names that do not resolve, inbounds without a service;
-    /// only those where that is so.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn problems(&self) -> Result<BTreeMap<ResourceKey, Vec<String>>, Stopped> {
-        let (answer, receiver) = oneshot::channel();
-        self.send(Command::Problems { answer }).await?;
-        receiver.await.map_err(|_| Stopped)
-    }
-
-    async fn send(&self, command: Command) -> Result<(), Stopped> {
-        self.commands.send(command).await.map_err(|_| Stopped)
-    }
-}
-
 /// The engine and its handle. [`Runner::run`] does the work; `news` hears of each certificate that was issued.
 pub fn engine(store: Arc<dyn Store>, world: World, zone: String, news: NewsSink) -> (Engine, Runner) {
     let (commands, receiver) = mpsc::channel(QUEUE);
+    let issuer = Issuer::default();
     let runner = Runner {
         subscription: store.subscribe(),
         world,
         projector: Projector::new(zone),
-        certificates: Certificates::new(news),
+        certificates: Certificates::new(issuer.clone(), news),
+        issuer,
         commands: receiver,
         own_commands: commands.clone(),
         host_names: watch::Sender::new(BTreeSet::new()),
@@ -196,8 +70,9 @@ pub struct Runner {
     world: World,
     projector: Projector,
     certificates: Certificates,
+    issuer: Issuer,
     commands: mpsc::Receiver<Command>,
-    /// For the resolver.
+    /// For the components beside it.
     own_commands: mpsc::Sender<Command>,
     host_names: watch::Sender<BTreeSet<String>>,
     names: BTreeMap<String, NamesPublisher>,
@@ -211,9 +86,11 @@ impl Runner {
     /// Works until `stop`, or until the store is gone.
     pub async fn run(mut self, stop: CancellationToken) {
         let resolver = resolver::run(self.host_names.subscribe(), self.own_commands.clone(), stop.clone());
+        let issuer = self.issuer.clone().run(self.own_commands.clone());
         let work = self.work(stop);
         tokio::select! {
             () = resolver => {}
+            () = issuer => {}
             () = work => {}
         }
     }
@@ -235,13 +112,7 @@ impl Runner {
                 () = stop.cancelled() => return,
                 batch = self.subscription.next() => {
                     let Some(batch) = batch else { return };
-                    let mut next = Some(batch);
-                    while let Some(batch) = next {
-                        for change in &batch.changes {
-                            self.apply(&change.key, change.after.as_ref().map(|stored| &stored.resource));
-                        }
-                        next = self.subscription.try_next();
-                    }
+                    self.apply_batch(&batch);
                 }
                 command = self.commands.recv() => {
                     let Some(command) = command else { return };
@@ -250,7 +121,21 @@ impl Runner {
                 () = self.writer.work() => {}
                 () = until(deadline) => {}
             }
+            // Whatever else is there belongs to the same round.
+            while let Some(batch) = self.subscription.try_next() {
+                self.apply_batch(&batch);
+            }
+            for _ in 0..QUEUE {
+                let Ok(command) = self.commands.try_recv() else { break };
+                self.command(command);
+            }
             self.round();
+        }
+    }
+
+    fn apply_batch(&mut self, batch: &ChangeBatch) {
+        for change in &batch.changes {
+            self.apply(&change.key, change.after.as_ref().map(|stored| &stored.resource));
         }
     }
 
@@ -288,9 +173,8 @@ impl Runner {
             Command::Inspect { id, mode, answer } => {
                 let inspected = self.world.inspect(&id.mesh, &id.name, mode);
                 let options = self.projector.options(&id).unwrap_or(UNKNOWN_PROXY);
-                let resources = inspected.map(|inspected| fleet::sidecar_resources(&inspected, &options));
                 // The caller may have gone while it waited.
-                let _ = answer.send(resources);
+                let _ = answer.send(inspected.map(|inspected| Inspection { inspected, options }));
             }
             Command::Problems { answer } => {
                 let mut problems = self.world.proxy_problems();
@@ -302,6 +186,12 @@ impl Runner {
                 }
                 // The caller may have gone while it waited.
                 let _ = answer.send(problems);
+            }
+            Command::Certificates(answers) => {
+                let now = OffsetDateTime::now_utc();
+                for answer in answers {
+                    self.certificates.answered(answer, now, &mut self.projector);
+                }
             }
             Command::Watch { id, answer } => {
                 let names = self.names.entry(id.mesh.clone()).or_default().follow();

@@ -1,9 +1,9 @@
-//! Tells the API what proxies are served.
+//! Says to the API what proxies are served.
 
 use meshspan_api::{ProxyConfigError, ProxyConfigFuture, ProxyConfigs, ProxyProblemsFuture, XdsResources};
 use meshspan_policy::Mode;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Inspection};
 use crate::proxy_key::ProxyKey;
 
 /// What the engine serves, as JSON.
@@ -24,17 +24,12 @@ impl ProxyConfigs for ServedConfigs {
             let Some(served) = served.map_err(|_| ProxyConfigError::Stopped)? else {
                 return Ok(None);
             };
-            let mut resources = XdsResources::new();
-            for encoded in served {
-                let json = encoded
-                    .to_json()
-                    .map_err(|error| ProxyConfigError::Projection(format!("{}: {error}", encoded.name)))?;
-                resources
-                    .entry(encoded.resource_type.type_url())
-                    .or_default()
-                    .insert(encoded.name.to_string(), json);
+            // A large mesh takes a while, in which other answers must not wait.
+            match tokio::task::spawn_blocking(move || projected(&served)).await {
+                Ok(resources) => resources.map(Some),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => Err(ProxyConfigError::Stopped),
             }
-            Ok(Some(resources))
         })
     }
 
@@ -42,4 +37,18 @@ impl ProxyConfigs for ServedConfigs {
         let engine = self.0.clone();
         Box::pin(async move { engine.problems().await.map_err(|_| ProxyConfigError::Stopped) })
     }
+}
+
+fn projected(served: &Inspection) -> Result<XdsResources, ProxyConfigError> {
+    let mut resources = XdsResources::new();
+    for encoded in served.resources() {
+        let json = encoded
+            .to_json()
+            .map_err(|error| ProxyConfigError::Projection(format!("{}: {error}", encoded.name)))?;
+        resources
+            .entry(encoded.resource_type.type_url())
+            .or_default()
+            .insert(encoded.name.to_string(), json);
+    }
+    Ok(resources)
 }

@@ -20,14 +20,14 @@ pub struct Resource {
 
 #[derive(Clone)]
 enum Body {
-    Made(Bytes),
-    OnDemand(Arc<OnDemand>),
+    Encoded(Bytes),
+    Deferred(Arc<Deferred>),
 }
 
-/// A body that is made when it is first sent.
-struct OnDemand {
-    made: OnceLock<Bytes>,
-    make: Box<dyn Fn() -> Bytes + Send + Sync>,
+/// A body that somebody else makes once it is needed.
+struct Deferred {
+    body: OnceLock<Bytes>,
+    request: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Resource {
@@ -37,24 +37,32 @@ impl Resource {
         Self {
             name: name.into(),
             version: version.into(),
-            body: Body::Made(body.into()),
+            body: Body::Encoded(body.into()),
         }
     }
 
-    /// A resource whose body is made, once, when it is first sent: so that nothing is made for a proxy that has this
-    /// version already. `make` must not block for long.
-    pub fn on_demand(
+    /// A resource whose body is made elsewhere, once a stream needs it: so that nothing is made for a proxy that has this
+    /// version already, and no stream waits. `request` is called each time a stream would send the resource and cannot; it
+    /// must not block. After [`Resource::fulfil`] the change has to be published.
+    pub fn deferred(
         name: impl Into<Arc<str>>,
         version: impl Into<Arc<str>>,
-        make: impl Fn() -> Bytes + Send + Sync + 'static,
+        request: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),
             version: version.into(),
-            body: Body::OnDemand(Arc::new(OnDemand {
-                made: OnceLock::new(),
-                make: Box::new(make),
+            body: Body::Deferred(Arc::new(Deferred {
+                body: OnceLock::new(),
+                request: Box::new(request),
             })),
+        }
+    }
+
+    /// Gives a deferred resource, in all its clones, its body. The first one counts.
+    pub fn fulfil(&self, body: impl Into<Bytes>) {
+        if let Body::Deferred(deferred) = &self.body {
+            deferred.body.get_or_init(|| body.into());
         }
     }
 
@@ -68,12 +76,22 @@ impl Resource {
         &self.version
     }
 
-    /// The encoded message.
-    pub fn body(&self) -> &Bytes {
+    /// The encoded message; `None` while it is not made.
+    pub fn body(&self) -> Option<&Bytes> {
         match &self.body {
-            Body::Made(body) => body,
-            Body::OnDemand(body) => body.made.get_or_init(&body.make),
+            Body::Encoded(body) => Some(body),
+            Body::Deferred(deferred) => deferred.body.get(),
         }
+    }
+
+    /// The same for sending it: what is not made is requested.
+    pub(crate) fn body_or_request(&self) -> Option<&Bytes> {
+        if let Body::Deferred(deferred) = &self.body
+            && deferred.body.get().is_none()
+        {
+            (deferred.request)();
+        }
+        self.body()
     }
 }
 
@@ -90,8 +108,8 @@ impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.version)?;
         match &self.body {
-            Body::Made(body) => write!(f, " ({} bytes)", body.len()),
-            Body::OnDemand(_) => f.write_str(" (on demand)"),
+            Body::Encoded(body) => write!(f, " ({} bytes)", body.len()),
+            Body::Deferred(_) => f.write_str(" (deferred)"),
         }
     }
 }
@@ -199,20 +217,21 @@ mod tests {
     }
 
     #[test]
-    fn a_body_on_demand_is_made_once_and_only_when_it_is_asked_for() {
-        let made = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let count = made.clone();
-        let resource = Resource::on_demand("a", "1", move || {
-            let before = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            format!("body {before}").into()
+    fn a_deferred_body_is_requested_when_it_is_needed_and_then_there_in_all_clones() {
+        let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = requests.clone();
+        let resource = Resource::deferred("a", "1", move || {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         });
         let copy = resource.clone();
-        assert_eq!(format!("{resource:?}"), "a@1 (on demand)");
-        assert_eq!(made.load(std::sync::atomic::Ordering::SeqCst), 0);
-        assert_eq!(
-            (&resource.body()[..], &copy.body()[..]),
-            (&b"body 0"[..], &b"body 0"[..])
-        );
+        assert_eq!(format!("{resource:?}"), "a@1 (deferred)");
+        assert_eq!(resource.body(), None);
+        assert_eq!(requests.load(std::sync::atomic::Ordering::SeqCst), 0);
+        assert_eq!(resource.body_or_request(), None);
+        resource.fulfil("body");
+        resource.fulfil("other");
+        assert_eq!(copy.body_or_request(), Some(&Bytes::from("body")));
+        assert_eq!(requests.load(std::sync::atomic::Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod transcripts;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tonic::Status;
 
 pub use self::action::Action;
@@ -198,7 +199,7 @@ impl Subscriber {
         let response = encode(ty, &nonce, &delivery);
         if ty == ResourceType::Cluster {
             let endpoints = self.types.get_mut(ResourceType::Endpoint);
-            for cluster in &delivery.resources {
+            for (cluster, _) in &delivery.resources {
                 endpoints.want_if_named(cluster.name(), Want::Always);
             }
         }
@@ -231,12 +232,12 @@ impl Subscriber {
 }
 
 fn encode(ty: ResourceType, nonce: &str, delivery: &Delivery) -> DeltaDiscoveryResponse {
-    let wire = |resource: &crate::Resource| WireResource {
+    let wire = |(resource, body): &(crate::Resource, Bytes)| WireResource {
         name: resource.name().to_string(),
         version: resource.version().to_string(),
         resource: Some(Any {
             type_url: ty.type_url().to_owned(),
-            value: resource.body().clone(),
+            value: body.clone(),
         }),
     };
     DeltaDiscoveryResponse {

@@ -1,21 +1,22 @@
-//! Workload certificates: issued when a proxy needs one, renewed before they expire (`spec/dataplane.md` §5.1).
+//! Workload certificates: which proxy should have which, and when it is renewed (`spec/dataplane.md` §5.1).
+//!
+//! This is the engine's part: indexes and decisions. What takes time is asked of the [issuer](super::issuer).
+
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use meshspan_identity::secret_names;
-use meshspan_identity::{Ca, RotationPeriod, WorkloadRequest};
+use meshspan_identity::Ca;
 use meshspan_model::kinds::mesh::{CaBackend, Mesh};
-use meshspan_model::kinds::secret::Secret;
 use meshspan_model::{Resource, ResourceKey};
-use meshspan_world::view::SidecarView;
 use time::OffsetDateTime;
 
+use super::issuer::{Answer, CaSource, Candidate, Issuer, Order, Priority, Signed};
 use super::project::{Identity, Projector};
 use crate::proxy_key::ProxyKey;
+use sources::Secrets;
 
 /// A certificate was issued, or is no longer in use.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub struct CertificateNews {
     pub issued: Option<IssuedCertificate>,
 }
 
-/// What an insight tells of a certificate.
+/// What an insight says of a certificate.
 #[derive(Clone, Debug)]
 pub struct IssuedCertificate {
     /// The mTLS backend.
@@ -43,27 +44,49 @@ pub type NewsSink = Arc<dyn Fn(CertificateNews) + Send + Sync>;
 /// The CA of a mesh's enabled backend.
 struct MeshCa {
     backend: CaBackend,
-    /// `None` while its secrets are missing or cannot be used.
-    ca: Option<Arc<Ca>>,
+    ca: CaState,
+}
+
+enum CaState {
+    /// Its secrets are not here (yet), or it cannot be used.
+    Missing,
+    Loading(Arc<CaSource>),
+    Loaded(Arc<CaSource>, Arc<Ca>),
+}
+
+impl CaState {
+    fn source(&self) -> Option<&Arc<CaSource>> {
+        match self {
+            Self::Missing => None,
+            Self::Loading(source) | Self::Loaded(source, _) => Some(source),
+        }
+    }
 }
 
 /// The certificate that a proxy should have now.
 struct Wanted {
-    version: String,
+    order: Arc<Order>,
+    identity: Identity,
+    trust_bundle: Bytes,
     /// At the earliest it is issued then.
-    wanted_at: OffsetDateTime,
-    renew_at: OffsetDateTime,
+    since: OffsetDateTime,
+    /// It was wanted, and could not be issued.
+    failed: bool,
 }
 
 /// All certificates of connected proxies.
 pub(super) struct Certificates {
-    secrets: BTreeMap<ResourceKey, Arc<Resource>>,
+    issuer: Issuer,
+    news: NewsSink,
+    secrets: Secrets,
     meshes: BTreeMap<String, MeshCa>,
     wanted: BTreeMap<ProxyKey, Wanted>,
     renewals: BTreeSet<(OffsetDateTime, ProxyKey)>,
+    /// Proxies about which the issuer was asked, with the number of the newest question.
+    questions: BTreeMap<ProxyKey, u64>,
+    asked: u64,
     /// Meshes whose CA or certificate lifetime may have changed since the last renewal.
     changed: BTreeSet<String>,
-    news: NewsSink,
     /// When certificates were looked at last.
     looked_at: Option<OffsetDateTime>,
 }
@@ -72,22 +95,25 @@ pub(super) struct Certificates {
 const AHEAD: time::Duration = time::Duration::seconds(10);
 /// How often it is checked that the clock has not been set back.
 const CLOCK_CHECK: time::Duration = time::Duration::seconds(60);
+/// Time until it is tried again to issue what could not be issued, because the reason may be time itself.
+const RETRY: time::Duration = time::Duration::seconds(30);
 
-impl Wanted {
-    fn is_ahead_of(&self, now: OffsetDateTime) -> bool {
-        self.wanted_at > now + AHEAD
-    }
+fn is_ahead(since: OffsetDateTime, now: OffsetDateTime) -> bool {
+    since > now + AHEAD
 }
 
 impl Certificates {
-    pub(super) fn new(news: NewsSink) -> Self {
+    pub(super) fn new(issuer: Issuer, news: NewsSink) -> Self {
         Self {
-            secrets: BTreeMap::new(),
+            issuer,
+            news,
+            secrets: Secrets::default(),
             meshes: BTreeMap::new(),
             wanted: BTreeMap::new(),
             renewals: BTreeSet::new(),
+            questions: BTreeMap::new(),
+            asked: 0,
             changed: BTreeSet::new(),
-            news,
             looked_at: None,
         }
     }
@@ -98,15 +124,15 @@ impl Certificates {
         Some(check.map_or(renewal, |check| check.min(renewal)))
     }
 
-    /// Proxies whose certificates are from the future, after the clock was set back: peers refuse them, and their time of
-    /// renewal is far away.
-    fn ahead_of_a_clock_set_back(&mut self, now: OffsetDateTime) -> Vec<ProxyKey> {
-        let went_back = self.looked_at.is_some_and(|last| now + AHEAD < last);
-        self.looked_at = Some(now);
-        if !went_back {
-            return Vec::new();
-        }
-        let ahead = self.wanted.iter().filter(|(_, wanted)| wanted.is_ahead_of(now));
+    /// True if the clock was set back. Certificates from the future are refused by peers then, and their time of renewal is
+    /// far away.
+    fn was_set_back(&mut self, now: OffsetDateTime) -> bool {
+        let last = self.looked_at.replace(now);
+        last.is_some_and(|last| is_ahead(last, now))
+    }
+
+    fn ahead_of(&self, now: OffsetDateTime) -> Vec<ProxyKey> {
+        let ahead = self.wanted.iter().filter(|(_, wanted)| is_ahead(wanted.since, now));
         let ids: Vec<_> = ahead.map(|(id, _)| id.clone()).collect();
         tracing::warn!(
             certificates = ids.len(),
@@ -118,86 +144,93 @@ impl Certificates {
     pub(super) fn mesh_changed(&mut self, name: &str, after: Option<&Arc<Resource>>) {
         self.changed.insert(name.to_owned());
         let mesh = after.and_then(|resource| resource.parse::<Mesh>().ok());
-        let backend = mesh.as_ref().and_then(Mesh::enabled_backend);
-        match backend {
+        match mesh.as_ref().and_then(Mesh::enabled_backend) {
             None => {
                 self.meshes.remove(name);
             }
-            Some(backend) => {
-                let same = self
-                    .meshes
-                    .get(name)
-                    .filter(|mesh| mesh.backend.name == backend.name && mesh.backend.conf == backend.conf);
-                let ca = match same.and_then(|mesh| mesh.ca.clone()) {
-                    Some(ca) => Some(ca),
-                    None => self.load(name, backend),
-                };
-                self.meshes.insert(
-                    name.to_owned(),
-                    MeshCa {
-                        backend: backend.clone(),
-                        ca,
-                    },
-                );
-            }
+            Some(backend) => self.load(name, backend.clone()),
         }
     }
 
     pub(super) fn secret_changed(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
-        match after {
-            Some(resource) => self.secrets.insert(key.clone(), resource.clone()),
-            None => self.secrets.remove(key),
-        };
+        self.secrets.set(key, after);
         let Some(backend) = self.meshes.get(&key.mesh).map(|mesh| mesh.backend.clone()) else {
             return;
         };
-        if ca_secrets(&key.mesh, &backend).is_some_and(|names| names.contains(&key.name)) {
+        if sources::names(&key.mesh, &backend).is_some_and(|names| names.contains(&key.name)) {
             self.changed.insert(key.mesh.clone());
-            let ca = self.load(&key.mesh, &backend);
-            self.meshes.insert(key.mesh.clone(), MeshCa { backend, ca });
+            self.load(&key.mesh, backend);
         }
     }
 
-    /// The CA from its secrets. Both halves arrive one after the other, so a missing half is no error.
-    fn load(&self, mesh: &str, backend: &CaBackend) -> Option<Arc<Ca>> {
-        let (cert, key) = match ca_secrets(mesh, backend) {
-            Some([cert, key]) => (self.secret(mesh, &cert)?, self.secret(mesh, &key)?),
-            None => (inline(backend, "cert")?, inline(backend, "key")?),
-        };
-        match Ca::from_pem(&cert, &key) {
-            Ok(ca) => Some(Arc::new(ca)),
-            Err(error) => {
-                tracing::error!(mesh, backend = backend.name, %error, "the CA cannot be used; no certificates are issued");
-                None
+    /// Has a CA loaded, unless it is the one that is there.
+    fn load(&mut self, mesh: &str, backend: CaBackend) {
+        let before = self.meshes.remove(mesh).map_or(CaState::Missing, |mesh| mesh.ca);
+        let source = self.secrets.source(mesh, &backend);
+        let ca = match source {
+            None => CaState::Missing,
+            Some(source) if before.source().is_some_and(|before| **before == source) => before,
+            Some(source) => {
+                let source = Arc::new(source);
+                self.issuer.load(source.clone());
+                CaState::Loading(source)
             }
+        };
+        self.meshes.insert(mesh.to_owned(), MeshCa { backend, ca });
+    }
+
+    /// Takes what the issuer found out or made.
+    pub(super) fn answered(&mut self, answer: Answer, now: OffsetDateTime, projector: &mut Projector) {
+        match answer {
+            Answer::Loaded(source, ca) => self.loaded(source, ca),
+            Answer::Checked { proxy, question, order } => {
+                if self.questions.get(&proxy) == Some(&question) {
+                    self.questions.remove(&proxy);
+                    self.checked(proxy, order, now, projector);
+                }
+            }
+            Answer::Signed(order, signed) => self.signed(&order, signed, now, projector),
         }
     }
 
-    fn secret(&self, mesh: &str, name: &str) -> Option<String> {
-        let resource = self
-            .secrets
-            .get(&ResourceKey::new(meshspan_model::Kind::Secret, mesh, name))?;
-        decode(&resource.parse::<Secret>().ok()?.data)
+    fn loaded(&mut self, source: Arc<CaSource>, ca: Result<Arc<Ca>, String>) {
+        let Some(mesh) = self.meshes.get_mut(&source.mesh) else {
+            return;
+        };
+        if !mesh.ca.source().is_some_and(|current| Arc::ptr_eq(current, &source)) {
+            return;
+        }
+        self.changed.insert(source.mesh.clone());
+        mesh.ca = match ca {
+            Ok(ca) => CaState::Loaded(source, ca),
+            Err(error) => {
+                let (mesh, backend) = (&source.mesh, &mesh.backend.name);
+                tracing::error!(
+                    mesh,
+                    backend,
+                    error,
+                    "the CA cannot be used; no certificates are issued"
+                );
+                CaState::Missing
+            }
+        };
     }
 
-    /// Hands projection the certificates that connected proxies should have now, where those changed. They are issued when
-    /// they are sent: a proxy that comes back with the right one keeps it. `stored_since` is when its Dataplane was stored.
+    /// Asks which certificates connected proxies should have now, where that may have changed. `stored_since` is when a
+    /// Dataplane was stored.
     pub(super) fn renew(
         &mut self,
         now: OffsetDateTime,
         projector: &mut Projector,
         stored_since: impl Fn(&ProxyKey) -> Option<OffsetDateTime>,
     ) {
-        let due: BTreeSet<ProxyKey> = self
-            .renewals
-            .iter()
-            .take_while(|(when, _)| *when <= now)
-            .map(|(_, id)| id.clone())
-            .collect();
-        self.renewals.retain(|(when, _)| *when > now);
         let mut candidates = projector.take_changed_sidecars();
-        candidates.extend(due.iter().cloned());
-        candidates.extend(self.ahead_of_a_clock_set_back(now));
+        while self.renewals.first().is_some_and(|(when, _)| *when <= now) {
+            candidates.extend(self.renewals.pop_first().map(|(_, id)| id));
+        }
+        if self.was_set_back(now) {
+            candidates.extend(self.ahead_of(now));
+        }
         for mesh in std::mem::take(&mut self.changed) {
             candidates.extend(projector.sidecars().connected_in(&mesh).cloned());
         }
@@ -211,104 +244,140 @@ impl Certificates {
                 self.forget(&id);
                 continue;
             };
-            match self.meshes.get(&id.mesh) {
-                None => {
-                    if self.forget(&id) {
-                        self.tell(&id, None);
-                    }
-                    projector.set_identity(&id, None);
+            let Some(mesh) = self.meshes.get(&id.mesh) else {
+                if self.forget(&id) {
+                    self.report(&id, None);
                 }
-                Some(MeshCa { backend, ca: Some(ca) }) => {
-                    let (backend, ca) = (backend.clone(), ca.clone());
-                    self.want(&id, &view, &backend, ca, now, stored_since(&id), projector);
-                }
-                Some(MeshCa { ca: None, .. }) => {
+                projector.set_identity(&id, None);
+                continue;
+            };
+            match &mesh.ca {
+                CaState::Missing => {
+                    self.questions.remove(&id);
+                    projector.keep_identity(&id);
                     tracing::warn!(
                         mesh = id.mesh,
                         proxy = id.name,
                         "no certificate: the CA of the mesh is not here yet"
                     );
                 }
+                // Its mesh counts as changed once that is done.
+                CaState::Loading(_) => {
+                    self.questions.remove(&id);
+                    projector.await_identity(&id);
+                }
+                CaState::Loaded(_, ca) => {
+                    self.asked += 1;
+                    let candidate = Candidate {
+                        proxy: id.clone(),
+                        view,
+                        ca: ca.clone(),
+                        backend: mesh.backend.name.clone(),
+                        lifetime: mesh.backend.cert_lifetime(),
+                        stored_since: stored_since(&id),
+                        question: self.asked,
+                    };
+                    projector.await_identity(&id);
+                    self.issuer.check(candidate, priority(projector, &id));
+                    self.questions.insert(id, self.asked);
+                }
             }
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn want(
-        &mut self,
-        id: &ProxyKey,
-        view: &SidecarView,
-        backend: &CaBackend,
-        ca: Arc<Ca>,
-        now: OffsetDateTime,
-        stored_since: Option<OffsetDateTime>,
-        projector: &mut Projector,
-    ) {
-        let lifetime = backend.cert_lifetime();
-        let period = RotationPeriod::at(now, lifetime, jitter(id));
-        let tags = view.sidecar.dataplane.tags();
-        let version = version(&ca, &tags, lifetime, period, stored_since);
-        let known = self.wanted.get(id);
-        let is_ahead = known.is_some_and(|wanted| wanted.is_ahead_of(now));
-        let current = known.is_some_and(|wanted| wanted.version == version) && !is_ahead;
-        if current && projector.has_identity(id) {
+    /// Hands projection the certificate that a proxy should have, if it should have another. It is issued when a stream asks
+    /// for it: a proxy that comes back with the right one keeps it.
+    fn checked(&mut self, id: ProxyKey, order: Result<Order, String>, now: OffsetDateTime, projector: &mut Projector) {
+        let order = match order {
+            Ok(order) => order,
+            Err(error) => {
+                tracing::error!(mesh = id.mesh, proxy = id.name, error, "cannot issue a certificate");
+                self.renewals.insert((now + RETRY, id.clone()));
+                projector.keep_identity(&id);
+                return;
+            }
+        };
+        let known = self.wanted.get_mut(&id);
+        let is_ahead = known.as_ref().is_some_and(|wanted| is_ahead(wanted.since, now));
+        if let Some(wanted) = known.filter(|wanted| wanted.order.version == order.version)
+            && !is_ahead
+            && projector.has_identity(&id)
+        {
+            if std::mem::take(&mut wanted.failed) {
+                self.issuer.sign(wanted.order.clone(), Priority::Start);
+            }
+            projector.keep_identity(&id);
             return;
         }
-        let request = move |now| {
-            WorkloadRequest::for_dataplane(&id.mesh, tags.clone(), now, lifetime).map_err(|error| error.to_string())
-        };
-        let checked = request(now).and_then(|request| ca.check_workload(&request).map_err(|error| error.to_string()));
-        if let Err(error) = checked {
-            tracing::error!(mesh = id.mesh, proxy = id.name, error, "cannot issue a certificate");
-            // Tried again, because the reason may be time itself.
-            self.renewals.insert((now + time::Duration::seconds(30), id.clone()));
-            return;
-        }
-        let issuer = Issuer {
-            proxy: id.clone(),
-            backend: backend.name.clone(),
-            ca: ca.clone(),
-            tags: view.sidecar.dataplane.tags(),
-            lifetime,
-            news: self.news.clone(),
-        };
-        let name = meshspan_envoy::names::identity_secret(&id.mesh);
         // One from the future has to be replaced although it is the right one otherwise.
         let sent = if is_ahead {
-            format!("{version}-{}", now.unix_timestamp())
+            format!("{}-{}", order.version, now.unix_timestamp())
         } else {
-            version.clone()
+            order.version.clone()
         };
-        projector.set_identity(
-            id,
-            Some(Identity {
-                mesh: id.mesh.clone(),
-                certificate: meshspan_xds::Resource::on_demand(name, sent, move || issuer.issue()),
-                trust_pem: ca.cert_pem().to_owned(),
-            }),
-        );
-        self.forget(id);
-        self.renewals.insert((period.end, id.clone()));
+        let (order, priority) = (Arc::new(order), priority(projector, &id));
+        let (issuer, requested) = (self.issuer.clone(), order.clone());
+        let name = meshspan_envoy::names::identity_secret(&id.mesh);
+        let request = move || issuer.request(&requested, priority);
+        let trust = meshspan_envoy::secrets::trust_bundle(&id.mesh, order.ca.cert_pem());
+        let identity = Identity {
+            certificate: meshspan_xds::Resource::deferred(name, sent, request.clone()),
+            trust: meshspan_xds::Resource::deferred(trust.name, trust.version, request),
+        };
+        projector.set_identity(&id, Some(identity.clone()));
+        self.forget(&id);
+        self.renewals.insert((order.renew_at, id.clone()));
         self.wanted.insert(
-            id.clone(),
+            id,
             Wanted {
-                version,
-                wanted_at: now,
-                renew_at: period.end,
+                order,
+                identity,
+                trust_bundle: trust.body,
+                since: now,
+                failed: false,
             },
         );
     }
 
-    /// Forgets a certificate and its renewal; true if there was one.
+    fn signed(
+        &mut self,
+        order: &Arc<Order>,
+        signed: Result<Signed, String>,
+        now: OffsetDateTime,
+        projector: &mut Projector,
+    ) {
+        let id = &order.proxy;
+        let current = |wanted: &&mut Wanted| Arc::ptr_eq(&wanted.order, order);
+        let Some(wanted) = self.wanted.get_mut(id).filter(current) else {
+            return;
+        };
+        match signed {
+            Ok(Signed { secret, issued }) => {
+                wanted.identity.certificate.fulfil(secret);
+                wanted.identity.trust.fulfil(wanted.trust_bundle.clone());
+                projector.identity_made(id);
+                self.report(id, Some(issued));
+            }
+            Err(error) => {
+                // It could be issued when it was checked. The proxy keeps the one that it has.
+                tracing::error!(mesh = id.mesh, proxy = id.name, error, "cannot issue a certificate");
+                wanted.failed = true;
+                self.renewals.insert((now + RETRY, id.clone()));
+            }
+        }
+    }
+
+    /// Forgets a certificate, its renewal, and what was asked about it; true if there was one.
     fn forget(&mut self, id: &ProxyKey) -> bool {
+        self.questions.remove(id);
         let Some(wanted) = self.wanted.remove(id) else {
             return false;
         };
-        self.renewals.remove(&(wanted.renew_at, id.clone()));
+        self.renewals.remove(&(wanted.order.renew_at, id.clone()));
         true
     }
 
-    fn tell(&self, id: &ProxyKey, issued: Option<IssuedCertificate>) {
+    fn report(&self, id: &ProxyKey, issued: Option<IssuedCertificate>) {
         (self.news)(CertificateNews {
             proxy: id.clone(),
             issued,
@@ -316,142 +385,35 @@ impl Certificates {
     }
 }
 
-/// Issues the certificate of one proxy.
-struct Issuer {
-    proxy: ProxyKey,
-    backend: String,
-    ca: Arc<Ca>,
-    tags: BTreeMap<String, BTreeSet<String>>,
-    lifetime: time::Duration,
-    news: NewsSink,
-}
-
-impl Issuer {
-    /// The secret. It is issued now, however long ago it was wanted.
-    fn issue(&self) -> Bytes {
-        let ProxyKey { mesh, name, .. } = &self.proxy;
-        let now = OffsetDateTime::now_utc();
-        let made = WorkloadRequest::for_dataplane(mesh, self.tags.clone(), now, self.lifetime)
-            .map_err(|error| error.to_string())
-            .and_then(|request| self.ca.issue_workload(&request).map_err(|error| error.to_string()));
-        match made {
-            Ok(certificate) => {
-                (self.news)(CertificateNews {
-                    proxy: self.proxy.clone(),
-                    issued: Some(IssuedCertificate {
-                        backend: self.backend.clone(),
-                        issued_at: certificate.issued_at,
-                        expires_at: certificate.not_after,
-                    }),
-                });
-                meshspan_envoy::secrets::identity(mesh, &certificate.cert_chain_pem, &certificate.key_pem).body
-            }
-            Err(error) => {
-                // It could be issued when it was wanted. Envoy refuses an empty secret and keeps the one it has.
-                tracing::error!(mesh, proxy = name, error, "cannot issue a certificate");
-                Bytes::new()
-            }
-        }
+/// A proxy that has nothing to show serves nobody.
+fn priority(projector: &Projector, id: &ProxyKey) -> Priority {
+    if projector.has_identity(id) {
+        Priority::Renewal
+    } else {
+        Priority::Start
     }
-}
-
-/// Stands for everything that makes a certificate the right one: who signs it, whom it names, how long it lives, and when
-/// it was due. `stored_since` belongs to it because what is noted of a certificate goes with its Dataplane.
-fn version(
-    ca: &Ca,
-    tags: &BTreeMap<String, BTreeSet<String>>,
-    lifetime: time::Duration,
-    period: RotationPeriod,
-    stored_since: Option<OffsetDateTime>,
-) -> String {
-    let content = format!(
-        "{}\n{tags:?}\n{lifetime}\n{}\n{:?}",
-        ca.cert_pem(),
-        period.index,
-        stored_since.map(OffsetDateTime::unix_timestamp_nanos)
-    );
-    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(content.as_bytes()))
-}
-
-/// Names of the secrets that hold a backend's certificate and key; `None` if they are in the Mesh itself.
-fn ca_secrets(mesh: &str, backend: &CaBackend) -> Option<[String; 2]> {
-    if backend.backend_type == "builtin" {
-        return Some([
-            secret_names::builtin_ca_cert(mesh, &backend.name),
-            secret_names::builtin_ca_key(mesh, &backend.name),
-        ]);
-    }
-    let name = |part: &str| {
-        backend
-            .conf
-            .as_ref()?
-            .get(part)?
-            .get("secret")?
-            .as_str()
-            .map(str::to_owned)
-    };
-    Some([name("cert")?, name("key")?])
-}
-
-/// A data source that is written into the Mesh.
-fn inline(backend: &CaBackend, part: &str) -> Option<String> {
-    let source = backend.conf.as_ref()?.get(part)?;
-    let text = source
-        .get("inlineString")
-        .and_then(|text| text.as_str())
-        .map(str::to_owned);
-    text.or_else(|| decode(source.get("inline")?.as_str()?))
-}
-
-fn decode(base64: &str) -> Option<String> {
-    String::from_utf8(BASE64_STANDARD.decode(base64).ok()?).ok()
-}
-
-/// Spreads renewals of many proxies; a function of the proxy, so that it needs no random number.
-#[allow(clippy::cast_precision_loss)]
-fn jitter(id: &ProxyKey) -> f64 {
-    let hash = meshspan_model::name::fnv1a_64([id.mesh.as_str(), "/", &id.name]);
-    (hash % 1000) as f64 / 1000.0
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
     use time::macros::datetime;
 
+    use super::*;
+
     #[test]
-    fn a_clock_that_is_set_back_makes_certificates_due() {
+    fn the_clock_is_looked_at_long_before_a_renewal() {
         let ahead = datetime!(2026-03-03 12:00 UTC);
-        let mut certificates = Certificates::new(Arc::new(|_| {}));
-        let wanted = |wanted_at: OffsetDateTime| Wanted {
-            version: "1".to_owned(),
-            wanted_at,
-            renew_at: wanted_at + time::Duration::hours(20),
-        };
-        let back = ahead - time::Duration::days(2);
-        let id = |name: &str| ProxyKey::sidecar("default", name);
-        certificates.wanted.insert(id("ahead"), wanted(ahead));
-        certificates.wanted.insert(id("before"), wanted(back));
+        let mut certificates = Certificates::new(Issuer::default(), Arc::new(|_| {}));
+        let renewal = ahead + time::Duration::hours(20);
         certificates
             .renewals
-            .insert((ahead + time::Duration::hours(20), id("ahead")));
-
-        assert!(certificates.ahead_of_a_clock_set_back(ahead).is_empty());
-        // The clock is looked at long before the renewal.
+            .insert((renewal, ProxyKey::sidecar("default", "web-1")));
+        assert!(!certificates.was_set_back(ahead));
         assert_eq!(certificates.next_renewal(), Some(ahead + CLOCK_CHECK));
-        assert!(
-            certificates
-                .ahead_of_a_clock_set_back(ahead - time::Duration::seconds(5))
-                .is_empty(),
-            "slewed"
-        );
-        assert_eq!(certificates.ahead_of_a_clock_set_back(back), [id("ahead")]);
-        assert!(
-            certificates
-                .ahead_of_a_clock_set_back(back + time::Duration::SECOND)
-                .is_empty(),
-            "once"
-        );
+        assert!(!certificates.was_set_back(ahead - time::Duration::seconds(5)), "slewed");
+        let back = ahead - time::Duration::days(2);
+        assert!(certificates.was_set_back(back));
+        assert!(!certificates.was_set_back(back + time::Duration::SECOND), "once");
+        assert!(is_ahead(ahead, back) && !is_ahead(back, back));
     }
 }

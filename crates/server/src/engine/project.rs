@@ -116,10 +116,36 @@ impl Projector {
         self.streams.get(id).is_some_and(|stream| stream.identity().is_some())
     }
 
-    pub(super) fn set_identity(&mut self, id: &ProxyKey, identity: Option<Identity>) {
+    /// What the proxy is to show is being found out: one that has nothing to show is sent nothing until then.
+    pub(super) fn await_identity(&mut self, id: &ProxyKey) {
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.await_identity();
+        }
+    }
+
+    /// The proxy shows what it showed before, or nothing.
+    pub(super) fn keep_identity(&mut self, id: &ProxyKey) {
         if let Some(stream) = self.streams.get_mut(id)
-            && stream.set_identity(identity)
+            && stream.go_on()
         {
+            self.secrets_changed.insert(id.clone());
+        }
+    }
+
+    /// Decides what the proxy is to show.
+    pub(super) fn set_identity(&mut self, id: &ProxyKey, identity: Option<Identity>) {
+        if let Some(stream) = self.streams.get_mut(id) {
+            let changed = stream.set_identity(identity);
+            if stream.go_on() || changed {
+                self.secrets_changed.insert(id.clone());
+            }
+        }
+    }
+
+    /// What the proxy is to show can be sent now.
+    pub(super) fn identity_made(&mut self, id: &ProxyKey) {
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.identity_made();
             self.secrets_changed.insert(id.clone());
         }
     }

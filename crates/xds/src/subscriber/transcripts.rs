@@ -648,6 +648,51 @@ fn secrets_are_removed_after_the_clusters_that_use_them() {
 }
 
 #[test]
+fn a_resource_that_is_not_made_yet_is_requested_and_waits_alone() {
+    let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let requested = || requests.load(std::sync::atomic::Ordering::SeqCst);
+    let deferred = |version: &str| {
+        let requests = requests.clone();
+        Resource::deferred("key", version, move || {
+            requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        })
+    };
+    let changed = Changes::from_iter([(Secret, "key".into())]);
+    let mut talk = Talk::with(&[(Secret, "trust@1")]);
+    let key = deferred("1");
+    talk.snapshot.own.insert(Secret, key.clone());
+    lines(talk.subscriber.on_change(talk.snapshot.clone(), &changed));
+    assert_eq!(requested(), 0, "nobody is subscribed");
+    assert_eq!(talk.subscribe(Secret, &["key", "trust"]), ["send sds 1: +trust@1"]);
+    assert_eq!(talk.ack(Secret, "1"), ["acked sds 1"]);
+    key.fulfil("body");
+    let sent = lines(talk.subscriber.on_change(talk.snapshot.clone(), &changed));
+    assert_eq!(sent, ["send sds 2: +key@1"]);
+    assert_eq!(talk.ack(Secret, "2"), ["acked sds 2"]);
+
+    // One that comes back with it needs none.
+    let before = requested();
+    let mut again = Talk {
+        snapshot: talk.snapshot.clone(),
+        ..Talk::default()
+    };
+    again.snapshot.own.insert(Secret, deferred("1"));
+    again.subscriber.on_change(again.snapshot.clone(), &Changes::All);
+    assert_eq!(
+        again.resume(Secret, &["key", "trust"], &[("key", "1"), ("trust", "1")]),
+        [] as [&str; 0]
+    );
+    assert_eq!(requested(), before);
+    // The version that it has is not taken away while the next one is made.
+    again.snapshot.own.insert(Secret, deferred("2"));
+    assert_eq!(
+        lines(again.subscriber.on_change(again.snapshot.clone(), &changed)),
+        [] as [&str; 0]
+    );
+    assert!(requested() > before);
+}
+
+#[test]
 fn limits_end_the_stream() {
     let mut talk = Talk::with(&[]);
     let names: Vec<String> = (0..=MAX_NAMES_PER_TYPE).map(|n| n.to_string()).collect();

@@ -4,6 +4,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::isolation;
 use super::subscription::{Edit, Subscription};
 use crate::proto::ads::DeltaDiscoveryRequest;
@@ -52,7 +54,8 @@ struct InFlight {
 /// The content of one response.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
-    pub resources: Vec<Resource>,
+    /// With their bodies.
+    pub resources: Vec<(Resource, Bytes)>,
     pub removed: Vec<Arc<str>>,
 }
 
@@ -381,7 +384,12 @@ impl TypeState {
             let mut delivery = Delivery::default();
             for name in names.iter().filter(|name| self.subscription.covers(name)) {
                 match snapshot.get(ty, name) {
-                    Some(resource) if !self.is_rejected(resource) => delivery.resources.push(resource.clone()),
+                    Some(resource) if !self.is_rejected(resource) => match resource.body_or_request() {
+                        Some(body) => delivery.resources.push((resource.clone(), body.clone())),
+                        None => {
+                            self.pending.entry(name.clone()).or_insert(Want::IfChanged);
+                        }
+                    },
                     Some(_) => {}
                     None if self.held.contains_key(name) => {
                         self.pending.entry(name.clone()).or_insert(Want::IfChanged);
@@ -390,7 +398,7 @@ impl TypeState {
                 }
             }
             if !delivery.resources.is_empty() {
-                for resource in &delivery.resources {
+                for (resource, _) in &delivery.resources {
                     self.pending.remove(resource.name());
                 }
                 return Some(delivery);
@@ -406,12 +414,15 @@ impl TypeState {
         for (name, want) in pending {
             let left = match snapshot.get(ty, &name) {
                 Some(resource) if want == Want::Always || self.is_outdated(resource) => {
-                    if updates && bytes < MAX_RESPONSE_BYTES {
-                        bytes += resource.body().len();
-                        delivery.resources.push(resource.clone());
-                        false
-                    } else {
-                        true
+                    // What is not made yet waits alone; the change that brings it is published.
+                    let may_go = updates && bytes < MAX_RESPONSE_BYTES;
+                    match may_go.then(|| resource.body_or_request()).flatten() {
+                        Some(body) => {
+                            bytes += body.len();
+                            delivery.resources.push((resource.clone(), body.clone()));
+                            false
+                        }
+                        None => true,
                     }
                 }
                 Some(_) => false,
@@ -433,7 +444,7 @@ impl TypeState {
         self.owes_answer = false;
         let mut introduces = false;
         let mut resources = Vec::with_capacity(delivery.resources.len());
-        for resource in &delivery.resources {
+        for (resource, _) in &delivery.resources {
             let (name, version) = (resource.name().clone(), resource.version().clone());
             let held = self.held.entry(name.clone()).or_default();
             introduces |= !held.accepted;

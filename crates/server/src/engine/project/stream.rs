@@ -8,12 +8,11 @@ use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snap
 use super::unopened_logs::UnopenedLogs;
 use crate::engine::pools::{Names, put};
 
-/// What a proxy shows and trusts in its mesh.
+/// What a proxy shows and trusts in its mesh. Both come about together, for they have to fit each other.
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::engine) struct Identity {
-    pub(in crate::engine) mesh: String,
     pub(in crate::engine) certificate: Resource,
-    pub(in crate::engine) trust_pem: String,
+    pub(in crate::engine) trust: Resource,
 }
 
 /// A connected proxy.
@@ -26,6 +25,8 @@ pub(super) struct Stream {
     changed: Names,
     /// Nothing was published that later changes could build on.
     fresh: bool,
+    /// Nothing is published until it is known what the proxy is to show.
+    awaits_identity: bool,
     logs: UnopenedLogs,
 }
 
@@ -39,6 +40,7 @@ impl Stream {
             identity: None,
             changed: Names::new(),
             fresh: true,
+            awaits_identity: false,
             logs: UnopenedLogs::default(),
         }
     }
@@ -81,6 +83,23 @@ impl Stream {
         true
     }
 
+    /// Publishes nothing before [`Stream::go_on`], if the proxy has nothing to show.
+    pub(super) fn await_identity(&mut self) {
+        self.awaits_identity = self.identity.is_none();
+    }
+
+    /// True if the stream was held up.
+    pub(super) fn go_on(&mut self) -> bool {
+        std::mem::take(&mut self.awaits_identity)
+    }
+
+    /// The identity can be sent now.
+    pub(super) fn identity_made(&mut self) {
+        let secrets = self.identity.iter().flat_map(secrets);
+        self.changed
+            .extend(secrets.map(|secret| (ResourceType::Secret, secret.name().clone())));
+    }
+
     fn add_secrets(&self, set: &mut ResourceSet) {
         for resource in self.identity.iter().flat_map(secrets) {
             set.insert(ResourceType::Secret, resource);
@@ -113,12 +132,15 @@ impl Stream {
 
     /// Hands over what changed, if anything did.
     pub(super) fn publish(&mut self, shared: ResourceSet, shared_changes: Option<&Names>) {
+        self.changed.extend(shared_changes.into_iter().flatten().cloned());
+        if self.awaits_identity {
+            return;
+        }
         let own = self.logs.left_out(&shared, &self.own);
-        let mut changed = std::mem::take(&mut self.changed);
+        let changed = std::mem::take(&mut self.changed);
         let changes = if std::mem::take(&mut self.fresh) || own.is_some() {
             Changes::All
         } else {
-            changed.extend(shared_changes.into_iter().flatten().cloned());
             Changes::Named(changed)
         };
         if !changes.is_empty() {
@@ -129,9 +151,5 @@ impl Stream {
 }
 
 fn secrets(identity: &Identity) -> [Resource; 2] {
-    let trust = meshspan_envoy::secrets::trust_bundle(&identity.mesh, &identity.trust_pem);
-    [
-        Resource::new(trust.name, trust.version, trust.body),
-        identity.certificate.clone(),
-    ]
+    [identity.trust.clone(), identity.certificate.clone()]
 }

@@ -54,7 +54,7 @@ impl UnopenedLogs {
 
     fn without(&self, listener: &Resource) -> Option<Resource> {
         let (name, version) = (listener.name(), listener.version());
-        let encoded = meshspan_envoy::without_file_logs(name, version, listener.body(), &self.files)?;
+        let encoded = meshspan_envoy::without_file_logs(name, version, listener.body()?, &self.files)?;
         Some(Resource::new(encoded.name, encoded.version, encoded.body))
     }
 }
