@@ -182,6 +182,7 @@ impl ApiError {
                 "Mesh is not found",
                 &Violations::one("mesh", format!("{owner} does not exist")),
             ),
+            StoreError::InMemory => Self::new(StatusCode::CONFLICT, title, error.to_string()),
             StoreError::Closed
             | StoreError::Full { .. }
             | StoreError::ReadOnly { .. }

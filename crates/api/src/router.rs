@@ -25,7 +25,8 @@ pub fn router(state: ApiState) -> Router {
         .merge(system::routes())
         .route_layer(from_fn(json_only));
     let text = tokens::routes().route_layer(from_fn(json_body));
-    let api = json.merge(text);
+    let binary = system::backup::routes();
+    let api = json.merge(text).merge(binary);
     let based = match state.settings.base_path.trim_matches('/') {
         "" => api,
         // Without the slash the index would be missing, with it the rest.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshspan_model::environment::Variables;
 
 use crate::apply::ApplyArgs;
+use crate::backup::BackupArgs;
 use crate::config::ConfigArgs;
 use crate::delete::DeleteArgs;
 use crate::generate::GenerateArgs;
@@ -88,6 +89,9 @@ Every command that asks a control plane understands, before or after its name:
     #[command(after_help = "Example:
   meshspan version -a")]
     Version(Connected<VersionArgs>),
+    /// Copy what a control plane stores. No command of its own: `meshspan cp` has it, which is no client command.
+    #[command(skip)]
+    Backup(Connected<BackupArgs>),
 }
 
 impl Command {
@@ -101,6 +105,7 @@ impl Command {
             Self::Generate(connected) => &connected.connection,
             Self::Config(connected) => &connected.connection,
             Self::Version(connected) => &connected.connection,
+            Self::Backup(connected) => &connected.connection,
         }
     }
 }

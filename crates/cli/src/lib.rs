@@ -7,7 +7,7 @@
 //! | [`client`] | the HTTP client: TLS, paging, errors as users see them |
 //! | [`config`] | the file that remembers control planes, and the commands that edit it |
 //! | [`documents`] | files, folders and standard input as checked resources |
-//! | [`apply`], [`delete`], [`get`], [`inspect`], [`generate`], [`version`] | one module a command |
+//! | [`apply`], [`delete`], [`get`], [`inspect`], [`generate`], [`version`], [`backup`] | one module a command |
 //! | [`table`], [`age`], [`output`], [`console`] | how results are written |
 //!
 //! Start with [`args::Command`] and [`run()`]. The binary `meshspan` flattens [`args::Command`] into its own commands; called
@@ -18,6 +18,7 @@
 pub mod age;
 pub mod apply;
 pub mod args;
+pub mod backup;
 pub mod client;
 pub mod config;
 pub mod console;
@@ -32,6 +33,6 @@ pub mod table;
 pub mod variables;
 pub mod version;
 
-pub use args::{Command, Kumactl, LogLevel};
+pub use args::{Command, Connected, Kumactl, LogLevel};
 pub use console::Console;
 pub use run::{Outcome, run, run_with};

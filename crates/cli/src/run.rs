@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::args::{Command, ConnectionArgs, variables};
 use crate::client::Client;
 use crate::console::Console;
-use crate::{apply, config, delete, generate, get, inspect, version};
+use crate::{apply, backup, config, delete, generate, get, inspect, version};
 
 /// How a command ended that could be carried out at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub async fn run_with(command: Command, console: &mut Console<'_>) -> anyhow::Re
         Command::Inspect(command) => inspect::inspect(&command.args, &connect(&command.connection)?, console).await,
         Command::Generate(command) => generate::generate(&command.args, &command.connection, console).await,
         Command::Config(command) => config::configure(&command.args, &command.connection, console).await,
+        Command::Backup(command) => backup::backup(&command.args, &command.connection, console).await,
         Command::Version(command) => version::version(&command.args, &command.connection, console).await,
     }
 }

@@ -75,6 +75,11 @@ enum ControlPlaneCommand {
   KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE=global-ca.pem \\
   KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH=east.token meshspan cp run   # a zone under it")]
     Run(meshspan_server::RunArgs),
+    /// Copy all that a running control plane stores into a file, as an administrator
+    #[command(after_help = "Examples:
+  meshspan cp backup /backup/meshspan.db                       # on the control plane's own host
+  meshspan cp backup prod.db --address https://cp.example:5682 --ca-cert-file ca.pem --token \"$(cat admin.token)\"")]
+    Backup(Box<meshspan_cli::Connected<meshspan_cli::backup::BackupArgs>>),
     /// Show the version of this program
     Version(VersionArgs),
 }
@@ -219,6 +224,7 @@ fn version(args: &VersionArgs) -> Result<ExitCode> {
 pub fn control_plane(control_plane: ControlPlane) -> Result<ExitCode> {
     let args = match control_plane.command {
         ControlPlaneCommand::Run(args) => args,
+        ControlPlaneCommand::Backup(command) => return client(meshspan_cli::Command::Backup(*command)),
         ControlPlaneCommand::Version(args) => return version(&args),
     };
     logs::start();

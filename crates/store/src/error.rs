@@ -118,6 +118,12 @@ pub enum StoreError {
         /// The latest version that this program knows.
         known: i64,
     },
+    /// There is no file that could be copied.
+    #[error(
+        "this control plane keeps its resources in memory only (KUMA_STORE_TYPE=memory), so there is no database to copy: \
+         keep documents instead, as `meshspan get meshes -o yaml` and the like print them, or use KUMA_STORE_TYPE=sqlite"
+    )]
+    InMemory,
     /// The store was closed.
     #[error("the store is closed because the control plane is stopping")]
     Closed,

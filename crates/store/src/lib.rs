@@ -10,6 +10,7 @@
 //! differ in what they do before a planned transaction becomes visible. Both pass the suite in
 //! `tests/store/contract`.
 
+mod backup;
 mod error;
 mod feed;
 mod memory;
@@ -20,6 +21,7 @@ mod store;
 mod transaction;
 mod write;
 
+pub use backup::Backup;
 pub use error::StoreError;
 pub use feed::{ChangeBatch, Subscription};
 pub use memory::MemoryStore;

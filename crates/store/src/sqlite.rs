@@ -6,6 +6,7 @@
 //!
 //! Not a way to share state between control planes: that is what Postgres is for.
 
+mod backup;
 mod failure;
 mod files;
 mod open;
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::feed::Feed;
 use crate::transaction::State;
-use crate::{Applied, Snapshot, Store, StoreError, StoreOptions, Subscription, Write};
+use crate::{Applied, Backup, Snapshot, Store, StoreError, StoreOptions, Subscription, Write};
 use writer::{Command, Writer};
 
 pub use rows::SkippedRow;
@@ -120,6 +121,18 @@ impl Store for SqliteStore {
             let (reply, outcome) = oneshot::channel();
             self.queue
                 .send(Command::Apply { writes, reply })
+                .await
+                .map_err(|_| StoreError::Closed)?;
+            outcome.await.map_err(|_| StoreError::Closed)?
+        }
+        .boxed()
+    }
+
+    fn backup(&self) -> BoxFuture<'_, Result<Backup, StoreError>> {
+        async move {
+            let (reply, outcome) = oneshot::channel();
+            self.queue
+                .send(Command::Backup { reply })
                 .await
                 .map_err(|_| StoreError::Closed)?;
             outcome.await.map_err(|_| StoreError::Closed)?

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use meshspan_model::kind::Kind;
 use meshspan_model::resource::ResourceKey;
 
-use crate::{Applied, Snapshot, StoreError, Stored, Subscription, Write};
+use crate::{Applied, Backup, Snapshot, StoreError, Stored, Subscription, Write};
 
 /// The resources of one control plane. Shared as `Arc<dyn Store>`.
 ///
@@ -29,6 +29,14 @@ pub trait Store: Send + Sync {
 
     /// Follows all changes from now on; what was there before is in [`Subscription::snapshot`].
     fn subscribe(&self) -> Subscription;
+
+    /// A copy of everything, for a file that [`SqliteStore`](crate::SqliteStore) can open. Writes wait meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::InMemory`] of a store without a file, or those of the medium.
+    fn backup(&self) -> BoxFuture<'_, Result<Backup, StoreError>> {
+        Box::pin(std::future::ready(Err(StoreError::InMemory)))
+    }
 
     /// One resource.
     fn get(&self, key: &ResourceKey) -> Option<Arc<Stored>> {

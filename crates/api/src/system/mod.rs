@@ -17,6 +17,7 @@ use crate::response;
 use crate::settings::Mode;
 use crate::state::ApiState;
 
+pub(crate) mod backup;
 mod kri;
 mod types;
 

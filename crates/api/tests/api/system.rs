@@ -1,5 +1,7 @@
 //! What the control plane says about itself.
 
+use axum::body::Body;
+use http::Method;
 use meshspan_api::Settings;
 use meshspan_model::Kind;
 use meshspan_model::policy::PolicyKind;
@@ -86,4 +88,16 @@ async fn lookup_by_kri() {
         let body = api.get(&format!("/_kri/{bad}")).await.expect(400).json();
         assert_eq!(body["title"], "Bad Request", "{bad}");
     }
+}
+
+#[tokio::test]
+async fn the_store_is_copied_for_administrators_only() {
+    let api = Api::new(global());
+    let stranger = api.anonymous(Method::GET, "/_backup").body(Body::empty()).unwrap();
+    let refused = api.send(stranger).await.expect(403);
+    assert!(refused.text.contains("cannot copy the store"), "{}", refused.text);
+    // A store in memory has nothing to copy, and says so.
+    let refused = api.get("/_backup").await.expect(409).json();
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("KUMA_STORE_TYPE=memory"), "{detail}");
 }

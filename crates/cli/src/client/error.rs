@@ -186,6 +186,12 @@ impl fmt::Display for ApiError {
                 f,
                 "\ngive a valid token with --token; `meshspan generate user-token` makes one"
             ),
+            StatusCode::FORBIDDEN => write!(
+                f,
+                "\nask on the control plane's own host (http://localhost:5681), or with the token of an administrator \
+                 (--token): `meshspan generate user-token --name NAME --group mesh-system:admin --valid-for 24h` makes one \
+                 there"
+            ),
             _ => Ok(()),
         }
     }

@@ -2,6 +2,7 @@
 //! size and time.
 
 mod connector;
+mod download;
 mod error;
 mod list;
 mod path;
@@ -198,7 +199,12 @@ impl Client {
         self.text(path, &answer)
     }
 
-    async fn send(&self, method: Method, path: &str, document: Option<&Value>) -> Result<Answer, ClientError> {
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        document: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
         let url = format!("{}{path}", self.url);
         let body = match document {
             Some(document) => Bytes::from(document.to_string()),
@@ -211,10 +217,14 @@ impl Client {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             }
         }
-        let request = request.body(Full::new(body)).map_err(|error| ClientError::Address {
-            url: url.clone(),
+        request.body(Full::new(body)).map_err(|error| ClientError::Address {
+            url,
             reason: error.to_string(),
-        })?;
+        })
+    }
+
+    async fn send(&self, method: Method, path: &str, document: Option<&Value>) -> Result<Answer, ClientError> {
+        let request = self.request(&method, path, document)?;
         let exchange = async {
             let response = self
                 .pool
@@ -233,13 +243,8 @@ impl Client {
             })
         };
         let answer = tokio::time::timeout(self.timeout, exchange).await;
-        let answer = answer.unwrap_or_else(|_| {
-            Err(ClientError::Timeout {
-                url: self.url.clone(),
-                timeout: self.timeout,
-            })
-        })?;
-        tracing::debug!(%method, url, status = answer.status.as_u16(), bytes = answer.body.len(), "request");
+        let answer = answer.unwrap_or_else(|_| Err(self.late()))?;
+        tracing::debug!(%method, url = self.url, path, status = answer.status.as_u16(), bytes = answer.body.len(), "request");
         Ok(answer)
     }
 
@@ -257,6 +262,13 @@ impl Client {
             return Ok(());
         }
         Err(ClientError::Api(ApiError::read(answer.status, &answer.body)))
+    }
+
+    fn late(&self) -> ClientError {
+        ClientError::Timeout {
+            url: self.url.clone(),
+            timeout: self.timeout,
+        }
     }
 
     fn malformed(&self, path: &str, reason: &str) -> ClientError {

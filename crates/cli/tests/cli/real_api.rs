@@ -6,14 +6,14 @@ use std::sync::Arc;
 use meshspan_api::default_resources::ensure_defaults;
 use meshspan_api::{ApiState, Mode, Settings, router};
 use meshspan_cli::Outcome;
-use meshspan_store::MemoryStore;
+use meshspan_store::{MemoryStore, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::support::{NOW, Ran, run_line};
 
 pub struct RealApi {
-    url: String,
+    pub url: String,
     _tasks: JoinSet<()>,
 }
 
@@ -26,6 +26,11 @@ impl RealApi {
         let settings = Settings::new(mode);
         let store = Arc::new(MemoryStore::new());
         ensure_defaults(store.as_ref(), &settings, NOW).await.unwrap();
+        Self::over(store, settings).await
+    }
+
+    /// The API over a store that has its default resources.
+    pub async fn over(store: Arc<dyn Store>, settings: Settings) -> Self {
         let state = ApiState {
             store,
             settings: Arc::new(settings),

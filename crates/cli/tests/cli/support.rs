@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use meshspan_cli::{Console, Kumactl, Outcome, run_with};
+use meshspan_cli::{Command, Console, Kumactl, Outcome, run_with};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -158,6 +158,10 @@ pub async fn run_line(line: &[&str], input: &str) -> Ran {
     let command = Kumactl::try_parse_from(line)
         .unwrap_or_else(|error| panic!("{error}"))
         .command;
+    run_command(command, input).await
+}
+
+pub async fn run_command(command: Command, input: &str) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut console = Console {
         version: "0.1.0+abc",

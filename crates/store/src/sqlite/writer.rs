@@ -9,10 +9,10 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::Files;
-use super::{failure, rows};
+use super::{backup, failure, rows};
 use crate::feed::Feed;
 use crate::transaction::{Plan, State};
-use crate::{Applied, Clock, StoreError, Write};
+use crate::{Applied, Backup, Clock, StoreError, Write};
 
 /// Callers whose commits share one fsync, at most: bounds the time that the first of them waits for the last.
 const MAX_GROUP: usize = 64;
@@ -23,6 +23,10 @@ pub(super) enum Command {
     Apply {
         writes: Vec<Write>,
         reply: oneshot::Sender<Result<Applied, StoreError>>,
+    },
+    /// [`crate::Store::backup`].
+    Backup {
+        reply: oneshot::Sender<Result<Backup, StoreError>>,
     },
     /// [`super::SqliteStore::close`].
     Close { done: oneshot::Sender<()> },
@@ -66,17 +70,22 @@ impl Writer {
         let mut closing = None;
         while closing.is_none() {
             let Some(first) = commands.recv().await else { break };
-            let mut group = Vec::new();
+            let (mut group, mut backups) = (Vec::new(), Vec::new());
             let mut next = Some(first);
             while let Some(command) = next {
                 match command {
                     Command::Apply { writes, reply } => group.push(Request { writes, reply }),
+                    Command::Backup { reply } => backups.push(reply),
                     Command::Close { done } => closing = Some(done),
                 }
                 let more = closing.is_none() && group.len() < MAX_GROUP;
                 next = if more { commands.try_recv().ok() } else { None };
             }
             self.serve(group).await;
+            for reply in backups {
+                // A caller that went away is no reason not to go on.
+                let _ = reply.send(self.backup().await);
+            }
         }
         if let Err(error) = self.connection.close().await {
             tracing::warn!(path = %self.path.display(), %error, "database not closed cleanly; nothing is lost");
@@ -162,6 +171,11 @@ impl Writer {
         self.execute("COMMIT").await?;
         self.files.written();
         Ok(())
+    }
+
+    async fn backup(&mut self) -> Result<Backup, StoreError> {
+        self.files.check()?;
+        backup::copy(&mut self.connection, &self.path).await
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! What only a store with a file has to keep: durability, and clear words about a file that is not as it should be.
 
+mod backup;
 mod crash;
 mod durability;
 mod faults;
