@@ -3,6 +3,7 @@
 use crate::envoy::AdminAddress;
 use crate::phase::Phase;
 use crate::readiness::Readiness;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Who says it.
@@ -11,10 +12,16 @@ pub(crate) struct Announcement {
     /// `host:port`
     pub(crate) control_plane: String,
     pub(crate) readiness: Readiness,
+    /// Of each inbound its name, else its port.
+    pub(crate) inbounds: Vec<String>,
+    /// Something was found in the document that keeps clients away.
+    pub(crate) has_problems: bool,
 }
 
 /// Longer waits are explained.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How the control plane calls the listener of an inbound; its name or port follows.
+const INBOUND: &str = "self_inbound_dp_";
 /// Envoy tells nobody when it is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOK_LATER: Duration = Duration::from_millis(500);
@@ -29,7 +36,7 @@ impl Announcement {
             if phase.is_leaving() {
                 return;
             }
-            let Err(mut reason) = self.readiness.check().await else {
+            let Err(mut reason) = self.check(&phase).await else {
                 self.announce(&phase).await;
                 return;
             };
@@ -60,8 +67,39 @@ impl Announcement {
                 "{} is ready, but Envoy rejected a part of its configuration: its warnings above say why, `meshspan inspect dataplane` what it costs",
                 self.name
             );
+        } else if self.has_problems {
+            tracing::warn!(
+                "{} has its configuration, but clients do not reach it: see the errors above",
+                self.name
+            );
         } else {
-            tracing::info!("{} is ready: Envoy has its configuration and takes traffic", self.name);
+            tracing::info!("{} {}", self.name, self.summary());
+        }
+    }
+
+    /// Ready, and Envoy listens for each inbound: it may have rejected some, or the control plane left them out.
+    async fn check(&self, phase: &Phase) -> Result<(), String> {
+        self.readiness.check().await?;
+        let Phase::Running(Some(admin)) = phase else {
+            return Ok(());
+        };
+        if self.inbounds.is_empty() {
+            return Ok(());
+        }
+        match missing(&self.inbounds, &admin.inbound_listeners().await?) {
+            missing if missing.is_empty() => Ok(()),
+            missing => Err(format!(
+                "{}; `meshspan inspect dataplane {}` on the control plane says more",
+                missing.join("; "),
+                self.name
+            )),
+        }
+    }
+
+    fn summary(&self) -> &'static str {
+        match self.inbounds.is_empty() {
+            true => "is ready: Envoy has its configuration",
+            false => "is ready: Envoy has its configuration and takes traffic",
         }
     }
 
@@ -73,6 +111,18 @@ impl Announcement {
         let statistics = admin.control_plane_statistics().await.ok()?;
         Some(explain(&statistics, &self.control_plane))
     }
+}
+
+/// Says of each inbound that has no listener why.
+fn missing(inbounds: &[String], listeners: &BTreeMap<String, Result<(), String>>) -> Vec<String> {
+    let missing = inbounds
+        .iter()
+        .filter_map(|inbound| match listeners.get(&format!("{INBOUND}{inbound}")) {
+            Some(Ok(())) => None,
+            Some(Err(reason)) => Some(format!("Envoy does not listen for inbound {inbound}: {reason}")),
+            None => Some(format!("Envoy has no listener for inbound {inbound}")),
+        });
+    missing.collect()
 }
 
 /// `statistics` has lines of `name: value`.
@@ -101,7 +151,25 @@ fn explain(statistics: &str, control_plane: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::explain;
+    use super::{explain, missing};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn every_inbound_needs_its_listener() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let listeners = BTreeMap::from([
+            ("self_inbound_dp_main".to_owned(), Ok(())),
+            ("self_inbound_dp_80".to_owned(), Err("cannot bind".to_owned())),
+        ]);
+        assert!(missing(&names(&["main"]), &listeners).is_empty());
+        assert_eq!(
+            missing(&names(&["main", "80", "8"]), &listeners),
+            [
+                "Envoy does not listen for inbound 80: cannot bind",
+                "Envoy has no listener for inbound 8"
+            ]
+        );
+    }
 
     #[test]
     fn what_envoy_waits_for() {

@@ -38,6 +38,7 @@ mod stream;
 mod template;
 mod tls;
 mod token;
+mod token_expiry;
 mod token_secret;
 mod wrong_server;
 

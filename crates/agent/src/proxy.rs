@@ -3,7 +3,7 @@
 use crate::args::{ProxyType, RunArgs};
 use crate::template::{self, TemplateError};
 use meshspan_model::kinds::Spec as _;
-use meshspan_model::kinds::dataplane::{Dataplane, Networking};
+use meshspan_model::kinds::dataplane::{Dataplane, Inbound, Networking};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -187,6 +187,14 @@ impl Proxy {
             .map(|dataplane| dataplane.inbounds_that_lead_to_envoy());
         let problems = problems.unwrap_or_default().into_iter();
         problems.map(|(_, problem)| problem).collect()
+    }
+
+    /// Of each inbound that gets traffic its name, else its port.
+    pub(crate) fn sections(&self) -> Vec<String> {
+        let networking = self.networking.iter();
+        networking
+            .flat_map(|networking| networking.inbound.iter().map(Inbound::section))
+            .collect()
     }
 
     /// What its author may not expect; whoever applies the document is warned by the API, and a proxy that brings it here.

@@ -17,6 +17,7 @@ use crate::socket::SocketMark;
 use crate::stream::AgentStream;
 use crate::tls::Trust;
 use crate::token::Token;
+use crate::token_expiry;
 use crate::token_secret::TokenSecret;
 use anyhow::{Context, bail};
 use meshspan_model::kinds::mesh_access_log::sink_socket;
@@ -104,6 +105,7 @@ pub(crate) async fn start(
     request.dataplane_token = token.refresh()?.unwrap_or_default();
     request.token_secret = token.location();
     background.spawn(token.clone().follow());
+    background.spawn(token_expiry::warn(token.clone(), proxy.name.clone()));
     request.ca_cert = ca.unwrap_or_default();
     request.readiness_port = args.readiness_port.into();
     request.resources.max_heap_size_bytes = args.max_memory_bytes;
@@ -162,6 +164,7 @@ pub(crate) async fn start(
 
     let (plans, plans_seen) = watch::channel(None);
     let (reports, reports_seen) = watch::channel(None);
+    let (inbounds, has_problems) = (proxy.sections(), !proxy.problems().is_empty());
     let prober = Prober::new(mark, proxy.inbound_ports, reports).run(plans_seen, phase.clone());
     let starting = bootstrap.admin.clone();
     let mut leaving = phase.clone();
@@ -172,6 +175,8 @@ pub(crate) async fn start(
             phase: phase.clone(),
             dns: dns.clone(),
         },
+        inbounds,
+        has_problems,
     };
     let probing = async move {
         // Nobody must be sent here before Envoy listens, however well the application is.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::NamedTempFile;
 use tokio::net::unix::pipe;
+use tokio::sync::watch;
 
 /// Name of the secret; the control plane puts it into Envoy's bootstrap.
 const NAME: &str = "dataplane_token";
@@ -31,6 +32,8 @@ pub(crate) struct TokenSecret {
     path: PathBuf,
     /// What the copy holds.
     written: Mutex<Option<String>>,
+    /// The same, for those who follow it.
+    current: watch::Sender<Option<String>>,
 }
 
 impl TokenSecret {
@@ -40,6 +43,7 @@ impl TokenSecret {
             token,
             path: folder.join(FILE),
             written: Mutex::new(None),
+            current: watch::Sender::new(None),
         }
     }
 
@@ -66,8 +70,19 @@ impl TokenSecret {
                 source,
             })?;
             *written = Some(token.clone());
+            self.current.send_replace(Some(token.clone()));
         }
         Ok(Some(token))
+    }
+
+    /// Where the token comes from.
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// The token as it was read last, whenever it is another.
+    pub(crate) fn current(&self) -> watch::Receiver<Option<String>> {
+        self.current.subscribe()
     }
 
     fn write(&self, token: &str) -> io::Result<()> {

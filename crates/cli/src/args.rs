@@ -39,7 +39,7 @@ pub enum Command {
   meshspan apply -f redis.yaml
   meshspan apply -f mesh/ -f extra.yaml                  # folders with all below them
   meshspan apply -f redis.yaml -v zone=east --dry-run    # {{ zone }} becomes east
-  meshspan get mmzs redis -o yaml | meshspan apply -f -")]
+  meshspan get mzsvc redis -o yaml | meshspan apply -f -")]
     Apply(Connected<ApplyArgs>),
     /// Show resources
     #[command(after_help = "Examples:
@@ -64,7 +64,7 @@ pub enum Command {
     Inspect(Connected<InspectArgs>),
     /// Make tokens, keys and certificates
     #[command(after_help = "Examples:
-  meshspan generate dataplane-token --name redis-1 --valid-for 720h > token
+  meshspan generate dataplane-token --name redis-1 --tag kuma.io/service=redis --valid-for 720h > token
   meshspan generate zone-token --zone east --scope ingress --valid-for 720h
   meshspan generate signing-key --format pem > key.pem")]
     Generate(Connected<GenerateArgs>),
@@ -307,6 +307,33 @@ mod tests {
             !get.contains("--skip-verify") && get.contains("meshspan config --help"),
             "{get}"
         );
+    }
+
+    /// The commands in the examples of a command and of all below it.
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let help = help.replace("\\\n", " ");
+        let own = help.lines().flat_map(|line| line.split('|')).map(|line| {
+            let line = line.split(['#', '>']).next().unwrap_or_default();
+            line.trim().to_owned()
+        });
+        let own = own.filter(|line| line.starts_with("meshspan ")).collect::<Vec<_>>();
+        own.into_iter()
+            .chain(command.get_subcommands().flat_map(examples))
+            .collect()
+    }
+
+    #[test]
+    fn examples_can_be_typed_as_they_stand() {
+        let found = examples(&Kumactl::command());
+        assert!(found.len() > 20, "{found:?}");
+        for line in found {
+            // No command in the examples of kinds has this name.
+            let words = line.split_whitespace().map(|word| word.trim_matches(['"', '\'']));
+            if let Err(error) = Kumactl::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+        }
     }
 
     #[test]

@@ -205,7 +205,10 @@ fn forged_and_stale_tokens_are_refused() {
     let algorithm = |name: &str| TokenError::Algorithm {
         algorithm: name.to_owned(),
     };
-    let bad_signature = TokenError::Signature { kid: "1".to_owned() };
+    let bad_signature = TokenError::Signature {
+        kid: "1".to_owned(),
+        mesh: String::new(),
+    };
 
     let table = [
         (
@@ -306,6 +309,56 @@ fn malformed_tokens_are_refused() {
 }
 
 #[test]
+fn a_token_of_another_kind_is_called_by_its_name() {
+    use meshspan_identity::token::TokenKind::{Dataplane, User, Zone};
+    // Each kind has its own keys, here under the same id or under one that is not known.
+    for kid in ["1", "7"] {
+        let forger = Signer { kid, key: &OTHER_KEY };
+        let user = issue_user_token(&forger, &UserClaims::admin(), &day()).unwrap();
+        let dataplane = issue_dataplane_token(&forger, &DataplaneClaims::default(), &day()).unwrap();
+        let zone = issue_zone_token(&forger, &ZoneClaims::default(), &day()).unwrap();
+        let wrong = |shown, needed| TokenError::WrongKind { shown, needed };
+        for (token, shown) in [(&dataplane, Dataplane), (&zone, Zone)] {
+            let error = validate_user_token(token, &trust(), NOW).unwrap_err();
+            assert_eq!(error, wrong(shown, User));
+        }
+        for (token, shown) in [(&user, User), (&zone, Zone)] {
+            let error = validate_dataplane_token(token, &trust(), NOW).unwrap_err();
+            assert_eq!(error, wrong(shown, Dataplane));
+        }
+        for (token, shown) in [(&user, User), (&dataplane, Dataplane)] {
+            let error = validate_zone_token(token, &trust(), NOW).unwrap_err();
+            assert_eq!(error, wrong(shown, Zone));
+        }
+    }
+    let text = TokenError::WrongKind {
+        shown: User,
+        needed: Dataplane,
+    }
+    .to_string();
+    assert_eq!(
+        text,
+        "this is a user token, needed is a dataplane token: `meshspan generate dataplane-token`, asked of the control plane of \
+         the zone, makes one"
+    );
+    // The keys of each mesh are its own as well.
+    let forger = Signer {
+        kid: "1",
+        key: &OTHER_KEY,
+    };
+    let claims = DataplaneClaims {
+        mesh: "other".to_owned(),
+        ..DataplaneClaims::default()
+    };
+    let token = issue_dataplane_token(&forger, &claims, &day()).unwrap();
+    let error = validate_dataplane_token(&token, &trust(), NOW).unwrap_err().to_string();
+    assert!(
+        error.contains("does not match key \"1\"") && error.contains("for mesh \"other\""),
+        "{error}"
+    );
+}
+
+#[test]
 fn errors_do_not_repeat_the_token() {
     let issued = issue_user_token(&signer(), &UserClaims::admin(), &day()).unwrap();
     let secret = issued.split('.').nth(2).unwrap();
@@ -313,7 +366,7 @@ fn errors_do_not_repeat_the_token() {
     let text = late.to_string();
     assert!(!text.contains(secret));
     assert!(
-        text.contains("expired at 2026-11-24") && text.contains("generate a new token"),
+        text.contains("expired at 2026-11-24T") && text.contains("generate a new token"),
         "{text}"
     );
 }

@@ -9,6 +9,7 @@ mod fleet;
 mod issuer;
 mod names;
 mod pools;
+mod problems;
 mod project;
 mod resolver;
 mod writer;
@@ -34,6 +35,8 @@ pub use commands::{Engine, Inspection, ProxyWatch};
 use issuer::Issuer;
 use names::NamesPublisher;
 pub use names::{MeshNames, NameChanges};
+pub use problems::ProblemSink;
+use problems::Problems;
 use project::Projector;
 use writer::Writer;
 
@@ -43,8 +46,15 @@ const UNKNOWN_PROXY: ProxyOptions = ProxyOptions {
     ipv6: true,
 };
 
-/// The engine and its handle. [`Runner::run`] does the work; `news` hears of each certificate that was issued.
-pub fn engine(store: Arc<dyn Store>, world: World, zone: String, news: NewsSink) -> (Engine, Runner) {
+/// The engine and its handle. [`Runner::run`] does the work; `news` hears of each certificate that was issued, `problems` of
+/// what keeps clients from connected proxies.
+pub fn engine(
+    store: Arc<dyn Store>,
+    world: World,
+    zone: String,
+    news: NewsSink,
+    problems: ProblemSink,
+) -> (Engine, Runner) {
     let (commands, receiver) = mpsc::channel(QUEUE);
     let issuer = Issuer::default();
     let runner = Runner {
@@ -53,6 +63,7 @@ pub fn engine(store: Arc<dyn Store>, world: World, zone: String, news: NewsSink)
         projector: Projector::new(zone),
         certificates: Certificates::new(issuer.clone(), news),
         issuer,
+        problems: Problems::new(problems),
         commands: receiver,
         own_commands: commands.clone(),
         host_names: watch::Sender::new(BTreeSet::new()),
@@ -71,6 +82,7 @@ pub struct Runner {
     projector: Projector,
     certificates: Certificates,
     issuer: Issuer,
+    problems: Problems,
     commands: mpsc::Receiver<Command>,
     /// For the components beside it.
     own_commands: mpsc::Sender<Command>,
@@ -155,7 +167,10 @@ impl Runner {
                 stream,
                 feed,
                 options,
-            } => self.projector.connect(id, stream, feed, options),
+            } => {
+                self.problems.connected(&id);
+                self.projector.connect(id, stream, feed, options);
+            }
             Command::ProxyDisconnected { id, stream } => self.projector.disconnect(&id, stream),
             Command::LogsUnopened { id, stream, files } => self.projector.leave_out_logs(&id, stream, files),
             Command::Resolved { name, address } => {
@@ -233,9 +248,13 @@ impl Runner {
             policies,
             sidecars,
             ingresses,
+            mut judged_anew,
             ..
         } = changes;
+        let sidecar = |(mesh, name): &(String, String)| ResourceKey::new(Kind::Dataplane, mesh.as_str(), name.as_str());
+        judged_anew.extend(sidecars.keys().map(sidecar));
         self.projector.apply(&destinations, policies, sidecars, ingresses);
+        self.problems.tell(judged_anew, &self.world, &self.projector);
         let snapshot = self.subscription.snapshot();
         let stored_since = |id: &ProxyKey| {
             let stored = snapshot.get(&id.resource())?;

@@ -46,6 +46,12 @@ impl ProxyKey {
         Ok(Self::new(kind, mesh, name))
     }
 
+    /// The proxy that a resource describes; `None` for a resource of another kind.
+    pub fn of_resource(key: &ResourceKey) -> Option<Self> {
+        let kind = ProxyKind::ALL.iter().find(|kind| kind.resource() == key.kind)?;
+        Some(Self::new(*kind, key.mesh.as_str(), key.name.as_str()))
+    }
+
     /// The key of its resource.
     pub fn resource(&self) -> ResourceKey {
         ResourceKey::new(self.kind.resource(), self.mesh.as_str(), self.name.as_str())

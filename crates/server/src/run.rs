@@ -310,12 +310,13 @@ fn data_plane(
         mesh_multi_zone_service_vips: VipRange::parse(&settings.ipam.mesh_multi_zone_service.cidr)?,
         deletion_grace_period: settings.mesh_service.deletion_grace_period.0.try_into()?,
     });
-    let news = insights.clone();
+    let (news, problems) = (insights.clone(), insights.clone());
     let (engine, runner) = engine::engine(
         store.clone(),
         world,
         zone,
         Arc::new(move |certificate| news.certificate(certificate)),
+        Arc::new(move |id, found| problems.problems(id, found)),
     );
     tasks.spawn(runner.run(stop.clone()));
     tasks.spawn(insights.clone().run(store.clone(), stop.clone()));

@@ -5,8 +5,8 @@
 //! connection carries only differences.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use meshspan_log_limit::LogLimit;
 use meshspan_store::Store;
@@ -18,6 +18,9 @@ use crate::node::About;
 use crate::outgoing::Direction;
 use crate::publisher::Publisher;
 use crate::receiver::{CheckSecret, Receiver};
+
+/// How often it is logged that a connection still fails for the same reason.
+const REMINDER: Duration = Duration::from_secs(60);
 
 mod admin;
 mod backoff;
@@ -60,7 +63,7 @@ pub struct ZoneOptions {
 }
 
 impl ZoneOptions {
-    /// Defaults: system certificates, no token, pauses from 0.2 s to 60 s, no answers about Envoys.
+    /// Defaults: system certificates, no token, pauses from 0.2 s to 4 s, no answers about Envoys.
     pub fn new(
         zone: impl Into<String>,
         about: About,
@@ -75,7 +78,7 @@ impl ZoneOptions {
             token: None,
             max_message: crate::MAX_MESSAGE,
             first_pause: Duration::from_millis(200),
-            longest_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_secs(4),
             admin: Arc::new(Unavailable),
             check_secret,
         }
@@ -111,6 +114,8 @@ pub struct ZoneSync {
     state: watch::Sender<ConnectionState>,
     /// What the global may make this process log.
     log_limit: LogLimit,
+    /// Why there was no connection when that was logged last, and when that was.
+    reported: std::sync::Mutex<Option<(String, Instant)>>,
 }
 
 impl ZoneSync {
@@ -129,6 +134,7 @@ impl ZoneSync {
             receiver,
             state: watch::Sender::new(ConnectionState::default()),
             log_limit: LogLimit::default(),
+            reported: std::sync::Mutex::default(),
         })
     }
 
@@ -157,7 +163,7 @@ impl ZoneSync {
                 }
             };
             let pause = backoff.next(started.elapsed());
-            tracing::warn!(zone = self.options.zone, global = self.options.global_address, error, retry_in = ?pause, "not connected to the global control plane");
+            self.report(&error, pause);
             self.state.send_modify(|state| {
                 if state.connected || state.since.is_none() {
                     state.since = Some(OffsetDateTime::now_utc());
@@ -170,6 +176,24 @@ impl ZoneSync {
                 () = cancel.cancelled() => return,
             }
         }
+    }
+
+    /// The same reason again is worth a line from time to time only.
+    fn report(&self, error: &str, pause: Duration) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |(known, when): &(String, Instant)| known == error && when.elapsed() < REMINDER;
+        if reported.as_ref().is_some_and(is_known) {
+            tracing::debug!(error, retry_in = ?pause, "not connected to the global control plane");
+            return;
+        }
+        tracing::warn!(
+            zone = self.options.zone,
+            global = self.options.global_address,
+            error,
+            retry_in = ?pause,
+            "not connected to the global control plane; tried again until it is"
+        );
+        *reported = Some((error.to_owned(), Instant::now()));
     }
 
     /// Called by the first stream that knows.

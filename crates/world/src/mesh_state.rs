@@ -50,6 +50,8 @@ pub(crate) struct MeshState {
 pub(crate) struct Index {
     /// Dataplanes by the `kuma.io/service` of an inbound.
     pub(crate) dataplanes_by_service: BTreeMap<String, BTreeSet<String>>,
+    /// Those of these tags for which no MeshService can be generated.
+    pub(crate) misnamed: BTreeSet<String>,
     /// Local MeshServices that select by `kuma.io/service`.
     pub(crate) services_by_tag: BTreeMap<String, BTreeSet<String>>,
     /// Local MeshServices that select otherwise.

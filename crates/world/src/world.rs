@@ -71,6 +71,8 @@ pub struct Changes {
     pub host_names: Option<BTreeSet<String>>,
     /// Stored resources that cannot be used.
     pub problems: Vec<Problem>,
+    /// Proxies of which [`World::problems_of`] may say something else than before.
+    pub judged_anew: BTreeSet<ResourceKey>,
     /// When to derive again even if nothing changes: a grace period ends.
     pub deadline: Option<OffsetDateTime>,
 }
@@ -136,6 +138,7 @@ impl World {
     /// Takes a change of a stored resource, `None` for a deleted one, and marks what depends on it. Cheap; several
     /// changes may be applied before one [`World::derive`].
     pub fn apply(&mut self, key: &ResourceKey, after: Option<&Arc<Resource>>) {
+        self.judge_anew(key);
         match key.kind {
             Kind::Mesh => self.apply_mesh(key, after),
             Kind::Dataplane => self.apply_dataplane(key, after),

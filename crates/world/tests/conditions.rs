@@ -104,7 +104,8 @@ fn nothing_is_said_of_where_traffic_goes_that_is_not_projected() {
     sim.put(remote_service("west", "redis", "Unavailable"));
     sim.settle();
     let (met, message) = multi(&sim, "ServicesAvailable");
-    let expected = "SomeUnavailable: no instance is ready: redis in west; ready: redis in east";
+    let expected = "SomeUnavailable: no instance is ready: redis in west (start one, or look at its Dataplane); there are ready ones: redis in \
+                    east";
     assert_eq!(
         (met, message.as_str()),
         (false, expected),

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +23,27 @@ const START_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) enum AdminAddress {
     Tcp(SocketAddr),
     Pipe(PathBuf),
+}
+
+/// `envoy.admin.v3.ListenersConfigDump.DynamicListener`, as far as it is asked for.
+#[derive(Deserialize)]
+struct ListenerDump {
+    #[serde(default)]
+    configs: Vec<DynamicListener>,
+}
+
+#[derive(Deserialize)]
+struct DynamicListener {
+    #[serde(default)]
+    name: String,
+    active_state: Option<serde::de::IgnoredAny>,
+    error_state: Option<UpdateFailure>,
+}
+
+#[derive(Deserialize)]
+struct UpdateFailure {
+    #[serde(default)]
+    details: String,
 }
 
 impl AdminAddress {
@@ -45,6 +68,25 @@ impl AdminAddress {
         while self.server_state().await.as_deref() != Ok("LIVE") {
             tokio::time::sleep(START_PAUSE).await;
         }
+    }
+
+    /// The listeners of inbounds by name: whether each listens, or why Envoy rejected it.
+    pub(crate) async fn inbound_listeners(&self) -> Result<BTreeMap<String, Result<(), String>>, String> {
+        let path = "/config_dump?resource=dynamic_listeners&name_regex=self_inbound_dp_.*\
+            &mask=name,active_state.last_updated,error_state.details";
+        let (_, body) = self.request(Method::GET, path).await?;
+        let dump: ListenerDump =
+            serde_json::from_slice(&body).map_err(|error| format!("Envoy admin /config_dump: {error}"))?;
+        let named = dump.configs.into_iter().filter(|listener| !listener.name.is_empty());
+        let states = named.map(|listener| {
+            let state = match (listener.active_state, listener.error_state) {
+                (Some(_), _) => Ok(()),
+                (None, Some(error)) => Err(error.details),
+                (None, None) => Err("it is not active yet".to_owned()),
+            };
+            (listener.name, state)
+        });
+        Ok(states.collect())
     }
 
     /// The statistics that tell how far Envoy is with its control plane, as lines of `name: value`.

@@ -2,13 +2,13 @@
 //!
 //! Works on the global as in a zone: each sees the proxies and services that it stores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ServiceIdentity, ServiceKind};
-use meshspan_policy::{Mode as Shadow, Policy, PolicySet, Proxy, Service, Services, dangling, touch};
+use meshspan_policy::{Mode as Shadow, Policy, PolicySet, Proxy, SelectBy, Service, Services, dangling, touch};
 use meshspan_store::Snapshot;
 
 use crate::settings::Mode;
@@ -99,6 +99,35 @@ impl<'a> MeshPolicies<'a> {
         dangling(policy, &self.policies, &self.services)
             .into_iter()
             .map(|missing| format!("{}: {} at present", missing.field, missing.message))
+            .collect()
+    }
+
+    /// Tags and labels in the selector of a policy that were taken for one another.
+    pub(crate) fn mistaken(&self, policy: &Policy) -> Vec<String> {
+        let (keys, by_label) = match &policy.proxies.by {
+            SelectBy::Labels(labels, _) => (labels, true),
+            SelectBy::Tags(tags) => (tags, false),
+            SelectBy::All | SelectBy::Routes(_) | SelectBy::Nothing => return Vec::new(),
+        };
+        let (mut labels, mut tags) = (BTreeSet::new(), BTreeSet::new());
+        for proxy in self.proxies() {
+            labels.extend(proxy.labels.into_keys());
+            let inbounds = proxy.inbounds.into_iter().map(|inbound| inbound.tags);
+            tags.extend(inbounds.chain(proxy.gateway).flat_map(BTreeMap::into_keys));
+        }
+        let (meant, other) = if by_label { (labels, tags) } else { (tags, labels) };
+        let mistaken = keys.keys().filter(|key| !meant.contains(*key) && other.contains(*key));
+        mistaken
+            .map(|key| match by_label {
+                true => format!(
+                    "spec.targetRef.labels: {key} is a tag of inbounds, and no Dataplane has it as a label: select by tags with `kind: \
+                     MeshSubset, tags: {{{key}: …}}`, or give the Dataplanes a label"
+                ),
+                false => format!(
+                    "spec.targetRef.tags: {key} is a label of Dataplanes, and no inbound has it as a tag: select by labels with `kind: \
+                     Dataplane, labels: {{{key}: …}}`"
+                ),
+            })
             .collect()
     }
 

@@ -23,6 +23,8 @@ use crate::path::Target;
 use crate::query::Query;
 use crate::resources::require_mesh;
 use crate::response;
+use crate::rules::Context;
+use crate::rules::policy::standing;
 use crate::state::ApiState;
 
 pub(super) fn routes() -> Router<ApiState> {
@@ -105,8 +107,12 @@ pub(super) fn find(
     if let Ok(checked) = kind.kind().check(&policy.resource.spec) {
         warnings.extend(checked.warnings);
     }
-    warnings.extend(mesh.missing(&policy));
-    warnings.extend(mesh.silenced(&policy));
+    let context = Context {
+        settings: &state.settings,
+        snapshot,
+        now: state.now(),
+    };
+    warnings.extend(standing(&context, &mesh, &policy));
     Ok(Found {
         message: touched.is_empty().then(|| mesh.untouched()),
         touched,

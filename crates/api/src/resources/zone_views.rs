@@ -39,9 +39,13 @@ fn lost(zones: &BTreeSet<&str>, snapshot: &Snapshot) -> Option<Condition> {
     let lost: Vec<String> = zones
         .iter()
         .filter_map(|zone| {
-            let since = lost_since(zone, snapshot)?;
+            let (since, reason) = lost_since(zone, snapshot)?;
+            let reason = match reason.as_str() {
+                "" => String::new(),
+                reason => format!(" ({reason})"),
+            };
             Some(format!(
-                "the control plane of zone {zone} is not connected since {since}"
+                "the control plane of zone {zone} is not connected since {since}{reason}, see `meshspan inspect zone {zone}`"
             ))
         })
         .collect();
@@ -52,17 +56,15 @@ fn lost(zones: &BTreeSet<&str>, snapshot: &Snapshot) -> Option<Condition> {
     Some(Condition::new("ZonesConnected", Err(("ZoneOffline", message))))
 }
 
-fn lost_since(zone: &str, snapshot: &Snapshot) -> Option<String> {
+/// When and why the last connection of a zone ended, if it has none now.
+fn lost_since(zone: &str, snapshot: &Snapshot) -> Option<(String, String)> {
     let insight = snapshot.get(&ResourceKey::new(Kind::ZoneInsight, "", zone))?;
     let insight: ZoneInsight = insight.resource.parse().ok()?;
     if insight.is_online() {
         return None;
     }
-    let ends = insight
-        .subscriptions
-        .iter()
-        .filter_map(|subscription| subscription.disconnect_time);
-    ends.max().map(timestamp)
+    let (end, reason) = insight.last_end()?;
+    Some((timestamp(end.replace_nanosecond(0).unwrap_or(end)), reason.to_owned()))
 }
 
 fn union(resource: &Resource, snapshot: &Snapshot) -> MeshMultiZoneServiceStatus {
@@ -130,7 +132,7 @@ fn conditions(views: &[MeshMultiZoneServiceInsight]) -> Vec<Condition> {
         let (_, first) = unmet.first().copied().or_else(|| told.first())?;
         let message = match unmet.is_empty() {
             true => format!("in every zone that was asked ({})", told.len()),
-            false => by_message(&unmet),
+            false => by_message(&unmet, told.len()),
         };
         Some(Condition {
             message,
@@ -140,8 +142,8 @@ fn conditions(views: &[MeshMultiZoneServiceInsight]) -> Vec<Condition> {
     merged.collect()
 }
 
-/// What zones say, each sentence once.
-fn by_message(unmet: &[&(&str, &Condition)]) -> String {
+/// What zones say, each sentence once, and which zones do if that is not all of the `asked` ones.
+fn by_message(unmet: &[&(&str, &Condition)], asked: usize) -> String {
     let mut zones: Vec<(&str, Vec<&str>)> = Vec::new();
     for (zone, condition) in unmet {
         match zones.iter_mut().find(|(message, _)| *message == condition.message) {
@@ -150,8 +152,9 @@ fn by_message(unmet: &[&(&str, &Condition)]) -> String {
         }
     }
     let said = zones.iter().map(|(message, zones)| match zones.len() {
-        1 => format!("zone {}: {message}", zones.concat()),
-        _ => format!("zones {}: {message}", zones.join(", ")),
+        all if all == asked => (*message).to_owned(),
+        1 => format!("as zone {} sees it: {message}", zones.concat()),
+        _ => format!("as zones {} see it: {message}", zones.join(", ")),
     });
     said.collect::<Vec<_>>().join("; ")
 }

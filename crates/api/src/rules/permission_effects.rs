@@ -22,7 +22,7 @@ const KIND: PolicyKind = PolicyKind::MeshTrafficPermission;
 /// Destinations and identities that one warning names.
 const NAMED: usize = 5;
 
-/// What storing `resource` closes to everybody, and identities in it that nobody has.
+/// What storing `resource` closes to everybody.
 pub(super) fn of_put(context: &Context<'_>, resource: &Resource) -> Vec<String> {
     let key = resource.key();
     match resource.kind {
@@ -38,12 +38,7 @@ pub(super) fn of_put(context: &Context<'_>, resource: &Resource) -> Vec<String> 
         }
         Kind::MeshTrafficPermission => {
             let policy = Policy::load(KIND, Arc::new(resource.clone())).ok();
-            let mut warnings: Vec<String> = policy
-                .iter()
-                .flat_map(|policy| unknown_clients(context, policy))
-                .collect();
-            warnings.extend(closed_by(context, &key, policy));
-            warnings
+            closed_by(context, &key, policy).into_iter().collect()
         }
         _ => Vec::new(),
     }
@@ -178,7 +173,10 @@ fn identities(snapshot: &Snapshot, mesh: &str) -> BTreeSet<String> {
 }
 
 /// Clients of a permission that no proxy is: mostly a slip of the pen.
-fn unknown_clients(context: &Context<'_>, policy: &Policy) -> Vec<String> {
+pub(super) fn unknown_clients(context: &Context<'_>, policy: &Policy) -> Vec<String> {
+    if policy.id.kind != KIND {
+        return Vec::new();
+    }
     let known = identities(context.snapshot, &policy.id.mesh);
     if known.is_empty() {
         return Vec::new();

@@ -6,7 +6,7 @@ use meshspan_model::policy::{PolicyKind, Role, check};
 use meshspan_model::{Resource, Violations, labels};
 use meshspan_policy::{Mode, Policy};
 
-use super::{Context, unknown_zones};
+use super::{Context, permission_effects, unknown_zones};
 use crate::inspect::MeshPolicies;
 
 /// Sets the role, which users never do (`spec/policies.md` §1.4).
@@ -58,8 +58,17 @@ pub(super) fn warnings(context: &Context<'_>, kind: PolicyKind, resource: &Resou
     if mesh.touched_by(&policy, Mode::WithShadow).next().is_none() {
         warnings.push(mesh.untouched());
     }
-    warnings.extend(mesh.missing(&policy));
-    warnings.extend(mesh.silenced(&policy));
-    warnings.extend(unknown_zones::warnings(context, &policy));
+    warnings.extend(standing(context, &mesh, &policy));
+    warnings
+}
+
+/// What of a policy is without effect at present, said when it is written and for as long as it is so: references to
+/// nothing, clients and zones that nobody knows, parts that others replace.
+pub(crate) fn standing(context: &Context<'_>, mesh: &MeshPolicies<'_>, policy: &Policy) -> Vec<String> {
+    let mut warnings = mesh.mistaken(policy);
+    warnings.extend(mesh.missing(policy));
+    warnings.extend(mesh.silenced(policy));
+    warnings.extend(unknown_zones::warnings(context, policy));
+    warnings.extend(permission_effects::unknown_clients(context, policy));
     warnings
 }

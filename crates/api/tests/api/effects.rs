@@ -94,6 +94,13 @@ async fn identities_that_no_proxy_has_are_named() {
     let expected = "spec.rules[0].default.allow[0].spiffeID: no proxy has the identity \"spiffe://default/wep\" at present; \
                     there are spiffe://default/redis, spiffe://default/web";
     assert_eq!(misspelt, [expected]);
+    // For as long as it is so, whoever looks at the policy is told the same.
+    let inspected = api
+        .get(&format!("{path}/_resources/dataplanes"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(inspected["warnings"], json!([expected]));
     for (how, value) in [("Exact", "spiffe://default/web"), ("Prefix", "spiffe://default")] {
         assert_eq!(
             warnings(&api.put(&path, &permission("a", &allow(how, value))).await),
@@ -143,4 +150,44 @@ async fn zones_that_do_not_exist_are_named() {
     let found = warnings(&api.put(path, &strategy).await);
     let of_zones: Vec<_> = found.iter().filter(|warning| warning.contains("no zone")).collect();
     assert_eq!(of_zones, [&of("from.zones[1]", "oast", "east, west")]);
+}
+
+#[tokio::test]
+async fn tags_and_labels_that_were_taken_for_one_another_are_named() {
+    let api = with_proxies().await;
+    let path = format!("{PERMISSIONS}/a");
+    for (target, said) in [
+        (
+            json!({"kind": "Dataplane", "labels": {"kuma.io/service": "redis"}}),
+            "spec.targetRef.labels: kuma.io/service is a tag of inbounds",
+        ),
+        (
+            json!({"kind": "MeshSubset", "tags": {"kuma.io/display-name": "redis-1"}}),
+            "spec.targetRef.tags: kuma.io/display-name is a label of Dataplanes",
+        ),
+        (json!({"kind": "MeshSubset", "tags": {"kuma.io/service": "redis"}}), ""),
+        (json!({"kind": "Dataplane", "labels": {"team": "a"}}), ""),
+    ] {
+        let mut spec = allow("Prefix", "spiffe://default");
+        spec["targetRef"] = target.clone();
+        let written = warnings(&api.put(&path, &permission("a", &spec)).await);
+        let inspected = api
+            .get(&format!("{path}/_resources/dataplanes"))
+            .await
+            .expect(200)
+            .json();
+        let inspected: Vec<String> = serde_json::from_value(inspected["warnings"].clone()).unwrap_or_default();
+        let of = |warnings: &[String]| {
+            warnings
+                .iter()
+                .find(|warning| warning.contains(" is a "))
+                .cloned()
+                .unwrap_or_default()
+        };
+        assert!(
+            of(&written).starts_with(said) && of(&written).is_empty() == said.is_empty(),
+            "{target}: {written:?}"
+        );
+        assert_eq!(of(&written), of(&inspected), "{target}");
+    }
 }

@@ -48,7 +48,7 @@ async fn the_global_shows_every_zones_view_and_their_union() {
     assert_eq!(shown["conditions"][1]["reason"], "DifferentAddresses");
     let message = shown["conditions"][1]["message"].as_str().unwrap();
     assert!(message.contains("253.4.0.1 in east, 243.0.0.1 in west"), "{message}");
-    assert_eq!(shown["conditions"][0]["message"], "zone east: run one");
+    assert_eq!(shown["conditions"][0]["message"], "as zone east sees it: run one");
     let zones: Vec<_> = shown["zones"]
         .as_array()
         .unwrap()
@@ -74,7 +74,8 @@ async fn the_global_shows_every_zones_view_and_their_union() {
 fn connection(zone: &str, ended: bool) -> Resource {
     let mut subscription = json!({"id": "1", "connectTime": "2025-02-03T09:00:00Z"});
     if ended {
-        subscription["disconnectTime"] = "2025-02-03T10:00:00Z".into();
+        subscription["disconnectTime"] = "2025-02-03T10:00:00.008220248Z".into();
+        subscription["disconnectReason"] = "its token expired".into();
     }
     Resource::new(Kind::ZoneInsight, "", zone, json!({"subscriptions": [subscription]}))
 }
@@ -94,9 +95,9 @@ async fn what_zones_say_alike_is_said_once_and_what_a_lost_zone_said_is_old() {
     let service = Resource::new(Kind::MeshService, "default", "redis-x", service).with_label(labels::ZONE, "west");
     api.seed(service).await;
     let conditions = api.get(path).await.expect(200).json()["status"]["conditions"].clone();
-    assert_eq!(conditions[0]["message"], "zones east, west: run one");
-    let old =
-        "the control plane of zone west is not connected since 2025-02-03T10:00:00Z: what is said of it is as of then";
+    assert_eq!(conditions[0]["message"], "run one");
+    let old = "the control plane of zone west is not connected since 2025-02-03T10:00:00Z (its token expired), see `meshspan inspect zone \
+         west`: what is said of it is as of then";
     assert_eq!(
         (&conditions[1]["reason"], &conditions[1]["message"]),
         (&json!("ZoneOffline"), &json!(old))

@@ -27,11 +27,11 @@ pub struct GenerateArgs {
 pub enum GenerateCommand {
     /// Make a token with which a data plane proxy proves who it is
     #[command(after_help = "Examples:
-  meshspan generate dataplane-token --name redis-1 --mesh default --valid-for 720h > token
+  meshspan generate dataplane-token --name redis-1 --tag kuma.io/service=redis --valid-for 720h > token
   meshspan generate dataplane-token --tag kuma.io/service=redis,redis-replica --valid-for 24h
 Without a control plane:
-  meshspan generate dataplane-token --name redis-1 --valid-for 24h --signing-key-path key.pem \\
-    --kid 1")]
+  meshspan generate dataplane-token --name redis-1 --tag kuma.io/service=redis --valid-for 24h \\
+    --signing-key-path key.pem --kid 1")]
     DataplaneToken(DataplaneTokenArgs),
     /// Make a token with which a zone proxy proves its zone
     #[command(after_help = "Example:

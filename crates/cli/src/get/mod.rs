@@ -71,8 +71,12 @@ impl TypedValueParser for KindParser {
 fn kind(text: &str) -> Result<Kind, String> {
     Kind::from_argument(text).ok_or_else(|| {
         let known = Kind::ALL.iter().map(|kind| kind.info()).filter(|info| info.in_api);
-        let known: Vec<&str> = known.map(|info| info.path).collect();
-        format!("unknown kind, known are {}", known.join(", "))
+        let known = known.map(|info| match info.short_name {
+            "" => info.path.to_owned(),
+            short if short == info.path || short == info.singular => info.path.to_owned(),
+            short => format!("{} ({short})", info.path),
+        });
+        format!("unknown kind, known are {}", known.collect::<Vec<_>>().join(", "))
     })
 }
 

@@ -9,12 +9,11 @@ use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, ProxyVersion, i
 use meshspan_model::{Kind, labels};
 use serde_json::Value;
 use time::OffsetDateTime;
-use time::macros::format_description;
 
 use super::lost_zones::LostZones;
 use super::proxy::{self, Details, ProxyQuestion};
 use super::service_text::{write_fields, write_notes, write_section};
-use super::{MeshArgs, OutputArgs, label, overview_path, proxy_problems, subscriptions, text, typed};
+use super::{MeshArgs, OutputArgs, calendar, label, overview_path, proxy_problems, subscriptions, text, typed};
 use crate::age::age;
 use crate::client::{Client, collection, item};
 use crate::console::Console;
@@ -230,6 +229,10 @@ fn write_full(overview: &Value, lost: &LostZones, console: &mut Console<'_>) -> 
             "Certificate until",
             mtls.certificate_expiration_time.map(calendar).unwrap_or_default(),
         ),
+        (
+            "Token until",
+            insight.presence.token_expires.map(calendar).unwrap_or_default(),
+        ),
         ("Identities", identities(&text(overview, "mesh"), &dataplane)),
         ("Agent", version.kuma_dp.version.clone()),
         ("Envoy", version.envoy.version.clone()),
@@ -374,9 +377,4 @@ fn notes(
         }
     }
     notes
-}
-
-fn calendar(time: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
-    time.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }

@@ -19,6 +19,8 @@ use clap::{Args, Subcommand};
 use meshspan_model::kind::Kind;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 pub use dataplanes::DataplanesArgs;
 pub use policy::{PolicyArgs, PolicyCommand};
@@ -198,9 +200,12 @@ fn text(document: &Value, field: &str) -> String {
         .to_owned()
 }
 
-/// What the control plane that has a proxy finds wrong with it.
+/// What the control plane that has a proxy finds wrong with it: as it says itself, or as it wrote into the insight for others.
 fn proxy_problems(overview: &Value) -> impl Iterator<Item = String> {
-    let problems = overview.get("problems").and_then(Value::as_array).into_iter().flatten();
+    let noted = ["dataplaneInsight", "zoneIngressInsight", "zoneEgressInsight"].into_iter();
+    let noted = || noted.clone().find_map(|insight| overview.get(insight)?.get("problems"));
+    let problems = overview.get("problems").or_else(noted);
+    let problems = problems.and_then(Value::as_array).into_iter().flatten();
     problems.filter_map(Value::as_str).map(str::to_owned)
 }
 
@@ -213,4 +218,10 @@ fn label(document: &Value, key: &str) -> String {
 /// The overviews of a kind: resource and insight.
 fn overview_path(kind: Kind, mesh: Option<&str>) -> String {
     format!("{}/_overview", collection(kind, mesh))
+}
+
+/// To the second, in UTC.
+fn calendar(time: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    time.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::service_text::{write_fields, write_notes, write_section};
-use super::{OutputArgs, overview_path, subscriptions, text, typed};
+use super::{OutputArgs, calendar, overview_path, subscriptions, text, typed};
+use crate::age::age;
 use crate::client::{Client, item};
 use crate::console::Console;
 use crate::output::{Format, list_document, write_document};
@@ -58,6 +59,9 @@ pub(super) async fn inspect(args: &ZonesArgs, client: &Client, console: &mut Con
             remarks.push(format!("{name}: {OWN}"));
         }
         let insight: ZoneInsight = typed(overview, "zoneInsight")?;
+        if own.as_ref() != Some(&name) {
+            remarks.extend(end_of(&insight, console.now).map(|end| format!("{name}: {end}")));
+        }
         remarks.extend(refusal(&name, refused(&insight)));
     }
     console.table(&table, format, "no zone has connected to this control plane")?;
@@ -108,9 +112,13 @@ async fn inspect_one(
     let newest = subscriptions::newest(&insight.subscriptions);
     let instance = newest.map(|subscription| subscription.zone_instance_id.clone());
     fields.push(("Instance", instance.unwrap_or_default()));
-    if own == Some(name) {
-        fields.push(("Notes", OWN.to_owned()));
-    }
+    let expires = newest.and_then(|subscription| subscription.token_expires);
+    fields.push(("Token until", expires.map(calendar).unwrap_or_default()));
+    let note = match own == Some(name) {
+        true => Some(OWN.to_owned()),
+        false => end_of(&insight, console.now),
+    };
+    fields.push(("Notes", note.unwrap_or_default()));
     write_fields(console.out, &fields)?;
     if own.is_some() {
         // Only the global knows.
@@ -122,6 +130,16 @@ async fn inspect_one(
     }
     write_section(console.out, "Refused of it by the global control plane", &table)?;
     Ok(())
+}
+
+/// Since when a zone is not connected, and why.
+fn end_of(insight: &ZoneInsight, now: OffsetDateTime) -> Option<String> {
+    let (end, reason) = insight.last_end()?;
+    let since = format!("not connected since {} ({} ago)", calendar(end), age(now, Some(end)));
+    Some(match reason {
+        "" => format!("{since}: see the log of its control plane"),
+        reason => format!("{since}: {reason}"),
+    })
 }
 
 /// What the global refuses of a zone, as it last was.

@@ -34,7 +34,7 @@ pub(crate) fn ports(dataplane: &Dataplane) -> (Vec<Port>, Vec<String>) {
         match port(dataplane, index, inbound) {
             Err((field, value)) => problems.push(format!(
                 "networking.inbound[{index}] is not served: {field} is \"{value}\"; \
-                 use an IP address, or let the agent resolve the name"
+                 set an IP address (in networking.address also a name that resolves on the control plane's host)"
             )),
             Ok(port)
                 if ports

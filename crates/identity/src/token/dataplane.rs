@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::Unauthorized;
-use super::jwt::{self, IssueError, Lifespan, Signer, Token, TokenError, TokenTrust, null_is_default};
+use super::jwt::{self, IssueError, Lifespan, Signer, Token, TokenError, TokenKind, TokenTrust, null_is_default};
 
 /// Which proxies a token speaks for. Whatever is empty is not restricted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,5 +87,5 @@ pub fn validate_dataplane_token(
     trust: &TokenTrust,
     now: OffsetDateTime,
 ) -> Result<Token<DataplaneClaims>, TokenError> {
-    jwt::validate(token, trust, now)
+    jwt::validate(token, TokenKind::Dataplane, trust, now)
 }

@@ -1,6 +1,7 @@
 //! What all tokens share: signing, verification, times, revocation.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +9,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use time::{Duration, OffsetDateTime};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use super::revocations::Revocations;
@@ -19,6 +21,9 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Ids of keys are serials here; configured keys may have longer ones. It is repeated in errors before anything is verified.
 const MAX_KEY_ID_BYTES: usize = 128;
+
+/// Longest name in a message that comes from a token of which nothing is verified, in characters.
+const MAX_SHOWN: usize = 64;
 
 /// Tokens are valid from this long before they are issued, for peers whose clock is behind.
 const BACKDATING: Duration = Duration::minutes(5);
@@ -98,16 +103,76 @@ pub enum TokenError {
         "token is signed with key {kid:?}, which is not known here (known: {known:?}): generate a new token, or restore that signing key"
     )]
     UnknownKey { kid: String, known: Vec<String> },
+    #[error("this is a {shown} token, needed is a {needed} token: {} makes one", needed.made_by())]
+    WrongKind { shown: TokenKind, needed: TokenKind },
     #[error(
-        "token signature does not match key {kid:?}: it was changed, or signed by another control plane's key; generate a new token"
+        "token signature does not match key {kid:?}: it was changed, or signed by the key of another control plane{}; generate a new token",
+        of_mesh(mesh)
     )]
-    Signature { kid: String },
-    #[error("token expired at {at}: generate a new token")]
+    Signature {
+        kid: String,
+        /// The mesh that the token names, not verified; empty where it names none.
+        mesh: String,
+    },
+    #[error("token expired at {}: generate a new token", calendar(*at))]
     Expired { at: OffsetDateTime },
-    #[error("token is valid from {from} only: check the clocks of this host and of the issuer")]
+    #[error("token is valid from {} only: check the clocks of this host and of the issuer", calendar(*from))]
     NotYetValid { from: OffsetDateTime },
     #[error("token {id:?} is revoked: generate a new token")]
     Revoked { id: String },
+}
+
+/// Whose token it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    User,
+    Dataplane,
+    Zone,
+}
+
+impl TokenKind {
+    /// What a payload looks like; claims have lower case names. `None` if it could be several, or none.
+    fn of_claims(claims: &Map<String, Value>) -> Option<Self> {
+        let kinds = [
+            (Self::User, &["groups"][..]),
+            (Self::Dataplane, &["mesh", "tags", "type"]),
+            (Self::Zone, &["zone", "scope"]),
+        ];
+        let has = |names: &[&str]| names.iter().any(|name| claims.contains_key(*name));
+        let mut fitting = kinds.iter().filter(|(_, names)| has(names)).map(|(kind, _)| *kind);
+        fitting.next().filter(|_| fitting.next().is_none())
+    }
+
+    fn made_by(self) -> &'static str {
+        match self {
+            Self::User => "`meshspan generate user-token`",
+            Self::Dataplane => "`meshspan generate dataplane-token`, asked of the control plane of the zone,",
+            Self::Zone => "`meshspan generate zone-token`, asked of the global control plane,",
+        }
+    }
+}
+
+impl fmt::Display for TokenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::Dataplane => "dataplane",
+            Self::Zone => "zone",
+        })
+    }
+}
+
+fn of_mesh(mesh: &str) -> String {
+    match mesh {
+        "" => String::new(),
+        mesh => format!(" or of another mesh (it says that it is for mesh {mesh:?})"),
+    }
+}
+
+/// RFC 3339 to the second.
+fn calendar(time: OffsetDateTime) -> String {
+    let whole = time.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(time);
+    whole.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }
 
 #[derive(Serialize)]
@@ -175,6 +240,7 @@ struct Times {
 /// Checks signature, then times, then revocation; only then reads the custom claims.
 pub(super) fn validate<C: DeserializeOwned>(
     token: &str,
+    kind: TokenKind,
     trust: &TokenTrust,
     now: OffsetDateTime,
 ) -> Result<Token<C>, TokenError> {
@@ -182,9 +248,11 @@ pub(super) fn validate<C: DeserializeOwned>(
         return Err(TokenError::TooLong { length: token.len() });
     }
     let kid = key_id(token)?;
-    let key = trust.keys.get(&kid).ok_or_else(|| TokenError::UnknownKey {
-        kid: kid.clone(),
-        known: trust.keys.keys().cloned().collect(),
+    let key = trust.keys.get(&kid).ok_or_else(|| {
+        explained(token, kind).unwrap_or_else(|| TokenError::UnknownKey {
+            kid: kid.clone(),
+            known: trust.keys.keys().cloned().collect(),
+        })
     })?;
 
     let mut rules = Validation::new(Algorithm::RS256);
@@ -197,7 +265,7 @@ pub(super) fn validate<C: DeserializeOwned>(
         jsonwebtoken::decode::<Map<String, Value>>(token, &DecodingKey::from_rsa_der(key.pkcs1_der()), &rules);
     let payload = match decoded {
         Ok(data) => Value::Object(lowercase_keys(data.claims)),
-        Err(e) => return Err(refusal(e, kid)),
+        Err(e) => return Err(refusal(e, token, kind, kid)),
     };
 
     let times: Times = read(&payload)?;
@@ -245,14 +313,32 @@ fn key_id(token: &str) -> Result<String, TokenError> {
     Ok(kid)
 }
 
-fn refusal(error: jsonwebtoken::errors::Error, kid: String) -> TokenError {
+fn refusal(error: jsonwebtoken::errors::Error, token: &str, kind: TokenKind, kid: String) -> TokenError {
     use jsonwebtoken::errors::ErrorKind;
     match error.kind() {
-        ErrorKind::InvalidSignature => TokenError::Signature { kid },
+        ErrorKind::InvalidSignature => explained(token, kind).unwrap_or_else(|| TokenError::Signature {
+            mesh: unverified(token)
+                .and_then(|claims| Some(claims.get("mesh")?.as_str()?.chars().take(MAX_SHOWN).collect()))
+                .unwrap_or_default(),
+            kid,
+        }),
         _ => TokenError::Malformed {
             reason: error.to_string(),
         },
     }
+}
+
+/// Each kind has its own keys, so that a token of another kind looks forged. It says itself what it is, which is believed for
+/// the message only.
+fn explained(token: &str, needed: TokenKind) -> Option<TokenError> {
+    let shown = TokenKind::of_claims(&unverified(token)?)?;
+    (shown != needed).then_some(TokenError::WrongKind { shown, needed })
+}
+
+/// The claims of a token of which nothing is verified.
+fn unverified(token: &str) -> Option<Map<String, Value>> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok().map(lowercase_keys)
 }
 
 /// Go, and therefore Kuma, matches claim names without regard to case, the last one winning.

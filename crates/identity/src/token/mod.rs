@@ -20,7 +20,7 @@ mod user;
 mod zone;
 
 pub use dataplane::{DataplaneClaims, issue_dataplane_token, validate_dataplane_token};
-pub use jwt::{IssueError, Lifespan, MAX_TOKEN_BYTES, Signer, Token, TokenError, TokenTrust};
+pub use jwt::{IssueError, Lifespan, MAX_TOKEN_BYTES, Signer, Token, TokenError, TokenKind, TokenTrust};
 pub use revocations::{Revocations, RevocationsError};
 pub use user::{ADMIN_USER, UserClaims, issue_user_token, validate_user_token};
 pub use zone::{ZoneClaims, ZoneScope, issue_zone_token, validate_zone_token};
@@ -34,7 +34,9 @@ pub enum Unauthorized {
     Mesh { proxy: String, token: String },
     #[error("proxy has no tag {tag:?}, which the token requires: add the tag, or generate a token without it")]
     MissingTag { tag: String },
-    #[error("tag {tag:?} of the proxy has the value {value:?}, but the token allows only {allowed:?}")]
+    #[error(
+        "tag {tag:?} of the proxy has the value {value:?}, but the token allows only {allowed:?}: correct the tag, or generate a token with --tag {tag}={value}"
+    )]
     TagValue {
         tag: String,
         value: String,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::jwt::{self, IssueError, Lifespan, Signer, Token, TokenError, TokenTrust, null_is_default};
+use super::jwt::{self, IssueError, Lifespan, Signer, Token, TokenError, TokenKind, TokenTrust, null_is_default};
 
 /// Name of the built-in administrator and of its group (`spec/zone-sync.md` §5.3).
 pub const ADMIN_USER: &str = "mesh-system:admin";
@@ -46,5 +46,5 @@ pub fn validate_user_token(
     trust: &TokenTrust,
     now: OffsetDateTime,
 ) -> Result<Token<UserClaims>, TokenError> {
-    jwt::validate(token, trust, now)
+    jwt::validate(token, TokenKind::User, trust, now)
 }

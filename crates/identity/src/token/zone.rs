@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::Unauthorized;
-use super::jwt::{self, IssueError, Lifespan, Signer, Token, TokenError, TokenTrust, null_is_default};
+use super::jwt::{self, IssueError, Lifespan, Signer, Token, TokenError, TokenKind, TokenTrust, null_is_default};
 
 /// What a zone token may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,5 +83,5 @@ pub fn validate_zone_token(
     trust: &TokenTrust,
     now: OffsetDateTime,
 ) -> Result<Token<ZoneClaims>, TokenError> {
-    jwt::validate(token, trust, now)
+    jwt::validate(token, TokenKind::Zone, trust, now)
 }

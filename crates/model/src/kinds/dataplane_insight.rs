@@ -27,6 +27,9 @@ pub struct DataplaneInsight {
     /// Whether the proxy is there, and what it serves.
     #[serde(skip_serializing_if = "is_default")]
     pub presence: Presence,
+    /// Beyond the reference: what keeps clients from the proxy although its resource is valid, each with its remedy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// What the agent found out about an inbound.
@@ -56,6 +59,9 @@ pub struct ZoneIngressInsight {
     /// Whether the proxy is there.
     #[serde(skip_serializing_if = "is_default")]
     pub presence: Presence,
+    /// Beyond the reference: what keeps clients from the proxy although its resource is valid, each with its remedy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// Insight of a ZoneEgress.
@@ -68,6 +74,9 @@ pub struct ZoneEgressInsight {
     /// Whether the proxy is there.
     #[serde(skip_serializing_if = "is_default")]
     pub presence: Presence,
+    /// Beyond the reference: what keeps clients from the proxy although its resource is valid, each with its remedy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 impl DataplaneInsight {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::is_default;
 
@@ -19,6 +20,9 @@ pub struct Presence {
     /// Why, for people; empty while it is expected.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// When the token expires with which it connected last; absent without one, or with one that does not expire.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub token_expires: Option<OffsetDateTime>,
     /// The inbounds for which its Envoy listens. Absent where nobody has noted it, as in insights of the reference: then
     /// all of them.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -42,6 +42,12 @@ pub struct KdsSubscription {
     /// When it disconnected; absent while connected.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub disconnect_time: Option<OffsetDateTime>,
+    /// Why it disconnected, or has not come back since: beyond the reference.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub disconnect_reason: String,
+    /// When the token expires that the zone showed; absent for one that does not expire. Beyond the reference.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub token_expires: Option<OffsetDateTime>,
     /// Heartbeat.
     #[serde(skip_serializing_if = "is_default")]
     pub generation: u32,
@@ -146,6 +152,15 @@ impl ZoneInsight {
         self.subscriptions
             .iter()
             .any(|subscription| subscription.connect_time.is_some() && subscription.disconnect_time.is_none())
+    }
+
+    /// When the last connection ended, and why, as far as that is known; `None` while one is open, and if there was none.
+    pub fn last_end(&self) -> Option<(OffsetDateTime, &str)> {
+        let ends = self.subscriptions.iter().filter_map(|subscription| {
+            let end = subscription.disconnect_time?;
+            Some((end, subscription.disconnect_reason.as_str()))
+        });
+        ends.max_by_key(|(end, _)| *end).filter(|_| !self.is_online())
     }
 }
 

@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::insights::Connection;
 use super::token_watch::TokenWatch;
-use super::{DataPlane, auth, insights, registration};
+use super::{DataPlane, auth, insights, registration, token_watch};
 use crate::proxy_key::ProxyKey;
 use meshspan_model::ProxyKind;
 
@@ -55,7 +55,8 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
     };
     let dataplane = dataplane_of(plane, &id, brought.as_ref());
     let changes = plane.trust_changes.subscribe();
-    auth::check(plane, &id, token.as_deref(), dataplane.as_ref())?;
+    let token_expires = auth::check(plane, &id, token.as_deref(), dataplane.as_ref())
+        .inspect_err(|_| token_watch::refused(plane, &id, token.as_deref(), dataplane.as_ref()))?;
     if dataplane.is_none() && id.kind == ProxyKind::Sidecar {
         return Err(registration::missing(&id));
     }
@@ -89,6 +90,7 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
         stream,
         version: metadata.version(),
         registered,
+        token_expires,
         resumes,
     };
     plane.insights.connected(&*plane.store, &id, connection);

@@ -17,7 +17,7 @@ use super::ads::{MAX_ID, peer_key};
 use super::listening::Follower;
 use super::names::AnsweredNames;
 use super::token_watch::TokenWatch;
-use super::{DataPlane, auth, health};
+use super::{DataPlane, auth, health, token_watch};
 use crate::engine::ProxyWatch;
 use crate::proxy_key::ProxyKey;
 use meshspan_model::ProxyKind;
@@ -71,7 +71,8 @@ async fn open(plane: &Arc<DataPlane>, hello: &Hello, token: Option<String>) -> R
     }
     let dataplane = registered(plane, &id).await?;
     let changes = plane.trust_changes.subscribe();
-    auth::check(plane, &id, token.as_deref(), dataplane.as_ref())?;
+    auth::check(plane, &id, token.as_deref(), dataplane.as_ref())
+        .inspect_err(|_| token_watch::refused(plane, &id, token.as_deref(), dataplane.as_ref()))?;
     let watch = plane
         .engine
         .watch(id.clone())

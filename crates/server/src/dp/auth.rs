@@ -1,9 +1,9 @@
 //! Whether a proxy is who it says (`spec/zone-sync.md` §5.1, §5.4).
 
 use meshspan_api::tokens::trust;
-use meshspan_identity::token::{ZoneScope, validate_dataplane_token, validate_zone_token};
+use meshspan_identity::token::{TokenError, ZoneScope, validate_dataplane_token, validate_zone_token};
 use meshspan_model::kinds::dataplane::Dataplane;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use tonic::Status;
 
 use super::DataPlane;
@@ -33,6 +33,45 @@ pub(super) fn check(
     token: Option<&str>,
     dataplane: Option<&Dataplane>,
 ) -> Result<Option<OffsetDateTime>, Status> {
+    check_at(plane, id, token, dataplane, OffsetDateTime::now_utc()).map_err(|refusal| refusal.status)
+}
+
+/// How long an expired token still shows that its proxy is there. Nobody gives it anything for that, but its services keep the
+/// instance; the certificate that it has does not hold longer than that either, by default.
+const REMEMBERED: Duration = Duration::DAY;
+
+/// When a token expired that nothing else is wrong with, so that whoever shows it is the proxy; `None` for any other, and for
+/// one that expired long ago.
+pub(super) fn expired(
+    plane: &DataPlane,
+    id: &ProxyKey,
+    token: Option<&str>,
+    dataplane: Option<&Dataplane>,
+) -> Option<OffsetDateTime> {
+    let now = OffsetDateTime::now_utc();
+    let at = check_at(plane, id, token, dataplane, now).err()?.expired?;
+    let held_before = check_at(plane, id, token, dataplane, at - Duration::SECOND).is_ok();
+    (held_before && now - at < REMEMBERED).then_some(at)
+}
+
+struct Refusal {
+    status: Status,
+    expired: Option<OffsetDateTime>,
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self { status, expired: None }
+    }
+}
+
+fn check_at(
+    plane: &DataPlane,
+    id: &ProxyKey,
+    token: Option<&str>,
+    dataplane: Option<&Dataplane>,
+    now: OffsetDateTime,
+) -> Result<Option<OffsetDateTime>, Refusal> {
     let kind = id.kind.resource();
     if !required(plane, id.kind) {
         return Ok(None);
@@ -48,29 +87,49 @@ pub(super) fn check(
         .filter(|token| !token.is_empty());
     let Some(token) = token else {
         let make = match scope {
-            None => format!(
-                "meshspan generate dataplane-token --name {} --mesh {} --valid-for 720h",
-                id.name, id.mesh
-            ),
-            Some(scope) => format!(
-                "meshspan generate zone-token --zone {} --scope {} --valid-for 720h",
-                plane.zone(),
-                scope.as_str()
-            ),
+            None => {
+                let inbound = dataplane.and_then(|dataplane| dataplane.networking.inbound.first());
+                let service = inbound
+                    .map(|inbound| inbound.service())
+                    .filter(|service| !service.is_empty());
+                let service = service.unwrap_or("SERVICE");
+                format!(
+                    "`meshspan generate dataplane-token --name {} --mesh {} --tag kuma.io/service={service} --valid-for 720h`",
+                    id.name, id.mesh
+                )
+            }
+            Some(scope) => {
+                let place = if plane.settings.is_federated() {
+                    " on the global control plane"
+                } else {
+                    ""
+                };
+                format!(
+                    "`meshspan generate zone-token --zone {} --scope {} --valid-for 720h`{place}",
+                    plane.zone(),
+                    scope.as_str()
+                )
+            }
         };
         return Err(Status::unauthenticated(format!(
-            "{kind} {} showed no token: make one with `{make}` and give it with --dataplane-token-file",
+            "{kind} {} showed no token: make one with {make} and give it with --dataplane-token-file",
             id.name
-        )));
+        ))
+        .into());
     };
-    let (snapshot, now) = (plane.store.snapshot(), OffsetDateTime::now_utc());
-    let invalid =
-        |error: &dyn std::fmt::Display| Status::unauthenticated(format!("token of {kind} {}: {error}", id.name));
+    let snapshot = plane.store.snapshot();
+    let invalid = |error: TokenError| Refusal {
+        status: Status::unauthenticated(format!("token of {kind} {}: {error}", id.name)),
+        expired: match error {
+            TokenError::Expired { at } => Some(at),
+            _ => None,
+        },
+    };
     let denied =
         |error: &dyn std::fmt::Display| Status::permission_denied(format!("token of {kind} {}: {error}", id.name));
     let Some(scope) = scope else {
         let trust = trust::dataplane(&snapshot, &id.mesh);
-        let token = validate_dataplane_token(token, &trust, now).map_err(|error| invalid(&error))?;
+        let token = validate_dataplane_token(token, &trust, now).map_err(invalid)?;
         let mut claims = token.claims;
         if dataplane.is_none() {
             claims.tags.clear();
@@ -82,7 +141,7 @@ pub(super) fn check(
         return Ok(token.expires_at);
     };
     let trust = trust::zone(&snapshot, plane.settings.is_federated());
-    let token = validate_zone_token(token, &trust, now).map_err(|error| invalid(&error))?;
+    let token = validate_zone_token(token, &trust, now).map_err(invalid)?;
     token
         .claims
         .authorize(plane.zone(), scope)

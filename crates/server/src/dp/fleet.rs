@@ -157,6 +157,19 @@ impl Fleet {
         self.close(id, stream, now, true);
     }
 
+    /// A proxy that is missed shows that it lives, though it cannot be let in: it is waited for anew.
+    pub(super) fn lives(&mut self, id: &ProxyKey, now: Instant) {
+        let Some(entry) = self.proxies.get_mut(id).filter(|entry| !entry.said_goodbye) else {
+            return;
+        };
+        let Some(missing) = &mut entry.missing else { return };
+        if let Some(deadline) = missing.deadline.take() {
+            missing.since = now;
+            self.deadlines.remove(&(deadline, id.clone()));
+            self.judge_at(id, now + self.patience);
+        }
+    }
+
     fn close(&mut self, id: &ProxyKey, stream: u64, now: Instant, admitted: bool) {
         let Some(entry) = self.proxies.get_mut(id) else { return };
         if !entry.open.remove(&stream) {

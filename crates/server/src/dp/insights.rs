@@ -37,6 +37,10 @@ const SAVED_AT_ONCE: usize = 64;
 const KEPT: usize = 2;
 /// Most rejected resources of one type that are shown.
 const MAX_REJECTIONS: usize = 100;
+/// Most problems of a proxy that are kept.
+const MAX_PROBLEMS: usize = 20;
+/// Longest of them that is kept, in characters.
+const MAX_PROBLEM: usize = 1000;
 /// Longest message of Envoy that is shown, in characters.
 const MAX_MESSAGE: usize = 2000;
 
@@ -61,6 +65,7 @@ struct Known {
     mtls: Option<MtlsInsight>,
     inbounds: Vec<InboundInsight>,
     presence: Presence,
+    problems: Vec<String>,
     stream: u64,
 }
 
@@ -70,6 +75,8 @@ pub(super) struct Connection {
     pub(super) version: ProxyVersion,
     /// The proxy brought its resource.
     pub(super) registered: bool,
+    /// When the token expires with which it was let in, if it does.
+    pub(super) token_expires: Option<OffsetDateTime>,
     /// Its Envoy has been connected before.
     pub(super) resumes: bool,
 }
@@ -99,6 +106,7 @@ impl Insights {
         known.presence.registered = connection.registered;
         known.presence.state = PresenceState::Expected;
         known.presence.reason.clear();
+        known.presence.token_expires = connection.token_expires;
         known.presence.unopened_logs.clear();
         if !connection.resumes && id.kind == ProxyKind::Sidecar {
             known.presence.listeners = Some(Listeners::default());
@@ -141,6 +149,31 @@ impl Insights {
         drop(state);
         self.changed.notify_one();
         true
+    }
+
+    /// Notes for people what is the matter with a proxy, until it connects again or more is concluded. Of one of which nothing is
+    /// known nothing is noted.
+    pub(super) fn remark(&self, store: &dyn Store, id: &ProxyKey, reason: &str) {
+        let mut state = self.lock();
+        let mut known = match state.proxies.get(id) {
+            Some(known) => known.clone(),
+            None => stored(store, id),
+        };
+        if known.subscriptions.is_empty() || known.presence.reason == reason {
+            return;
+        }
+        reason.clone_into(&mut known.presence.reason);
+        state.proxies.insert(id.clone(), known);
+        state.urgent.insert(id.clone());
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// What is noted for people of a proxy.
+    pub(super) fn reason(&self, store: &dyn Store, id: &ProxyKey) -> String {
+        let state = self.lock();
+        let noted = state.proxies.get(id).map(|known| known.presence.reason.clone());
+        noted.unwrap_or_else(|| stored(store, id).presence.reason)
     }
 
     /// Something happened on a stream.
@@ -210,6 +243,22 @@ impl Insights {
         state.urgent.insert(news.proxy);
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// What keeps clients from a proxy was found, or is gone. Of those that are not connected nothing is kept.
+    pub fn problems(&self, id: &ProxyKey, found: &[String]) {
+        let kept = found.iter().take(MAX_PROBLEMS);
+        let kept: Vec<String> = kept
+            .map(|problem| problem.chars().take(MAX_PROBLEM).collect())
+            .collect();
+        let mut state = self.lock();
+        let Some(known) = state.proxies.get_mut(id) else { return };
+        if known.problems != kept {
+            known.problems = kept;
+            state.urgent.insert(id.clone());
+            drop(state);
+            self.changed.notify_one();
+        }
     }
 
     /// An agent reported why inbounds are not ready.
@@ -365,6 +414,7 @@ mod tests {
                 stream,
                 version: ProxyVersion::default(),
                 registered: true,
+                token_expires: None,
                 resumes: false,
             };
             insights.connected(&*store, &id, connection);

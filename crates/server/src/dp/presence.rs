@@ -52,6 +52,12 @@ impl Presence {
         self.changed.notify_one();
     }
 
+    /// A proxy that cannot be let in proved that it is there.
+    pub(super) fn lives(&self, id: &ProxyKey) {
+        self.fleet().lives(id, Instant::now());
+        self.changed.notify_one();
+    }
+
     /// A stream was refused.
     pub(super) fn refuse(&self, id: &ProxyKey, stream: u64) {
         self.fleet().refuse(id, stream, Instant::now());
@@ -132,13 +138,17 @@ async fn leave(plane: Arc<DataPlane>, gone: Gone) {
     }
     let key = gone.id.resource();
     if !gone.registered {
-        let reason = "its proxy was lost and did not come back";
+        let reason = match plane.insights.reason(&*plane.store, &gone.id) {
+            known if known.is_empty() => "its proxy was lost and did not come back".to_owned(),
+            known => format!("its proxy did not come back: {known}"),
+        };
         plane
             .insights
-            .conclude(&*plane.store, &gone.id, PresenceState::Gone, reason);
+            .conclude(&*plane.store, &gone.id, PresenceState::Gone, &reason);
         return;
     }
-    tracing::info!(resource = %key, "the proxy did not come back; its resource is removed");
+    let reason = plane.insights.reason(&*plane.store, &gone.id);
+    tracing::info!(resource = %key, reason, "the proxy did not come back; its resource is removed");
     if let Err(error) = plane.store.apply(vec![Write::Remove { key }]).await {
         tracing::error!(%error, "cannot remove the resource of a proxy that is gone; tried again");
         let pause = plane.presence.patience.max(REMOVE_RETRY);

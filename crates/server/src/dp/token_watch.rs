@@ -8,6 +8,7 @@ use meshspan_api::tokens::trust;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_store::Store;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -68,6 +69,13 @@ impl TokenWatch {
                         reason = status.message(),
                         "the token of a connected proxy does not hold any longer; its stream ends"
                     );
+                    match auth::expired(&self.plane, &self.id, self.token.as_deref(), self.dataplane.as_ref()) {
+                        Some(at) => remark_expired(&self.plane, &self.id, at),
+                        None => self
+                            .plane
+                            .insights
+                            .remark(&*self.plane.store, &self.id, status.message()),
+                    }
                     return status;
                 }
             };
@@ -77,6 +85,24 @@ impl TokenWatch {
             }
         }
     }
+}
+
+/// To be called when a token was refused. One that has only expired shows that its proxy is there: it gets nothing, neither
+/// changes nor certificates, but what it was is kept for as long as it comes.
+pub(super) fn refused(plane: &DataPlane, id: &ProxyKey, token: Option<&str>, dataplane: Option<&Dataplane>) {
+    if let Some(at) = auth::expired(plane, id, token, dataplane) {
+        plane.presence.lives(id);
+        remark_expired(plane, id, at);
+    }
+}
+
+fn remark_expired(plane: &DataPlane, id: &ProxyKey, at: OffsetDateTime) {
+    let at = at.format(&Rfc3339).unwrap_or_default();
+    let reason = format!(
+        "its token expired at {at}: it serves with what it has, and gets neither changes nor a new certificate until a new token \
+         is in its file; a day after that it is taken away"
+    );
+    plane.insights.remark(&*plane.store, id, &reason);
 }
 
 /// Waits for a time, or for as long as nobody should sleep at once; without a time for ever.

@@ -1,7 +1,7 @@
 //! What is told of connections: who is there, what was rejected, who has gone.
 
-use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane_insight::DataplaneInsight;
+use meshspan_model::{Kind, Resource};
 use serde_json::json;
 
 use crate::support::control_plane::millis;
@@ -150,4 +150,37 @@ async fn counters_are_written_also_while_others_keep_the_control_plane_busy() {
             subscription.status.cds.responses_acknowledged > 0 && subscription.status.lds.responses_sent > 0
         }) => {}
     }
+}
+
+#[tokio::test]
+async fn what_keeps_clients_from_a_proxy_is_in_its_insight_for_other_control_planes() {
+    let cp = ControlPlane::start().await;
+    let until = async |what: &str| {
+        cp.until_spec(
+            &format!("problem {what:?}"),
+            "default",
+            "echo-1",
+            |insight: &DataplaneInsight| match what {
+                "" => insight.problems.is_empty(),
+                what => insight.problems.iter().any(|problem| problem.contains(what)),
+            },
+        )
+        .await;
+    };
+    let misnamed = dataplane("default", "echo-1", "Echo_default", "10.0.0.1");
+    let proxy = Proxy::start(&cp, &misnamed).await.driven();
+    until("cannot be the name of a MeshService").await;
+    let spec = json!({"selector": {"dataplaneTags": {"kuma.io/service": "Echo_default"}}, "ports": [{"port": PORT}]});
+    cp.put(Resource::new(Kind::MeshService, "default", "echo", spec)).await;
+    until("").await;
+    cp.delete(Kind::MeshService, "default", "echo").await;
+    until("cannot be the name of a MeshService").await;
+
+    // The next connection of the proxy brings another Dataplane, with another fault.
+    drop(proxy);
+    let mut circle = dataplane("default", "echo-1", "echo", "10.0.0.1");
+    let networking = circle["networking"].as_object_mut().unwrap();
+    networking.remove("transparentProxying");
+    let _proxy = Proxy::start(&cp, &circle).await.driven();
+    until("go round in a circle").await;
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use meshspan_identity::token::Lifespan;
 use meshspan_identity::{SigningKey, SigningKeyFamily, secret_names};
+use meshspan_model::kinds::dataplane_insight::DataplaneInsight;
 use meshspan_model::kinds::secret::{GlobalSecret, Secret};
 use meshspan_model::{Kind, Resource};
 use time::{Duration, OffsetDateTime};
@@ -92,6 +93,32 @@ async fn streams_end_when_their_token_expires() {
         assert_eq!(status.code(), Code::Unauthenticated, "{status}");
         assert!(status.message().contains("expired"), "{status}");
     }
+}
+
+#[tokio::test]
+async fn of_an_expired_token_its_proxy_says_so_until_it_has_another() {
+    let cp = strict().await;
+    let short = Lifespan::new(OffsetDateTime::now_utc(), Duration::seconds(3));
+    let (mut proxy, _agent) = connected(&cp, "redis-1", &short).await;
+    let expires = |insight: &DataplaneInsight| insight.presence.token_expires.map(OffsetDateTime::unix_timestamp);
+    let expected = (short.now + short.valid_for).unix_timestamp();
+    cp.until_spec("the expiry", "default", "redis-1", |insight| {
+        expires(insight) == Some(expected)
+    })
+    .await;
+    end_of(&mut proxy).await;
+    let noted = |insight: &DataplaneInsight| insight.presence.reason.starts_with("its token expired at ");
+    cp.until_spec("the reason", "default", "redis-1", noted).await;
+    // Whoever shows the expired one is not let in, but known to be there.
+    let resource = dataplane("default", "redis-1", "redis", "10.0.0.1");
+    let old = token(&cp, "default", &claims("redis-1", "default", &[]), &short);
+    let refused = Proxy::connect(&cp, "default", "redis-1", Some(&resource), Some(&old)).await;
+    assert!(refused.err().unwrap().message().contains("expired"));
+    let (_proxy, _agent) = connected(&cp, "redis-1", &hour()).await;
+    cp.until_spec("no reason", "default", "redis-1", |insight: &DataplaneInsight| {
+        insight.presence.reason.is_empty() && expires(insight) > Some(expected)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn a_proxy_without_the_right_token_is_refused_with_the_remedy() {
         (
             Some(token(&cp, "other", &any, &live)),
             Code::Unauthenticated,
-            "another control plane's key",
+            "the key of another control plane",
         ),
         (
             Some(token(&cp, "default", &claims("", "other", &[]), &live)),
@@ -127,7 +127,11 @@ async fn a_proxy_without_the_right_token_is_refused_with_the_remedy() {
             Code::PermissionDenied,
             "team",
         ),
-        (Some(zone_token(&cp, "east", "ingress")), Code::Unauthenticated, "token"),
+        (
+            Some(zone_token(&cp, "east", "ingress")),
+            Code::Unauthenticated,
+            "this is a zone token, needed is a dataplane token",
+        ),
     ] {
         let status = refusal(&cp, token.as_deref()).await;
         assert_eq!(status.code(), code, "{said}: {status}");

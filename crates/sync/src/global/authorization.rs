@@ -50,7 +50,7 @@ pub(super) fn authorize(
             ))),
         };
     };
-    let make = format!("meshspan generate zone-token --zone {zone} --scope cp");
+    let make = format!("meshspan generate zone-token --zone {zone} --scope cp --valid-for 8760h");
     let Some(ShownToken(token)) = &caller.token else {
         return Err(Status::unauthenticated(format!(
             "zone \"{zone}\" showed no token: make one at the global control plane with `{make}`, and name its file to the control plane of the \

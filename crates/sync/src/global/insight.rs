@@ -13,9 +13,12 @@ use time::OffsetDateTime;
 use super::connection::Connection;
 use crate::node::{self, About};
 use crate::receiver::Rejected;
+use crate::text::bounded;
 
 /// How many connections are kept.
 const KEPT: usize = 10;
+/// Longest reason for an end that is kept, in bytes.
+const MAX_REASON: usize = 600;
 /// How often a change is repeated if others write at the same time.
 const ATTEMPTS: usize = 10;
 
@@ -42,7 +45,11 @@ pub(super) async fn ensure_zone(store: &dyn Store, zone: &str) -> Result<(), Sto
 pub(super) async fn close_all(store: &dyn Store) -> Result<(), StoreError> {
     for stored in store.list(Kind::ZoneInsight, None) {
         update(store, &stored.resource.name, |insight| {
-            close_open(insight, OffsetDateTime::now_utc())
+            close_open(
+                insight,
+                OffsetDateTime::now_utc(),
+                "the global control plane was stopped",
+            )
         })
         .await?;
     }
@@ -55,9 +62,10 @@ pub(super) async fn connected(
     connection: &Connection,
     about: &About,
     ours: &About,
+    token_expires: Option<OffsetDateTime>,
 ) -> Result<(), StoreError> {
     update(store, &connection.caller.zone, |insight| {
-        close_open(insight, connection.since);
+        close_open(insight, connection.since, "a newer connection of the zone took over");
         insight.subscriptions.push(KdsSubscription {
             id: connection.id.clone(),
             global_instance_id: ours.instance_id.clone(),
@@ -66,6 +74,7 @@ pub(super) async fn connected(
             version: Some(node::insight_version(about, &ours.version.version)),
             config: about.config.clone(),
             auth_token_provided: connection.caller.token.is_some(),
+            token_expires,
             ..KdsSubscription::default()
         });
         let surplus = insight.subscriptions.len().saturating_sub(KEPT);
@@ -92,7 +101,7 @@ pub(super) async fn progress(
     connection: &Connection,
     progress: &Progress,
     alive: OffsetDateTime,
-    disconnected: Option<OffsetDateTime>,
+    disconnected: Option<(OffsetDateTime, &str)>,
 ) -> Result<(), StoreError> {
     update(store, &connection.caller.zone, |insight| {
         insight.health_check = Some(HealthCheck { time: Some(alive) });
@@ -103,7 +112,12 @@ pub(super) async fn progress(
         else {
             return;
         };
-        subscription.disconnect_time = subscription.disconnect_time.or(disconnected);
+        if let Some((at, reason)) = disconnected
+            && subscription.disconnect_time.is_none()
+        {
+            subscription.disconnect_time = Some(at);
+            subscription.disconnect_reason = bounded(reason, MAX_REASON);
+        }
         let refused = progress.refused.iter().map(|rejected| ZoneRejection {
             resource_type: rejected.resource_type.clone(),
             name: rejected.name.clone(),
@@ -132,9 +146,35 @@ pub(super) async fn progress(
     .await
 }
 
-fn close_open(insight: &mut ZoneInsight, at: OffsetDateTime) {
-    for subscription in &mut insight.subscriptions {
-        subscription.disconnect_time.get_or_insert(at);
+/// Notes why a zone that is not connected was not let in. Nothing is written for one that has never been connected, nor twice.
+pub(super) async fn refused(store: &dyn Store, zone: &str, reason: &str) -> Result<(), StoreError> {
+    let reason = bounded(reason, MAX_REASON);
+    let known = store.get(&ResourceKey::new(Kind::ZoneInsight, "", zone));
+    let known = known.and_then(|stored| stored.resource.parse::<ZoneInsight>().ok());
+    if known
+        .as_ref()
+        .and_then(ZoneInsight::last_end)
+        .is_none_or(|(_, noted)| noted == reason)
+    {
+        return Ok(());
+    }
+    update(store, zone, |insight| {
+        let newest = insight
+            .subscriptions
+            .iter_mut()
+            .max_by_key(|subscription| subscription.disconnect_time);
+        if let Some(newest) = newest.filter(|newest| newest.disconnect_time.is_some()) {
+            newest.disconnect_reason.clone_from(&reason);
+        }
+    })
+    .await
+}
+
+fn close_open(insight: &mut ZoneInsight, at: OffsetDateTime, reason: &str) {
+    let open = |subscription: &&mut KdsSubscription| subscription.disconnect_time.is_none();
+    for subscription in insight.subscriptions.iter_mut().filter(open) {
+        subscription.disconnect_time = Some(at);
+        reason.clone_into(&mut subscription.disconnect_reason);
     }
 }
 

@@ -113,6 +113,13 @@ impl GlobalSync {
                 reason = status.message(),
                 "refused a zone control plane"
             );
+            let (shared, zone) = (Arc::clone(&self.shared), zone.to_owned());
+            let reason = format!("refused since: {}", status.message());
+            tokio::spawn(async move {
+                if let Err(error) = insight::refused(&*shared.store, &zone, &reason).await {
+                    tracing::error!(zone, %error, "ZoneInsight cannot be written");
+                }
+            });
         }
     }
 }

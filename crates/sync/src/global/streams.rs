@@ -50,7 +50,7 @@ pub(super) async fn send_to_zone(
                     && let Some(held_back) = shared.log_limit.allows(&zone)
                 {
                     let (kind, message) = (bounded(&request.type_url, MAX_LOGGED), bounded(&message, MAX_LOGGED));
-                    tracing::error!(zone, r#type = kind, message, more = held_back, "the zone rejected resources");
+                    tracing::error!(zone, r#type = kind, message, others_held_back = held_back, "the zone rejected resources");
                 }
                 reaction.response.into_iter().collect()
             }
@@ -103,7 +103,12 @@ pub(super) async fn receive_from_zone(
             && let Some(held_back) = shared.log_limit.allows(&zone)
         {
             let reason = bounded(&joined(&delivery.rejected), MAX_LOGGED);
-            tracing::error!(zone, reason, more = held_back, "resources of the zone are refused");
+            tracing::error!(
+                zone,
+                reason,
+                others_held_back = held_back,
+                "resources of the zone are refused"
+            );
         }
         let missing: Vec<String> = delivery.missing_meshes.iter().take(MAX_MISSING).cloned().collect();
         lock(&connection.missing_meshes).extend(missing.iter().cloned());

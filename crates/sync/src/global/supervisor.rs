@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Shared;
-use super::authorization::revoked;
+use super::authorization::{authorize, revoked};
 use super::connection::Connection;
 use super::insight::{self, Progress};
 use crate::feature::Feature;
@@ -100,7 +100,7 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
     let pings = connection.caller.features.contains(&Feature::ZonePingHealth);
     let closed = connection.closed();
     tokio::pin!(closed);
-    loop {
+    let ended = loop {
         let limit = shared
             .options
             .health_timeout
@@ -115,13 +115,14 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
         let result = tokio::select! {
             status = &mut closed => {
                 tracing::info!(zone, reason = status.message(), "zone disconnected");
-                break;
+                break status;
             }
             // Not the change but the value: the zone may have spoken before this task first ran.
             Ok(about) = async { about.wait_for(Option::is_some).await.map(|about| about.clone()) }, if !announced => {
                 announced = true;
                 let about = about.unwrap_or_default();
-                insight::connected(&*shared.store, &connection, &about, &shared.options.about).await
+                let token_expires = authorize(&shared.options, &*shared.store, &connection.caller).ok().flatten();
+                insight::connected(&*shared.store, &connection, &about, &shared.options.about, token_expires).await
             }
             _ = tick.tick(), if announced => {
                 let progress = progress_of(&connection);
@@ -139,7 +140,7 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
             }
         };
         report(zone, result);
-    }
+    };
     shared.registry.forget(&connection);
     if announced {
         let progress = progress_of(&connection);
@@ -151,7 +152,7 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
                 &connection,
                 &progress,
                 time_of(connection.last_sign_of_life()),
-                Some(now),
+                Some((now, ended.message())),
             )
             .await,
         );

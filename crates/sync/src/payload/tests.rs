@@ -21,7 +21,7 @@ fn complete(kind: Kind) -> Value {
             "dependencies": {"coredns": "1", "b": "2"}
         }
     }]);
-    let presence = json!({"registered": true, "state": "Held", "reason": "r", "listeners": {"inbounds": ["80", "main"]}, "unopenedLogs": ["/x"]});
+    let presence = json!({"registered": true, "state": "Held", "reason": "r", "tokenExpires": "2026-11-24T18:00:00Z", "listeners": {"inbounds": ["80", "main"]}, "unopenedLogs": ["/x"]});
     match kind {
         Kind::Mesh => json!({
             "mtls": {"enabledBackend": "ca-1", "skipValidation": true, "backends": [{
@@ -68,10 +68,11 @@ fn complete(kind: Kind) -> Value {
                 "certificateExpirationTime": "2026-11-24T18:00:00Z", "lastCertificateRegeneration": "2026-11-23T18:00:00Z",
                 "certificateRegenerations": 3, "issuedBackend": "ca-1", "supportedBackends": ["ca-1", "ca-2"]
             },
-            "presence": presence
+            "inbounds": [{"port": 80, "notReady": "refused", "denied": "9007199254740993", "lastDenied": "2026-11-23T18:00:00Z"}],
+            "presence": presence, "problems": ["p", "q"]
         }),
         Kind::ZoneIngressInsight | Kind::ZoneEgressInsight => {
-            json!({"subscriptions": subscriptions, "presence": presence})
+            json!({"subscriptions": subscriptions, "presence": presence, "problems": ["p"]})
         }
         Kind::ZoneIngress => json!({
             "zone": "west",

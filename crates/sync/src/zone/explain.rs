@@ -63,23 +63,27 @@ pub(super) fn tls(error: &io::Error, trust: &Trust) -> String {
 pub(super) fn stream(stream: &str, status: &Status, tls: bool, answered: bool) -> String {
     let message = status.message();
     if let Some((_, code)) = NOT_GRPC.iter().find_map(|words| message.split_once(words)) {
-        return format!(
-            "{stream}: an HTTP server answers there, with status {code}, and no global control plane: {ADDRESS}"
-        );
+        return format!("an HTTP server answers there, with status {code}, and no global control plane: {ADDRESS}");
     }
     if status.code() == Code::Unimplemented {
-        return format!("{stream}: a gRPC server without zone synchronisation answers there: {ADDRESS}");
+        return format!("a gRPC server without zone synchronisation answers there: {ADDRESS}");
     }
     let is_transport = std::error::Error::source(status).is_some();
-    let text = match message {
-        message if message.is_empty() || is_transport => causes(status),
-        message => message.to_owned(),
+    let text = match (message, std::error::Error::source(status)) {
+        // The status itself prints the inner form of its cause.
+        (_, Some(source)) => causes(source),
+        ("", None) => format!("{:?}", status.code()),
+        (message, None) => message.to_owned(),
     };
     if !answered && !tls && is_transport {
         return format!(
-            "{stream}: what answers there ended the connection, or does not speak HTTP/2 without TLS: if it speaks TLS the address starts with \
+            "what answers there ended the connection, or does not speak HTTP/2 without TLS: if it speaks TLS the address starts with \
              grpcs://, else {ADDRESS}"
         );
     }
-    format!("{stream}: {text}")
+    // A refusal is the same for each stream, whichever heard it first.
+    match answered {
+        true => format!("{stream}: {text}"),
+        false => text,
+    }
 }

@@ -85,7 +85,7 @@ impl ZoneSync {
                 zone = self.options.zone,
                 r#type = kind,
                 reason,
-                more = held_back,
+                others_held_back = held_back,
                 "{what}"
             );
         }

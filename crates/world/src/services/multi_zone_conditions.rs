@@ -145,7 +145,11 @@ fn services_available(matched: &[&MeshServiceEntry]) -> Condition {
             (_, true) => Ok(("AllAvailable", format!("all have ready instances: {}", up.join(", ")))),
             _ => Err((
                 "SomeUnavailable",
-                format!("no instance is ready: {}; ready: {}", down.join(", "), up.join(", ")),
+                format!(
+                    "no instance is ready: {} (start one, or look at its Dataplane); there are ready ones: {}",
+                    down.join(", "),
+                    up.join(", ")
+                ),
             )),
         },
     )

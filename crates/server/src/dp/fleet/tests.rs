@@ -212,3 +212,29 @@ fn steady_losses_of_single_proxies_in_a_large_fleet_are_no_mass_loss() {
     gone.extend(zone.until(4000.0).0);
     assert_eq!(gone.len(), 200);
 }
+
+#[test]
+fn one_that_cannot_be_let_in_is_waited_for_while_it_shows_that_it_lives() {
+    let mut zone = Zone::of(20);
+    zone.at(4000.0);
+    zone.lose(0);
+    for seconds in [4005, 4010, 4015, 4020, 4025] {
+        zone.at(f64::from(seconds));
+        zone.fleet.lives(&id(0), zone.now);
+        assert_eq!(
+            zone.fleet.judge(zone.now),
+            Judged {
+                present: 19,
+                ..Judged::default()
+            }
+        );
+    }
+    zone.at(4034.9);
+    assert!(zone.fleet.judge(zone.now).gone.is_empty());
+    zone.at(4035.0);
+    assert_eq!(zone.fleet.judge(zone.now).gone.len(), 1, "it is silent now");
+    // Of one that nobody misses nothing is noted.
+    zone.fleet.lives(&id(0), zone.now);
+    zone.fleet.lives(&id(1), zone.now);
+    assert_eq!(zone.fleet.next_deadline(), None);
+}

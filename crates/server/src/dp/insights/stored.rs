@@ -41,6 +41,7 @@ fn known(kind: ProxyKind, insight: &Resource) -> Known {
                 mtls: insight.mtls,
                 inbounds: insight.inbounds,
                 presence: insight.presence,
+                problems: insight.problems,
                 stream: 0,
             }
         }
@@ -49,6 +50,7 @@ fn known(kind: ProxyKind, insight: &Resource) -> Known {
             Known {
                 subscriptions: insight.subscriptions,
                 presence: insight.presence,
+                problems: insight.problems,
                 ..Known::default()
             }
         }
@@ -57,6 +59,7 @@ fn known(kind: ProxyKind, insight: &Resource) -> Known {
             Known {
                 subscriptions: insight.subscriptions,
                 presence: insight.presence,
+                problems: insight.problems,
                 ..Known::default()
             }
         }
@@ -72,6 +75,7 @@ pub(super) async fn save(store: &dyn Store, id: &ProxyKey, known: Known) -> Resu
                 mtls: known.mtls,
                 inbounds: known.inbounds,
                 presence: known.presence,
+                problems: known.problems,
             };
             Resource::of(mesh, name, &insight)
         }
@@ -79,6 +83,7 @@ pub(super) async fn save(store: &dyn Store, id: &ProxyKey, known: Known) -> Resu
             let insight = ZoneIngressInsight {
                 subscriptions: known.subscriptions,
                 presence: known.presence,
+                problems: known.problems,
             };
             Resource::of(mesh, name, &insight)
         }
@@ -86,6 +91,7 @@ pub(super) async fn save(store: &dyn Store, id: &ProxyKey, known: Known) -> Resu
             let insight = ZoneEgressInsight {
                 subscriptions: known.subscriptions,
                 presence: known.presence,
+                problems: known.problems,
             };
             Resource::of(mesh, name, &insight)
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::dataplane::{Dataplane, names_no_service};
 use meshspan_model::kinds::dataplane_insight::DataplaneInsight;
 use meshspan_model::{Resource, ResourceKey};
 
@@ -33,6 +33,9 @@ impl World {
         if let Some(old) = &old {
             for tag in service_tags(old) {
                 remove(&mut mesh.index.dataplanes_by_service, &tag, name);
+                if !mesh.index.dataplanes_by_service.contains_key(&tag) {
+                    mesh.index.misnamed.remove(&tag);
+                }
                 mesh.dirty.generate.insert(tag);
             }
             for reference in sidecar::references(&old.spec) {
@@ -42,6 +45,9 @@ impl World {
         if let Some(new) = &new {
             for tag in service_tags(new) {
                 insert(&mut mesh.index.dataplanes_by_service, tag.clone(), name);
+                if names_no_service(&tag).is_some() {
+                    mesh.index.misnamed.insert(tag.clone());
+                }
                 mesh.dirty.generate.insert(tag);
             }
             for reference in sidecar::references(&new.spec) {
