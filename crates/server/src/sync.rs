@@ -17,6 +17,7 @@ use meshspan_sync::zone::{Trust, ZoneOptions, ZoneSync, ZoneToken};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use crate::listener::{Limit, Purpose, open_files};
 use crate::settings::{KdsAuthType, Settings};
 
 /// Starts the global side.
@@ -37,6 +38,8 @@ pub async fn global(
     });
     let mut options = GlobalOptions::new(about, public_key_of);
     options.max_message = settings.multizone.global.kds.max_msg_size;
+    // A global has zones where others have proxies.
+    options.max_connections = Limit::share(Purpose::DataPlane, open_files()).total;
     match settings.multizone.global.kds.auth.auth_type {
         KdsAuthType::CpToken => options.check_token = Some(check_token(store.clone())),
         KdsAuthType::None => tracing::warn!(

@@ -32,6 +32,7 @@ mod insight;
 mod registry;
 mod serve;
 mod services;
+mod strangers;
 mod streams;
 mod supervisor;
 
@@ -51,6 +52,8 @@ pub struct GlobalOptions {
     pub check_token: Option<CheckToken>,
     /// Largest message, in bytes (`maxMsgSize`).
     pub max_message: usize,
+    /// Most connections at once.
+    pub max_connections: usize,
     /// How often zones are asked to call `HealthCheck`.
     pub health_interval: Duration,
     /// A zone that promised health checks and was silent for this long is disconnected; `None` never.
@@ -60,13 +63,14 @@ pub struct GlobalOptions {
 }
 
 impl GlobalOptions {
-    /// Defaults: health checks every 30 s with a limit of 90 s, counters every 10 s, no tokens.
+    /// Defaults: 1000 connections, health checks every 30 s with a limit of 90 s, counters every 10 s, no tokens.
     pub fn new(about: About, public_key_of: PublicKeyOf) -> Self {
         Self {
             about,
             public_key_of,
             check_token: None,
             max_message: crate::MAX_MESSAGE,
+            max_connections: 1000,
             health_interval: Duration::from_secs(30),
             health_timeout: Some(Duration::from_secs(90)),
             insight_interval: Duration::from_secs(10),

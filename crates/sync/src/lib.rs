@@ -25,6 +25,7 @@ mod admission;
 mod feature;
 mod node;
 mod publisher;
+mod storing;
 mod text;
 
 pub use feature::Feature;

@@ -23,6 +23,11 @@ use crate::text::bounded;
 use crate::wire;
 use prost::Message as _;
 
+mod obstacle;
+
+use obstacle::MAX_OBSTACLES;
+pub use obstacle::Obstacle;
+
 /// Longest rejection message that is sent, in bytes.
 const MAX_MESSAGE: usize = 4096;
 /// Most rejected resources that are remembered for people to see.
@@ -47,6 +52,8 @@ pub struct Receiver {
     expects_all: BTreeMap<Kind, BTreeSet<WireKey>>,
     /// What is skipped at present, by name; not more than [`MAX_REJECTED`].
     rejected: BTreeMap<String, Rejected>,
+    /// For what something is skipped that may go; not more than [`MAX_OBSTACLES`].
+    obstacles: BTreeSet<Obstacle>,
 }
 
 /// A response, understood.
@@ -56,8 +63,8 @@ pub struct Delivery {
     pub writes: Vec<Write>,
     /// What was skipped.
     pub rejected: Vec<Rejected>,
-    /// Meshes that are missing here, of what was rejected for that.
-    pub missing_meshes: BTreeSet<String>,
+    /// What was in the way of some of that.
+    pub obstacles: BTreeSet<Obstacle>,
     kind: Option<Kind>,
     type_url: String,
     nonce: String,
@@ -113,7 +120,16 @@ impl Receiver {
             versions: BTreeMap::new(),
             expects_all: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            obstacles: BTreeSet::new(),
         }
+    }
+
+    /// Something that kept a resource of the peer away and does so no longer: a new stream brings that resource.
+    pub fn unblocked(&self, snapshot: &Snapshot) -> Option<&Obstacle> {
+        let count = |kind| self.versions.get(&kind).map_or(0, BTreeMap::len);
+        self.obstacles
+            .iter()
+            .find(|obstacle| obstacle.is_gone(snapshot, &self.scope, count))
     }
 
     /// What is skipped at present, with the reasons; the first ones if there are many.
@@ -126,6 +142,7 @@ impl Receiver {
         let kinds: Vec<Kind> = self.scope.kinds().collect();
         // It will be sent again.
         self.rejected.clear();
+        self.obstacles.clear();
         kinds
             .into_iter()
             .map(|kind| self.subscribe_to(kind, snapshot))
@@ -179,7 +196,7 @@ impl Receiver {
         let mut delivery = Delivery {
             writes: Vec::new(),
             rejected: Vec::new(),
-            missing_meshes: BTreeSet::new(),
+            obstacles: BTreeSet::new(),
             kind,
             type_url: bounded(&response.type_url, MAX_NAME),
             nonce: bounded(&response.nonce, MAX_NAME),
@@ -240,7 +257,7 @@ impl Receiver {
             .map_err(|error| error.to_string())
             .and_then(|received| self.admit(received, resource, snapshot, delivery))
             .and_then(|received| self.scope.adopt(received))
-            .and_then(|received| self.writes_for(received, snapshot));
+            .and_then(|received| self.writes_for(received, snapshot, delivery));
         match taken {
             Ok(writes) => {
                 delivery.writes.extend(writes);
@@ -278,13 +295,14 @@ impl Receiver {
             Err(Refusal::Invalid(reason)) => return Err(reason),
             Err(Refusal::MissingMesh(mesh)) => {
                 let reason = format!("mesh: \"{mesh}\" does not exist on the global control plane; create it there");
-                delivery.missing_meshes.insert(mesh);
+                delivery.obstacles.insert(Obstacle::MissingMesh(mesh));
                 return Err(reason);
             }
         }
         let known = self.versions.get(&received.kind);
         let more = known.map_or(0, BTreeMap::len) + delivery.stored.len() >= MAX_OF_KIND;
         if more && !known.is_some_and(|known| known.contains_key(&WireKey::of(&received))) {
+            delivery.obstacles.insert(Obstacle::TooMany(received.kind));
             return Err(format!(
                 "zone \"{zone}\" has {MAX_OF_KIND} resources of this type, no more are taken"
             ));
@@ -292,10 +310,16 @@ impl Receiver {
         Ok(received)
     }
 
-    fn writes_for(&self, received: Resource, snapshot: &Snapshot) -> Result<Vec<Write>, String> {
+    fn writes_for(
+        &self,
+        received: Resource,
+        snapshot: &Snapshot,
+        delivery: &mut Delivery,
+    ) -> Result<Vec<Write>, String> {
         let key = received.key();
         let current = snapshot.get(&key);
         if current.is_some_and(|current| !self.scope.contains(&current.resource)) {
+            delivery.obstacles.insert(Obstacle::Taken(key));
             return Err("a resource of this name exists here that is not the peer's; rename or delete it".to_owned());
         }
         let same_spec = current.is_some_and(|current| {
@@ -357,16 +381,9 @@ impl Receiver {
                 self.rejected.insert(rejected.name.clone(), rejected.clone());
             }
         }
-        self.answer(delivery, &delivery.rejected)
-    }
-
-    /// The answer if the store refused the writes: nothing is remembered, so the next stream starts from what is.
-    pub fn refused(&mut self, delivery: &Delivery, reason: &str) -> DeltaDiscoveryRequest {
-        if let Some(kind) = delivery.kind {
-            self.versions.remove(&kind);
-            self.arrived(kind, delivery);
-        }
-        self.answer(delivery, &[reason])
+        let room = MAX_OBSTACLES.saturating_sub(self.obstacles.len());
+        self.obstacles.extend(delivery.obstacles.iter().take(room).cloned());
+        self.answer(delivery)
     }
 
     /// What follows a full state are changes, what follows a part of one is the next part.
@@ -379,15 +396,15 @@ impl Receiver {
         }
     }
 
-    fn answer(&self, delivery: &Delivery, problems: &[impl fmt::Display]) -> DeltaDiscoveryRequest {
+    fn answer(&self, delivery: &Delivery) -> DeltaDiscoveryRequest {
         let mut request = DeltaDiscoveryRequest {
             node: Some(node::plain(self.scope.zone())),
             type_url: delivery.type_url.clone(),
             response_nonce: delivery.nonce.clone(),
             ..DeltaDiscoveryRequest::default()
         };
-        if !problems.is_empty() {
-            let message = bounded(&joined(problems), MAX_MESSAGE);
+        if !delivery.rejected.is_empty() {
+            let message = bounded(&joined(&delivery.rejected), MAX_MESSAGE);
             request.resource_names_subscribe = vec!["*".to_owned()];
             request.error_detail = Some(Status {
                 message,

@@ -352,12 +352,24 @@ impl Spec for MeshService {
     }
 }
 
-/// Checks a list of (name, number, protocol): numbers in range, numbers and names unique, protocols known.
+/// Most ports of one service: each is a listener and a cluster of every proxy, and of the ingresses.
+pub const MAX_PORTS: usize = 100;
+
+/// Checks a list of (name, number, protocol): not too many, numbers in range, numbers and names unique, protocols known.
 pub(crate) fn validate_ports<'a>(
-    ports: impl Iterator<Item = (&'a str, u32, &'a str)>,
+    ports: impl Iterator<Item = (&'a str, u32, &'a str)> + Clone,
     path: &str,
     violations: &mut Violations,
 ) {
+    let count = ports.clone().count();
+    if count > MAX_PORTS {
+        violations.add(
+            path,
+            format!("has {count} ports, at most {MAX_PORTS} are allowed: make another service of the others"),
+        );
+        // Not one violation for each of them as well.
+        return;
+    }
     let (mut names, mut numbers) = (BTreeMap::new(), BTreeMap::new());
     for (index, (name, number, protocol)) in ports.enumerate() {
         check_port(number, format!("{path}[{index}].port"), violations);

@@ -2,9 +2,10 @@
 //! its own of the files that the process may open: whatever happens at the API, diagnostics are answered and proxies get in.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use meshspan_log_limit::network_of;
 use rustix::process::{Resource, getrlimit};
 
 use super::body::Memory;
@@ -204,17 +205,6 @@ impl Drop for Permit {
                 open.by_peer.remove(&self.peer);
             }
         }
-    }
-}
-
-/// Who counts as one peer: an IPv4 address, or a /64 of IPv6, which one host has to itself.
-fn network_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !u128::from(u64::MAX);
-            Ipv6Addr::from(network).into()
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 

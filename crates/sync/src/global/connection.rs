@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::ask::Question;
 use super::caller::Caller;
+use super::strangers::{OpenStream, Streams};
 use crate::node::About;
 use crate::receiver::Rejected;
 
@@ -46,8 +47,6 @@ pub(super) struct Connection {
     pub(super) keys_changed: Notify,
     /// Resources of the zone that are refused.
     pub(super) refused: Mutex<Vec<Rejected>>,
-    /// Meshes for lack of which resources of the zone were refused.
-    pub(super) missing_meshes: Mutex<BTreeSet<String>>,
     admin_streams: Mutex<BTreeMap<StreamKind, mpsc::Sender<Question>>>,
     streams: Mutex<BTreeSet<StreamKind>>,
     closed: CancellationToken,
@@ -66,7 +65,6 @@ impl Connection {
             waiting: Mutex::default(),
             keys_changed: Notify::new(),
             refused: Mutex::default(),
-            missing_meshes: Mutex::default(),
             admin_streams: Mutex::default(),
             streams: Mutex::default(),
             closed: cancel.child_token(),
@@ -80,6 +78,7 @@ impl Connection {
         opened.then(|| StreamGuard {
             connection: Arc::clone(self),
             kind,
+            counted: None,
         })
     }
 
@@ -141,9 +140,16 @@ impl Connection {
 pub(super) struct StreamGuard {
     connection: Arc<Connection>,
     kind: StreamKind,
+    /// If the server that accepted the transport counts its streams.
+    counted: Option<OpenStream>,
 }
 
 impl StreamGuard {
+    /// Counts the stream on the transport that carries it.
+    pub(super) fn count_on(&mut self, transport: &Streams) {
+        self.counted = Some(transport.open());
+    }
+
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }

@@ -16,6 +16,7 @@ use super::ask::serve_admin;
 use super::authorization::authorize;
 use super::caller::{Caller, PeerAddress};
 use super::connection::{Connection, StreamGuard, StreamKind};
+use super::strangers::Streams;
 use super::streams::{receive_from_zone, send_to_zone};
 use super::supervisor::supervise;
 use super::{GlobalSync, insight};
@@ -52,9 +53,12 @@ impl GlobalSync {
     async fn admit<T>(&self, request: &Request<T>, kind: StreamKind) -> Result<StreamGuard, Status> {
         let caller = Caller::of(request)?;
         let (zone, address) = (caller.zone.clone(), caller.address.clone());
-        let admitted = authorize(&self.shared.options, &*self.shared.store, &caller)
+        let mut admitted = authorize(&self.shared.options, &*self.shared.store, &caller)
             .and_then(|_| self.shared.registry.admit(caller, kind, &self.shared.cancel))
             .inspect_err(|status| self.refused(&zone, &address, status))?;
+        if let Some(transport) = request.extensions().get::<Streams>() {
+            admitted.guard.count_on(transport);
+        }
         let shared = Arc::clone(&self.shared);
         let connection = Arc::clone(admitted.guard.connection());
         // In a task of its own, because other streams may have joined by the time this call is given up.

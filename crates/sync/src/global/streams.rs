@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use meshspan_model::{Kind, ResourceKey};
 use meshspan_store::StoreError;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
@@ -15,10 +14,8 @@ use crate::outbox::Peer;
 use crate::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::receiver::joined;
 use crate::sender::Sender;
+use crate::storing;
 use crate::text::{MAX_LOGGED, bounded};
-
-/// Most missing meshes that are remembered of one response.
-const MAX_MISSING: usize = 100;
 
 pub(super) async fn send_to_zone(
     shared: Arc<Shared>,
@@ -80,11 +77,23 @@ pub(super) async fn receive_from_zone(
         .ok_or_else(|| Status::internal("the zone is not registered"))?;
     // Waits for the end of an older stream of the zone.
     let mut machine = machine.lock_owned().await;
+    let mut changes = shared.store.subscribe();
     for request in machine.subscribe(&shared.store.snapshot()) {
         requests.send(request).await.map_err(gone)?;
     }
     let mut mismatch_reported = false;
-    while let Some(response) = responses.message().await? {
+    loop {
+        if let Some(obstacle) = machine.unblocked(&shared.store.snapshot()) {
+            return Err(Status::unavailable(obstacle.to_string()));
+        }
+        let response = tokio::select! {
+            response = responses.message() => response?,
+            batch = changes.next() => match batch {
+                Some(_) => continue,
+                None => return Err(Status::unavailable("the store is closed")),
+            },
+        };
+        let Some(response) = response else { return Ok(()) };
         connection.is_alive();
         if let Some(control_plane) = response
             .control_plane
@@ -98,7 +107,19 @@ pub(super) async fn receive_from_zone(
                 "the zone calls itself differently in its responses; client-id counts"
             );
         }
-        let delivery = machine.receive(&response, &shared.store.snapshot());
+        let report = |error: &StoreError| {
+            if let Some(held_back) = shared.log_limit.allows(&zone) {
+                tracing::error!(zone, %error, more = held_back, "resources of the zone cannot be stored; this is tried again");
+            }
+        };
+        let stored = storing::store(&machine, &*shared.store, &response, report).await;
+        let delivery = stored.map_err(|error| match error {
+            // Everything must be sent again, to a new Zone.
+            StoreError::MissingOwner { .. } => {
+                Status::unavailable(format!("zone \"{zone}\" was deleted on the global control plane"))
+            }
+            error => Status::unavailable(error.to_string()),
+        })?;
         if !delivery.rejected.is_empty()
             && let Some(held_back) = shared.log_limit.allows(&zone)
         {
@@ -110,38 +131,10 @@ pub(super) async fn receive_from_zone(
                 "resources of the zone are refused"
             );
         }
-        let missing: Vec<String> = delivery.missing_meshes.iter().take(MAX_MISSING).cloned().collect();
-        lock(&connection.missing_meshes).extend(missing.iter().cloned());
-        // One that was created before it was noted here was not noticed by the supervisor.
-        let created = |mesh: &&String| {
-            shared
-                .store
-                .get(&ResourceKey::new(Kind::Mesh, "", mesh.as_str()))
-                .is_some()
-        };
-        if let Some(mesh) = missing.iter().find(created) {
-            return Err(Status::unavailable(format!(
-                "mesh \"{mesh}\", which resources of this zone lacked, was created"
-            )));
-        }
-        let answer = match shared.store.apply(delivery.writes.clone()).await {
-            Ok(_) => machine.applied(&delivery),
-            Err(error @ StoreError::MissingOwner { .. }) => {
-                // Everything must be sent again, to a new Zone.
-                machine.refused(&delivery, &error.to_string());
-                return Err(Status::unavailable(format!(
-                    "zone \"{zone}\" was deleted on the global control plane"
-                )));
-            }
-            Err(error) => {
-                tracing::error!(zone, %error, "resources of the zone cannot be stored");
-                machine.refused(&delivery, &error.to_string())
-            }
-        };
+        let answer = machine.applied(&delivery);
         *lock(&connection.refused) = machine.rejected().cloned().collect();
         requests.send(answer).await.map_err(gone)?;
     }
-    Ok(())
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

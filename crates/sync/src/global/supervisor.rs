@@ -17,9 +17,8 @@ use crate::feature::Feature;
 /// How often a sign of life is written down if nothing else changes.
 const HEALTH_WRITTEN: Duration = Duration::from_secs(60);
 
-/// Follows what concerns connections: a zone that is deleted comes back and is created anew; a mesh that is created may
-/// be the one that a zone's resources lacked, which are then asked for again; and with other keys or revocations
-/// tokens are checked again.
+/// Follows what concerns connections: a zone that is deleted comes back and is created anew, and with other keys or
+/// revocations tokens are checked again.
 pub(super) async fn follow(shared: Arc<Shared>, mut subscription: Subscription) {
     loop {
         let batch = tokio::select! {
@@ -30,27 +29,13 @@ pub(super) async fn follow(shared: Arc<Shared>, mut subscription: Subscription) 
         let mut keys_changed = false;
         for change in &batch.changes {
             let name = &change.key.name;
-            match (change.key.kind, &change.before, &change.after) {
-                (Kind::Zone, _, None) => {
+            match (change.key.kind, &change.after) {
+                (Kind::Zone, None) => {
                     if let Some(connection) = shared.registry.current(name) {
                         connection.close(format!("zone \"{name}\" was deleted on the global control plane"));
                     }
                 }
-                (Kind::Mesh, None, Some(_)) => {
-                    for connection in shared.registry.all() {
-                        let lacked = connection
-                            .missing_meshes
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .contains(name);
-                        if lacked {
-                            connection.close(format!(
-                                "mesh \"{name}\", which resources of this zone lacked, was created"
-                            ));
-                        }
-                    }
-                }
-                (Kind::GlobalSecret, _, _) => keys_changed = true,
+                (Kind::GlobalSecret, _) => keys_changed = true,
                 _ => {}
             }
         }
@@ -95,7 +80,7 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
     let mut about = connection.about.subscribe();
     let mut tick = tokio::time::interval(shared.options.insight_interval);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut announced = false;
+    let (mut announced, mut announce_at) = (false, Instant::now());
     let mut written = (Instant::now(), progress_of(&connection));
     let pings = connection.caller.features.contains(&Feature::ZonePingHealth);
     let closed = connection.closed();
@@ -118,11 +103,17 @@ async fn look_after(shared: &Shared, connection: Arc<Connection>) {
                 break status;
             }
             // Not the change but the value: the zone may have spoken before this task first ran.
-            Ok(about) = async { about.wait_for(Option::is_some).await.map(|about| about.clone()) }, if !announced => {
-                announced = true;
+            Ok(about) = async {
+                tokio::time::sleep_until(announce_at).await;
+                about.wait_for(Option::is_some).await.map(|about| about.clone())
+            }, if !announced => {
                 let about = about.unwrap_or_default();
                 let token_expires = authorize(&shared.options, &*shared.store, &connection.caller).ok().flatten();
-                insight::connected(&*shared.store, &connection, &about, &shared.options.about, token_expires).await
+                let result = insight::connected(&*shared.store, &connection, &about, &shared.options.about, token_expires).await;
+                // Should the disk be full: without this a zone would be offline for people as long as it is connected.
+                announced = result.is_ok();
+                announce_at = Instant::now() + shared.options.insight_interval;
+                result
             }
             _ = tick.tick(), if announced => {
                 let progress = progress_of(&connection);

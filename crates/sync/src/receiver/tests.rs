@@ -57,10 +57,8 @@ async fn deliver(
     response: &DeltaDiscoveryResponse,
 ) -> DeltaDiscoveryRequest {
     let delivery = receiver.receive(response, &store.snapshot());
-    match store.apply(delivery.writes.clone()).await {
-        Ok(_) => receiver.applied(&delivery),
-        Err(error) => receiver.refused(&delivery, &error.to_string()),
-    }
+    store.apply(delivery.writes.clone()).await.unwrap();
+    receiver.applied(&delivery)
 }
 
 fn names(store: &MemoryStore) -> Vec<String> {
@@ -200,9 +198,6 @@ async fn the_global_keeps_status_and_owner_of_what_zones_send() {
     store.apply(vec![Write::create(mesh)]).await.unwrap();
     let mut sent = sent_by_west("default", "redis", 1);
     sent.status = Some(json!({"dataplaneProxies": {"total": 2}}));
-    // Without its Zone nothing of it can be stored.
-    let nack = deliver(&mut receiver, &store, &response(&[sent.clone()], &[])).await;
-    assert!(error(&nack).contains("owner"), "{}", error(&nack));
     store
         .apply(vec![Write::create(Resource::new(Kind::Zone, "", "west", json!({})))])
         .await
@@ -309,7 +304,7 @@ async fn what_a_zone_may_not_send_is_refused_one_by_one_until_it_is_right() {
     let liar = zones_own("liar").with_label(labels::ZONE, "east");
     let full = response(&[zones_own("good"), liar, lost], &[]);
     let delivery = receiver.receive(&full, &store.snapshot());
-    assert_eq!(delivery.missing_meshes, ["unknown".to_owned()].into());
+    assert_eq!(delivery.obstacles, [Obstacle::MissingMesh("unknown".to_owned())].into());
     let nack = deliver(&mut receiver, &store, &full).await;
     for part in [
         format!("{liars_name}: labels[\"kuma.io/zone\"]"),
@@ -361,23 +356,47 @@ async fn parts_replace_what_was_there_when_the_last_one_is_there() {
         .unwrap();
     assert!(again.initial_resource_versions.is_empty());
     deliver(&mut receiver, &store, &part(&[service("kept-1", 2)])).await;
-    // A part that cannot be stored is not forgotten: what it names stays.
-    let failed = receiver.receive(&part(&[service("kept-2", 3)]), &store.snapshot());
-    receiver.refused(&failed, "the disk is full");
+    deliver(&mut receiver, &store, &part(&[service("kept-2", 3)])).await;
     deliver(&mut receiver, &store, &response(&[], &[])).await;
     assert_eq!(names(&store), ["kept-1", "kept-2"]);
 }
 
 #[tokio::test]
-async fn after_a_full_state_that_could_not_be_stored_changes_are_only_changes() {
+async fn what_kept_a_resource_away_is_noticed_when_it_goes() {
+    // In a zone, a resource of the zone's own has the name of one of the global's.
     let store = MemoryStore::new();
-    store.apply(vec![Write::create(service("kept", 1))]).await.unwrap();
+    let own = service("redis", 1)
+        .with_label(labels::ORIGIN, "zone")
+        .with_label(labels::ZONE, "east");
+    let key = own.key();
+    store.apply(vec![Write::create(own)]).await.unwrap();
     let mut receiver = east();
     receiver.subscribe(&store.snapshot());
-    let failed = receiver.receive(&response(&[service("kept", 2)], &[]), &store.snapshot());
-    receiver.refused(&failed, "the disk is full");
-    deliver(&mut receiver, &store, &response(&[service("new", 1)], &[])).await;
-    assert_eq!(names(&store), ["kept", "new"]);
+    deliver(&mut receiver, &store, &response(&[service("redis", 2)], &[])).await;
+    assert_eq!(receiver.unblocked(&store.snapshot()), None);
+    store.apply(vec![Write::delete(key.clone())]).await.unwrap();
+    assert_eq!(receiver.unblocked(&store.snapshot()), Some(&Obstacle::Taken(key)));
+    receiver.subscribe(&store.snapshot());
+    assert_eq!(receiver.unblocked(&store.snapshot()), None);
+
+    // On the global, a mesh is missing.
+    let zone = Resource::new(Kind::Zone, "", "west", json!({}));
+    store.apply(vec![Write::create(zone)]).await.unwrap();
+    let mut receiver = of_west();
+    receiver.subscribe(&store.snapshot());
+    deliver(
+        &mut receiver,
+        &store,
+        &response(&[sent_by_west("late", "redis", 1)], &[]),
+    )
+    .await;
+    assert_eq!(receiver.unblocked(&store.snapshot()), None);
+    let mesh = Resource::new(Kind::Mesh, "", "late", json!({}));
+    store.apply(vec![Write::create(mesh)]).await.unwrap();
+    assert_eq!(
+        receiver.unblocked(&store.snapshot()),
+        Some(&Obstacle::MissingMesh("late".to_owned()))
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use meshspan_store::StoreError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
@@ -22,6 +23,7 @@ use crate::proto::kds::kds_sync_service_client::KdsSyncServiceClient;
 use crate::publisher::Publisher;
 use crate::receiver::joined;
 use crate::sender::Sender;
+use crate::storing;
 use crate::text::{MAX_LOGGED, bounded};
 
 /// How many messages may wait for the network.
@@ -95,6 +97,7 @@ impl ZoneSync {
     async fn receive(&self, mut client: KdsSyncServiceClient<Channel>, headers: &MetadataMap) -> Ended {
         let result = async {
             let mut receiver = self.receiver.lock().await;
+            let mut changes = self.store.subscribe();
             let (requests, queue) = mpsc::channel(QUEUE);
             for request in receiver.subscribe(&self.store.snapshot()) {
                 requests.send(request).await.map_err(gone)?;
@@ -107,8 +110,29 @@ impl ZoneSync {
                 self.connected();
             }
             let mut responses = response.into_inner();
-            while let Some(response) = responses.message().await? {
-                let delivery = receiver.receive(&response, &self.store.snapshot());
+            loop {
+                if let Some(obstacle) = receiver.unblocked(&self.store.snapshot()) {
+                    return Err(Status::unavailable(obstacle.to_string()));
+                }
+                let response = tokio::select! {
+                    response = responses.message() => response?,
+                    batch = changes.next() => match batch {
+                        Some(_) => continue,
+                        None => return Err(Status::unavailable("the store is closed")),
+                    },
+                };
+                let Some(response) = response else {
+                    return Err(Status::unavailable("ended by the global"));
+                };
+                let report = |error: &StoreError| {
+                    self.complain(
+                        &response.type_url,
+                        &error.to_string(),
+                        "resources of the global cannot be stored; this is tried again",
+                    );
+                };
+                let stored = storing::store(&receiver, &*self.store, &response, report).await;
+                let delivery = stored.map_err(|error| Status::unavailable(error.to_string()))?;
                 if !delivery.rejected.is_empty() {
                     self.complain(
                         &response.type_url,
@@ -116,16 +140,8 @@ impl ZoneSync {
                         "resources of the global are refused",
                     );
                 }
-                let answer = match self.store.apply(delivery.writes.clone()).await {
-                    Ok(_) => receiver.applied(&delivery),
-                    Err(error) => {
-                        tracing::error!(zone = self.options.zone, %error, "resources of the global cannot be stored");
-                        receiver.refused(&delivery, &error.to_string())
-                    }
-                };
-                requests.send(answer).await.map_err(gone)?;
+                requests.send(receiver.applied(&delivery)).await.map_err(gone)?;
             }
-            Err(Status::unavailable("ended by the global"))
         };
         ended("GlobalToZoneSync", result.await)
     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Store as _, Write};
 use meshspan_sync::global::{AskError, AskedProxy};
 use meshspan_sync::zone::{AdminFormat, AdminQuestion, EnvoyAdmin, Trust};
 use serde_json::json;
+use tokio::net::TcpSocket;
 
 use crate::system::{Global, Resources, Zone, about, tls};
 
@@ -339,6 +341,51 @@ async fn the_global_can_ask_about_envoys_of_a_zone() {
             message: "no proxy unknown".into()
         })
     );
+    west.stop().await;
+    global.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_keep_no_zone_away() {
+    let global = Global::start(&Resources::new()).await;
+    let address = global.address;
+    // From an address of their own, each with a call that is refused, and alive from then on.
+    let stranger = || async move {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let stream = TokioIo::new(socket.connect(address).await.unwrap());
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let call = http::Request::post(format!(
+            "http://{address}/kuma.mesh.v1alpha1.KDSSyncService/GlobalToZoneSync"
+        ))
+        .header("content-type", "application/grpc")
+        .header("client-id", "nobody")
+        .body(String::new());
+        let answer = sender.send_request(call.unwrap()).await;
+        (answer.is_ok(), sender, connection)
+    };
+    let mut strangers = Vec::new();
+    let refused = loop {
+        let stranger = stranger().await;
+        if !stranger.0 {
+            break stranger;
+        }
+        strangers.push(stranger);
+        assert!(strangers.len() < 100, "one address has no more than some");
+    };
+    // Closed at once.
+    let _ = refused.2.await.unwrap();
+    let mut west = Zone::start("west", &Resources::new(), address);
+    west.connected().await;
+    // All of them are closed, and the zone is not.
+    for (_, _sender, connection) in strangers {
+        let _ = connection.await.unwrap();
+    }
+    assert!(west.state.borrow().connected);
+    assert!(stranger().await.0, "there is room again");
     west.stop().await;
     global.stop().await;
 }

@@ -302,3 +302,42 @@ async fn any_amount_of_one_kind_arrives_in_an_empty_zone_and_an_empty_global() {
     zone.stop().await;
     fresh.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_name_kept_away_comes_when_the_name_is_free() {
+    let global = Global::start(&Resources::new()).await;
+    // On both sides somebody made a resource with the name under which one of the other side would be stored.
+    let service = |name: &str| Resource::new(Kind::MeshService, "default", name, json!({"ports": [{"port": 1}]}));
+    let name = meshspan_model::name::synced("default", "redis", Some("west"), None);
+    let own = service(&name).with_label(labels::DISPLAY_NAME, "in-the-way");
+    let own_key = own.key();
+    global.resources.put(own).await;
+    let resources = Resources::new();
+    let spec = json!({"to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "20s"}}]});
+    let timeout = |name: &str| Resource::new(Kind::MeshTimeout, "default", name, spec.clone());
+    global.resources.put(timeout("other")).await;
+    let theirs = timeout("slow");
+    global.resources.put(theirs.clone()).await;
+    let name = meshspan_model::name::synced("default", "slow", None, None);
+    let mine = timeout(&name)
+        .with_label(labels::ORIGIN, "zone")
+        .with_label(labels::ZONE, "west")
+        .with_label(labels::DISPLAY_NAME, "in-the-way");
+    let mine_key = mine.key();
+    resources.put(mine).await;
+    resources.put(service("redis")).await;
+    resources.put(service("other")).await;
+    let mut west = Zone::start("west", &resources, global.address);
+    west.connected().await;
+    global.resources.arrival(Kind::MeshService, "other").await;
+    resources.arrival(Kind::MeshTimeout, "other").await;
+    assert!(global.resources.find(Kind::MeshService, "redis").is_none());
+
+    global.resources.write(Write::delete(own_key)).await;
+    global.resources.arrival(Kind::MeshService, "redis").await;
+    assert!(resources.find(Kind::MeshTimeout, "slow").is_none());
+    resources.write(Write::delete(mine_key)).await;
+    resources.arrival(Kind::MeshTimeout, "slow").await;
+    west.stop().await;
+    global.stop().await;
+}
