@@ -281,3 +281,28 @@ fn secrets_of_the_control_plane_have_both_paths() {
         assert_eq!(Kind::from_path(path), Some(Kind::GlobalSecret));
     }
 }
+
+#[test]
+fn a_service_has_so_many_ports_and_no_more() {
+    for (kind, selector) in [
+        ("MeshService", json!({})),
+        (
+            "MeshMultiZoneService",
+            json!({"meshService": {"matchLabels": {"kuma.io/display-name": "a"}}}),
+        ),
+    ] {
+        let refused = |count: u32| {
+            let ports: Vec<_> = (1..=count).map(|port| json!({"port": port})).collect();
+            let payload = json!({"selector": selector, "ports": ports});
+            Kind::from_name(kind).unwrap().check(&payload).err()
+        };
+        assert_eq!(refused(100), None, "{kind}");
+        let violations = refused(40_000).unwrap();
+        let said: Vec<_> = violations
+            .iter()
+            .map(|found| (found.field.as_str(), found.message.as_str()))
+            .collect();
+        let expected = "has 40000 ports, at most 100 are allowed: make another service of the others";
+        assert_eq!(said, [("spec.ports", expected)], "{kind}");
+    }
+}
