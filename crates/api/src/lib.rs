@@ -42,6 +42,7 @@ pub mod settings;
 mod state;
 mod system;
 pub mod tokens;
+mod write_turns;
 
 pub use body::BodyError;
 pub use cors::Cors;
@@ -53,3 +54,4 @@ pub use link::{ConnectionScheme, check_host, host_of};
 pub use router::router;
 pub use settings::{Environment, Mode, Settings};
 pub use state::ApiState;
+pub use write_turns::WriteTurns;

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::inspect::ProxyConfigs;
 use crate::settings::Settings;
+use crate::write_turns::WriteTurns;
 
 /// Store, settings and clock of the API; cheap to clone.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct ApiState {
     pub proxy_configs: Option<Arc<dyn ProxyConfigs>>,
     /// What callers may make this process log.
     pub log_limit: Arc<LogLimit>,
+    /// Whose turn it is to write.
+    pub write_turns: Arc<WriteTurns>,
 }
 
 impl ApiState {

@@ -33,6 +33,10 @@ pub const EFFECT_SHADOW: &str = "shadow";
 pub const HEADLESS: &str = "k8s.kuma.io/is-headless-service";
 /// Role of a policy.
 pub const POLICY_ROLE: &str = "kuma.io/policy-role";
+/// By which users keep a resource where it is, with the value `disabled` (2.10 and later).
+pub const KDS_SYNC: &str = "kuma.io/kds-sync";
+/// The Kubernetes Service that a resource was made of.
+pub const SERVICE_NAME: &str = "k8s.kuma.io/service-name";
 
 /// Value of [`ORIGIN`].
 pub const ORIGIN_GLOBAL: &str = "global";
@@ -146,6 +150,45 @@ pub fn validate(subject: &Subject<'_>, labels: &BTreeMap<String, String>, violat
             }
         }
     }
+}
+
+/// What is to be said of labels under names that are reserved and that no control plane knows: probably a typing error, or meant
+/// for another place.
+pub fn unknown(subject: &Subject<'_>, labels: &BTreeMap<String, String>) -> Vec<String> {
+    const KNOWN: [&str; 13] = [
+        DISPLAY_NAME,
+        MESH,
+        ORIGIN,
+        ZONE,
+        ENV,
+        NAMESPACE,
+        MANAGED_BY,
+        DELETION_GRACE_PERIOD_STARTED_AT,
+        EFFECT,
+        HEADLESS,
+        POLICY_ROLE,
+        KDS_SYNC,
+        SERVICE_NAME,
+    ];
+    let is_reserved = |key: &str| {
+        key.split_once('/')
+            .is_some_and(|(prefix, _)| prefix == "kuma.io" || prefix.ends_with(".kuma.io"))
+    };
+    let is_stored = |key: &str| subject.stored.is_some_and(|stored| stored.contains_key(key));
+    let unknown = labels
+        .keys()
+        .filter(|key| is_reserved(key) && !KNOWN.contains(&key.as_str()) && !is_stored(key));
+    unknown
+        .map(|key| match key.as_str() {
+            TAG_SERVICE | TAG_PROTOCOL => {
+                format!("labels[\"{key}\"]: has no meaning as a label; it is a tag of the inbounds of a Dataplane")
+            }
+            _ => format!(
+                "labels[\"{key}\"]: is not known, and has no meaning of its own; names that begin with kuma.io/ are reserved, \
+                 use another one"
+            ),
+        })
+        .collect()
 }
 
 /// Checks one label; `None` if its value is the user's own.

@@ -107,3 +107,33 @@ fn names_longer_than_a_label_are_display_names() {
     compute(Kind::MeshTimeout, "default", &name, Role::Global, &mut computed);
     assert!(refused(&long, &computed).is_empty());
 }
+
+#[test]
+fn reserved_labels_without_meaning_are_mentioned() {
+    let subject = subject(Kind::MeshTimeout, Role::Global);
+    let given = labels(&[
+        ("team", "a"),
+        ("example.com/kuma.io", "a"),
+        (ORIGIN, ORIGIN_GLOBAL),
+        (NAMESPACE, "ns"),
+        (KDS_SYNC, "disabled"),
+        ("kuma.io/proxy-type", "x"),
+        ("k8s.kuma.io/pod", "x"),
+        (TAG_SERVICE, "x"),
+    ]);
+    let said = unknown(&subject, &given);
+    let about = |key: &str| {
+        said.iter()
+            .any(|text| text.starts_with(&format!("labels[\"{key}\"]: ")))
+    };
+    assert!(
+        about("kuma.io/proxy-type") && about("k8s.kuma.io/pod") && about(TAG_SERVICE),
+        "{said:?}"
+    );
+    assert_eq!(said.len(), 3, "{said:?}");
+    let stored = Subject {
+        stored: Some(&given),
+        ..subject
+    };
+    assert_eq!(unknown(&stored, &given), Vec::<String>::new(), "said before");
+}

@@ -17,6 +17,7 @@ mod dp;
 mod engine;
 mod files;
 mod listener;
+mod open_store;
 mod proxy_key;
 mod published;
 mod run;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use meshspan_api::settings::{Defaults, Issuers};
 use meshspan_api::{ApiState, Cors, default_resources};
-use meshspan_store::{MemoryStore, SqliteOptions, SqliteStore, Store, system_clock};
+use meshspan_store::{Store, system_clock};
 use meshspan_world::{VipRange, World};
 use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +22,7 @@ use crate::diagnostics::{self, Diagnostics};
 use crate::dp::{self, DataPlane, Insights};
 use crate::engine;
 use crate::listener::{self, Limit, Purpose, Server};
+use crate::open_store;
 use crate::served_configs::ServedConfigs;
 use crate::settings::{Mode, Settings, StoreType, load};
 use crate::sync;
@@ -57,7 +58,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let store = open_store(&settings).await?;
+    let store = open_store::open_store(&settings).await?;
     tokio::select! {
         started = start(settings, store.clone(), stop.clone(), tasks.clone()) => { started?; }
         _ = terminate.recv() => return Ok(()),
@@ -74,32 +75,6 @@ pub async fn run(args: RunArgs) -> Result<()> {
         tracing::warn!("some connections did not end in time");
     }
     Ok(())
-}
-
-async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>> {
-    Ok(match settings.store.store_type {
-        StoreType::Memory => Arc::new(MemoryStore::new()),
-        StoreType::Sqlite => {
-            let path = match settings.store.sqlite.path.as_str() {
-                "" => settings.work_dir().join("meshspan.db"),
-                path => PathBuf::from(path),
-            };
-            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                std::fs::create_dir_all(folder).with_context(|| {
-                    format!(
-                        "cannot create {}: set KUMA_GENERAL_WORK_DIR or KUMA_STORE_SQLITE_PATH to a writable place",
-                        folder.display()
-                    )
-                })?;
-            }
-            let store = SqliteStore::open(SqliteOptions::new(&path)).await?;
-            for row in store.skipped() {
-                tracing::error!(?row, "a stored row cannot be used and is left out");
-            }
-            tracing::info!(path = %path.display(), "opened the store");
-            Arc::new(store)
-        }
-    })
 }
 
 /// Where a control plane listens; `None` for what it does not serve.
@@ -223,6 +198,7 @@ pub async fn start(
         clock: system_clock(),
         proxy_configs: None,
         log_limit: Arc::default(),
+        write_turns: Arc::default(),
     };
     match role {
         Role::Global(listener, tls) => {

@@ -16,6 +16,8 @@ use time::{Duration, OffsetDateTime};
 use crate::files;
 use crate::settings::Settings;
 
+/// The CA that is made at first start, in the folder of the control plane's files.
+pub const CA_FILE: &str = "ca.pem";
 /// Lifetime of a certificate made here.
 const LIFETIME: Duration = Duration::days(3650);
 
@@ -95,7 +97,7 @@ impl ServerTls {
 
 fn made_at_first_start(settings: &Settings) -> Result<ServerTls> {
     let folder = settings.work_dir();
-    let [ca, cert, key] = ["ca.pem", "tls-cert.pem", "tls-key.pem"].map(|name| folder.join(name));
+    let [ca, cert, key] = [CA_FILE, "tls-cert.pem", "tls-key.pem"].map(|name| folder.join(name));
     match [&ca, &cert, &key].map(|path| path.exists()) {
         [true, true, true] => kept(&folder, &ca, &cert, &key),
         // The certificate's file holds the CA as well.

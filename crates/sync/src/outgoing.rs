@@ -19,8 +19,6 @@ pub const CLUSTER_ID: &str = "kuma-cluster-id";
 pub const ZONE_SIGNING_KEY: &str = "zone-token-signing-key";
 /// GlobalSecrets in zones with the public halves of these keys.
 pub const ZONE_PUBLIC_KEY: &str = "zone-token-signing-public-key";
-/// Label by which users keep a resource where it is, with the value `disabled` (2.10 and later).
-pub const KDS_SYNC: &str = "kuma.io/kds-sync";
 
 /// Makes the public key (PEM) of a signing key; the server gives it, as keys are not known here.
 pub type PublicKeyOf = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
@@ -102,7 +100,7 @@ pub struct Outgoing {
 /// # Errors
 /// Why a resource that should leave cannot.
 pub fn outgoing(resource: &Resource, direction: &Direction) -> Result<Option<Outgoing>, String> {
-    if !direction.carries(resource.kind) || resource.label(KDS_SYNC) == "disabled" {
+    if !direction.carries(resource.kind) || resource.label(labels::KDS_SYNC) == "disabled" {
         return Ok(None);
     }
     match direction {

@@ -24,6 +24,7 @@ pub(super) async fn delete(
     permission::require_writer(caller, &state.settings)?;
     state.settings.access.require_kind(kind, caller)?;
     let key = target.key(kind);
+    let _turn = state.write_turns.take(&key).await;
     let mut attempts = 1;
     loop {
         let snapshot = state.store.snapshot();

@@ -48,6 +48,7 @@ pub(super) fn check(
         check_origin: !settings.disable_origin_label_validation,
     };
     labels::validate(&subject, &resource.labels, &mut violations);
+    warnings.extend(labels::unknown(&subject, &resource.labels));
     if requires_origin(kind, settings) && resource.label(labels::ORIGIN) != labels::ORIGIN_ZONE {
         violations.add(
             format!("labels[\"{}\"]", labels::ORIGIN),

@@ -28,7 +28,7 @@ pub(crate) fn require_writer(caller: &Caller, settings: &Settings) -> Result<(),
     Err(ApiError::access_denied(
         caller,
         "write resources without a token: run the command on the control plane's own host against http://localhost:5681 and \
-         without a proxy in between; or show a user token, made there with `meshspan generate user-token --name NAME \
+         without a proxy in between or headers that a client does not send of itself; or show a user token, made there with `meshspan generate user-token --name NAME \
          --valid-for 24h`, as `Authorization: Bearer TOKEN` (`meshspan config control-planes add --auth-type tokens \
          --auth-conf token=TOKEN`); or let every host write with KUMA_API_SERVER_AUTHN_ANONYMOUS_WRITES=true",
     ))

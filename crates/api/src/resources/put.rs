@@ -23,7 +23,7 @@ use crate::rules::{self, Context};
 use crate::state::ApiState;
 use crate::{body, response};
 
-/// How often a write is planned anew because somebody else was faster.
+/// How often a write is planned anew because somebody else than a caller, as a zone or the control plane itself, was faster.
 pub(super) const ATTEMPTS: usize = 10;
 
 pub(super) async fn put(
@@ -41,6 +41,7 @@ pub(super) async fn put(
         require_mesh(state, target)?;
     }
     let document = read(kind, body).await?;
+    let _turn = state.write_turns.take(&target.key(kind)).await;
     let mut attempts = 1;
     loop {
         let change = plan(state, target, &document).await?;

@@ -138,3 +138,38 @@ async fn the_mesh_disappears_meanwhile() {
     assert_eq!(answer.fields(), ["mesh"]);
     assert_eq!(answer.json()["detail"], "Mesh is not found");
 }
+
+/// A store that takes its time.
+struct Slow(Arc<MemoryStore>);
+
+impl Store for Slow {
+    fn apply(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.0.apply(writes).await
+        })
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.0.subscribe()
+    }
+}
+
+#[tokio::test]
+async fn many_callers_write_one_resource() {
+    let inner = memory_store();
+    let mesh = Resource::new(Kind::Mesh, "", "default", json!({}));
+    inner.apply(vec![Write::create(mesh)]).await.unwrap();
+    let api = Api::over(Settings::new(zone()), Arc::new(Slow(inner.clone())), inner);
+    let services: Vec<_> = (0..40)
+        .map(|writer| dataplane("web", &format!("web-{writer}")))
+        .collect();
+    let answers = futures::future::join_all(services.iter().map(|service| api.put(PATH, service))).await;
+    let created = answers.iter().filter(|answer| answer.status == 201).count();
+    let replaced = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!((created, replaced), (1, 39));
+}

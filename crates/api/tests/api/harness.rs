@@ -115,6 +115,7 @@ impl Api {
             clock: Arc::new(|| NOW),
             proxy_configs,
             log_limit: Arc::default(),
+            write_turns: Arc::default(),
         };
         Self {
             store,

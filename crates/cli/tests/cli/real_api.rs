@@ -37,6 +37,7 @@ impl RealApi {
             clock: Arc::new(|| NOW),
             proxy_configs: None,
             log_limit: Arc::default(),
+            write_turns: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -153,7 +153,7 @@ fn global_sends_what_it_owns_and_services_of_other_zones() {
         .with_label(labels::ORIGIN, "zone")
         .with_label(labels::ZONE, "west");
     assert_eq!(sent(&of_zone, &global()), None);
-    assert_eq!(sent(&own.with_label(KDS_SYNC, "disabled"), &global()), None);
+    assert_eq!(sent(&own.with_label(labels::KDS_SYNC, "disabled"), &global()), None);
     for (name, expected) in [("kuma-cluster-id", true), ("cp-catalog", false)] {
         assert_eq!(
             sent(
