@@ -20,6 +20,13 @@ const OUTBOUND_PORT: u16 = 15001;
 /// What does not fit, for people. What cannot be tried (a port is taken, an address is a name) is passed over.
 pub(crate) async fn problems(networking: &Networking, mark: SocketMark) -> Vec<String> {
     let section = networking.transparent_proxying.as_ref();
+    if section.is_some() && !has_route(NOBODY) {
+        return vec![
+            "this host has no route to the addresses of services, because it has no default route: connections to them fail with \"Network is \
+             unreachable\" before any rule sees them; add one, for example `ip route add 240.0.0.0/4 dev lo`"
+                .to_owned(),
+        ];
+    }
     let port = |given: fn(&TransparentProxying) -> u32, default| {
         let given = section.map(given).filter(|port| *port != 0);
         given.map_or(Some(default), |port| u16::try_from(port).ok())
@@ -48,6 +55,16 @@ pub(crate) async fn problems(networking: &Networking, mark: SocketMark) -> Vec<S
         )],
         _ => Vec::new(),
     }
+}
+
+/// The kernel looks for a route before it asks the packet filter.
+fn has_route(target: SocketAddr) -> bool {
+    // Of UDP, nothing is sent by this.
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    socket.is_ok_and(|socket| match socket.connect(target) {
+        Ok(()) => true,
+        Err(error) => error.kind() != io::ErrorKind::NetworkUnreachable,
+    })
 }
 
 fn excludes_another(mark: SocketMark) -> String {

@@ -19,6 +19,7 @@ mod announce;
 mod args;
 mod backoff;
 mod bootstrap;
+mod config_folder;
 mod control_plane;
 mod denials;
 mod dns;

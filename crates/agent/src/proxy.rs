@@ -4,6 +4,7 @@ use crate::args::{ProxyType, RunArgs};
 use crate::template::{self, TemplateError};
 use meshspan_model::kinds::Spec as _;
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, Networking};
+use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -203,6 +204,14 @@ impl Proxy {
         if let Some(dataplane) = self.dataplane() {
             dataplane.warn("", &mut warnings);
         }
+        if self.proxy_type == ProxyType::Ingress
+            && let Some(ingress) = self
+                .resource
+                .as_ref()
+                .and_then(|text| serde_json::from_str::<ZoneIngress>(text).ok())
+        {
+            ingress.warn("", &mut warnings);
+        }
         warnings
     }
 
@@ -306,6 +315,24 @@ mod tests {
         let document = "{type: Dataplane, name: a, networking: {address: 10.0.0.1, inbound: [{port: 80, tags: {kuma.io/service: A_b}}]}}";
         let warnings = resolve(&["--dataplane", document]).unwrap().warnings();
         assert!(warnings.concat().contains("\"A_b\" cannot be the name"), "{warnings:?}");
+    }
+
+    #[test]
+    fn an_ingress_without_an_address_for_others_is_noticed() {
+        let warnings = |networking: &str| {
+            let document = format!("{{type: ZoneIngress, name: a, networking: {networking}}}");
+            let proxy = resolve(&["--proxy-type", "ingress", "--dataplane", &document]).unwrap();
+            proxy.warnings().concat()
+        };
+        assert!(warnings("{address: 10.0.0.1, port: 10001}").contains("networking.advertisedAddress: is missing"));
+        let open = "{address: 10.0.0.1, port: 10001, advertisedAddress: 10.0.0.1, advertisedPort: 10001}";
+        assert_eq!(warnings(open), "");
+    }
+
+    #[test]
+    fn a_port_that_is_none_leads_to_nobody() {
+        let document = "{type: Dataplane, name: a, networking: {address: 10.0.0.1, inbound: [{port: 70000}]}}";
+        assert!(resolve(&["--dataplane", document]).unwrap().problems().is_empty());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use crate::access_log::LogSink;
 use crate::announce::Announcement;
 use crate::args::{ProxyType, RunArgs};
 use crate::bootstrap::{self, BootstrapRequest, MetricsResources, RetryPolicy};
-use crate::control_plane::ControlPlane;
+use crate::config_folder::ConfigFolder;
+use crate::control_plane::{ControlPlane, ControlPlaneAddressError};
 use crate::denials;
 use crate::dns::{DnsServer, DnsSettings, Table};
 use crate::envoy::{self, AdminAddress, EnvoyCommand, EnvoyProcess};
@@ -19,16 +20,13 @@ use crate::tls::Trust;
 use crate::token::Token;
 use crate::token_expiry;
 use crate::token_secret::TokenSecret;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use meshspan_model::kinds::mesh_access_log::sink_socket;
 use meshspan_xds::proto::agent::Hello;
-use std::fs::DirBuilder;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use tempfile::{NamedTempFile, TempDir};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -50,14 +48,6 @@ pub(crate) struct Started {
     pub(crate) config_folder: ConfigFolder,
 }
 
-/// Where `bootstrap.yaml` is.
-pub(crate) enum ConfigFolder {
-    /// `--config-dir`.
-    Given(PathBuf),
-    /// Removed when dropped.
-    Temporary(TempDir),
-}
-
 /// Starts everything; the tasks that never end go to `background`. What can be wrong on this host is found first,
 /// before the control plane is asked. DNS is served from the beginning, because where DNS is redirected to the agent
 /// the control plane's own name is resolved through it.
@@ -72,7 +62,18 @@ pub(crate) async fn start(
     let token = token(args);
     token.read()?;
     let ca = ca_certificate(args)?;
-    let control_plane = ControlPlane::new(&args.cp_address, trust(args, ca.as_deref()), mark)?;
+    let control_plane =
+        ControlPlane::new(&args.cp_address, trust(args, ca.as_deref()), mark).map_err(|error| {
+            match (error, &args.ca_cert_file) {
+                (ControlPlaneAddressError::Trust(reason), Some(path)) if ca.is_some() => {
+                    anyhow!(
+                        "--ca-cert-file {}: {reason}; it must be the ca.pem of the control plane",
+                        path.display()
+                    )
+                }
+                (error, _) => error.into(),
+            }
+        })?;
     let binary = envoy::find_envoy(args.binary_path.as_deref().filter(|path| !path.as_os_str().is_empty()))?;
     let envoy_version = envoy::ask_version(&binary).await?;
 
@@ -224,49 +225,6 @@ pub(crate) async fn start(
         admin: bootstrap.admin,
         config_folder,
     })
-}
-
-impl ConfigFolder {
-    fn open(given: Option<&Path>) -> anyhow::Result<Self> {
-        match given.filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(path)
-                    .with_context(|| format!("--config-dir {} cannot be created", path.display()))?;
-                Ok(Self::Given(path.to_owned()))
-            }
-            None => {
-                let folder = tempfile::Builder::new()
-                    .prefix("meshspan-dp-")
-                    .tempdir()
-                    .context("no temporary folder for bootstrap.yaml; give one with --config-dir")?;
-                Ok(Self::Temporary(folder))
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Given(path) => path,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
-
-    /// Writes the file readable by this user alone.
-    fn write_bootstrap(&self, yaml: &[u8]) -> anyhow::Result<PathBuf> {
-        let path = self.path().join("bootstrap.yaml");
-        let write = || -> std::io::Result<()> {
-            // Made with mode 0600.
-            let mut file = NamedTempFile::new_in(self.path())?;
-            file.write_all(yaml)?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("{} cannot be written", path.display()))?;
-        Ok(path)
-    }
 }
 
 fn pod_name() -> Option<String> {

@@ -45,7 +45,7 @@ impl Life {
     fn warnings(self) -> impl Iterator<Item = u64> {
         let first = ((self.ends - self.issued) / FIRST).min(EARLIEST);
         std::iter::successors(Some(first).filter(|left| *left > 0), |left| {
-            Some(left / FIRST).filter(|left| *left > 0)
+            Some(left / FIRST).filter(|left| *left > 1)
         })
         .map(move |left| self.ends - left)
     }
@@ -157,7 +157,7 @@ mod tests {
                 .map(|when| ends - when)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(left(0, day), [17_280, 3_456, 691, 138, 27, 5, 1]);
+        assert_eq!(left(0, day), [17_280, 3_456, 691, 138, 27, 5]);
         assert_eq!(left(0, 30 * day).first(), Some(&(6 * day)));
         assert_eq!(left(0, 3650 * day).first(), Some(&(7 * day)), "not a year before");
         assert_eq!(left(7, 7), Vec::<u64>::new());

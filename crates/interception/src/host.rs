@@ -1,8 +1,9 @@
 //! Facts of this host that settings refer to: users, name servers, privileges.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use crate::config::Owner;
 use crate::error::Error;
 use crate::settings::{MAX_FILE_BYTES, Settings};
 
+/// In the ranges of virtual IPs, by default.
+const VIRTUAL_IP: Ipv4Addr = Ipv4Addr::new(243, 255, 255, 254);
 /// User that Envoy runs as if none is named.
 const DEFAULT_UID: u32 = 5678;
 const DEFAULT_USER: &str = "kuma-dp";
@@ -49,6 +52,16 @@ pub fn require_privilege() -> Result<(), Error> {
 /// Whether this network namespace has an IPv6 address; with IPv6 off not even loopback has one.
 pub fn has_ipv6() -> bool {
     read_text(Path::new("/proc/net/if_inet6")).is_ok_and(|addresses| !addresses.trim().is_empty())
+}
+
+/// Whether the kernel knows a way to virtual IPs. It looks for one before it asks the packet filter.
+pub fn has_route_to_virtual_ips() -> bool {
+    // Of UDP, nothing is sent by this.
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    socket.is_ok_and(|socket| match socket.connect((VIRTUAL_IP, 1)) {
+        Ok(()) => true,
+        Err(error) => error.kind() != ErrorKind::NetworkUnreachable,
+    })
 }
 
 /// The port of this host's SSH server through which the caller is logged in, if so (`SSH_CONNECTION` of ssh(1)).

@@ -37,6 +37,13 @@ pub fn install(args: &InstallArgs, out: &mut dyn Write) -> Result<Report, Error>
     report
         .warnings
         .extend(config.warnings(&families, host::port_of_ssh_session()));
+    if !host::has_route_to_virtual_ips() {
+        report.warnings.push(
+            "this host has no route to the addresses of services, because it has no default route: connections to them fail with \
+             \"Network is unreachable\" before any rule sees them; add one, for example `ip route add 240.0.0.0/4 dev lo`"
+                .to_owned(),
+        );
+    }
     if settings.dry_run {
         for family in config.ip_family_mode.families() {
             write_out(out, &plan(&config, *family).to_string())?;
@@ -105,6 +112,11 @@ pub fn uninstall(args: &UninstallArgs, out: &mut dyn Write) -> Result<Report, Er
     let applied = apply(&changes, &execution, settings.verbose)?;
     report.actions.extend(applied.actions);
     report.warnings.extend(applied.warnings);
+    if report.actions.is_empty() {
+        report
+            .actions
+            .push("there are no rules of an installation to remove".to_owned());
+    }
     Ok(report)
 }
 

@@ -1,5 +1,6 @@
 //! The command line and what each command starts.
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -161,6 +162,24 @@ enum Uninstall {
     TransparentProxy(Box<meshspan_interception::UninstallArgs>),
 }
 
+/// The command line of a program that is called through a link, with its own name in the examples instead of `meshspan` or
+/// `meshspan cp`.
+pub fn called<P: Parser>(as_part: &str, name: &str) -> P {
+    let matches = renamed(P::command(), as_part, name).get_matches();
+    P::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn renamed(command: clap::Command, as_part: &str, name: &str) -> clap::Command {
+    let help = command
+        .get_after_help()
+        .map(|help| help.to_string().replace(as_part, name));
+    let command = match help {
+        Some(help) => command.after_help(help),
+        None => command,
+    };
+    command.mut_subcommands(|below| renamed(below, as_part, name))
+}
+
 /// Runs `meshspan`.
 pub fn meshspan(meshspan: Meshspan) -> Result<ExitCode> {
     match meshspan.command {
@@ -195,16 +214,23 @@ pub fn kumactl(kumactl: Kumactl) -> Result<ExitCode> {
 }
 
 fn install(Install::TransparentProxy(args): &Install) -> Result<ExitCode> {
-    report(meshspan_interception::install(args, &mut std::io::stdout())?)
+    let mut rules = Vec::new();
+    let installed = meshspan_interception::install(args, &mut rules)?;
+    print(&rules)?;
+    report(installed)
 }
 
 fn uninstall(Uninstall::TransparentProxy(args): &Uninstall) -> Result<ExitCode> {
-    report(meshspan_interception::uninstall(args, &mut std::io::stdout())?)
+    let mut rules = Vec::new();
+    let uninstalled = meshspan_interception::uninstall(args, &mut rules)?;
+    print(&rules)?;
+    report(uninstalled)
 }
 
 fn completion<P: Parser>(shell: Shell, name: &str) -> Result<ExitCode> {
-    clap_complete::generate(shell, &mut P::command(), name, &mut std::io::stdout());
-    Ok(ExitCode::SUCCESS)
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut P::command(), name, &mut script);
+    print(&script)
 }
 
 fn version(args: &VersionArgs) -> Result<ExitCode> {
@@ -267,10 +293,18 @@ fn demo(args: meshspan_demo::DemoArgs) -> Result<ExitCode> {
     runtime()?.block_on(meshspan_demo::run(args, isolation))
 }
 
-fn report(report: meshspan_interception::Report) -> Result<ExitCode> {
-    for action in report.actions {
-        println!("{action}");
+/// Prints to whoever reads, who may have seen enough, as in `… | head`.
+fn print(text: &[u8]) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
+        _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn report(report: meshspan_interception::Report) -> Result<ExitCode> {
+    let actions: String = report.actions.iter().map(|action| format!("{action}\n")).collect();
+    print(actions.as_bytes())?;
     for warning in report.warnings {
         eprintln!("warning: {warning}");
     }

@@ -21,9 +21,9 @@ fn main() -> ExitCode {
         .and_then(|name| name.to_str())
         .unwrap_or_default();
     let result = match called {
-        "kuma-cp" => commands::control_plane(ControlPlane::parse()),
-        "kuma-dp" => commands::data_plane(DataPlane::parse()),
-        "kumactl" => commands::kumactl(Kumactl::parse()),
+        "kuma-cp" => commands::control_plane(commands::called::<ControlPlane>("meshspan cp", called)),
+        "kuma-dp" => commands::data_plane(commands::called::<DataPlane>("meshspan dp", called)),
+        "kumactl" => commands::kumactl(commands::called::<Kumactl>("meshspan", called)),
         _ => commands::meshspan(Meshspan::parse()),
     };
     result.unwrap_or_else(|error| {

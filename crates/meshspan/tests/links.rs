@@ -40,3 +40,35 @@ fn links_have_the_commands_of_the_programs_whose_names_they_bear() {
     assert!(run("kumactl", &["completion", "bash"]).contains("kumactl"));
     assert!(run("kumactl", &["--no-config", "config", "--help"]).contains("--api-timeout"));
 }
+
+#[test]
+fn examples_are_for_the_name_by_which_the_program_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name, arguments: &[&str]| run(folder.path(), name, arguments);
+    assert!(run("kumactl", &["get", "--help"]).contains("  kumactl get meshes"));
+    assert!(run("kumactl", &["generate", "user-token", "--help"]).contains("  kumactl generate user-token"));
+    assert!(run("kuma-dp", &["run", "--help"]).contains("  kuma-dp run --cp-address"));
+    assert!(run("meshspan", &["get", "--help"]).contains("  meshspan get meshes"));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for arguments in [
+        &["completion", "bash"][..],
+        &["install", "transparent-proxy", "--dry-run", "--kuma-dp-user", "root"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_meshspan"))
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success() && !said.contains("panicked"),
+            "{arguments:?}: {said}"
+        );
+    }
+}

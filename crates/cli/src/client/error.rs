@@ -35,7 +35,7 @@ pub enum ClientError {
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
     /// Nobody answers, or TLS fails.
-    #[error("cannot reach the control plane at {url}: {reason}; {}{}", unreachable_remedy(*certificate), wrong_port(url))]
+    #[error("cannot reach the control plane at {url}: {reason}; {}{}", unreachable_remedy(*certificate), wrong_port_text(url))]
     Unreachable {
         url: String,
         reason: String,
@@ -50,7 +50,7 @@ pub enum ClientError {
     /// The answer is not what a control plane says.
     #[error(
         "the answer of {url} cannot be used: {reason}; is this the REST API of a control plane (port 5681 or 5682)?{}",
-        wrong_port(url)
+        wrong_port_text(url)
     )]
     Malformed { url: String, reason: String },
     /// The control plane refuses.
@@ -71,17 +71,22 @@ impl ClientError {
 }
 
 /// What is on a port that is not the API's, by default.
-fn wrong_port(url: &str) -> String {
-    let port = url.parse::<http::Uri>().ok().and_then(|uri| uri.port_u16());
+pub(super) fn wrong_port(url: &str) -> Option<String> {
+    let port = url.parse::<http::Uri>().ok()?.port_u16()?;
     let found = match port {
-        Some(5678) => "where proxies connect",
-        Some(5685) => "where control planes of zones connect to the global one",
-        Some(5680) => "health and metrics of a control plane",
-        Some(9901) => "an Envoy's admin interface",
-        _ => return String::new(),
+        5678 => "where proxies connect",
+        5685 => "where control planes of zones connect to the global one",
+        5680 => "health and metrics of a control plane",
+        9901 => "an Envoy's admin interface",
+        _ => return None,
     };
-    let port = port.unwrap_or_default();
-    format!("; port {port} is {found}, the API is http://…:5681 or https://…:5682")
+    Some(format!(
+        "; port {port} is {found}, the API is http://…:5681 or https://…:5682"
+    ))
+}
+
+fn wrong_port_text(url: &str) -> String {
+    wrong_port(url).unwrap_or_default()
 }
 
 fn unreachable_remedy(certificate: bool) -> &'static str {

@@ -261,7 +261,11 @@ impl Client {
         if answer.status.is_success() {
             return Ok(());
         }
-        Err(ClientError::Api(ApiError::read(answer.status, &answer.body)))
+        let error = ApiError::read(answer.status, &answer.body);
+        if error.title.is_empty() && error::wrong_port(&self.url).is_some() {
+            return Err(self.malformed("", &format!("it is {}", answer.status)));
+        }
+        Err(ClientError::Api(error))
     }
 
     fn late(&self) -> ClientError {

@@ -111,7 +111,7 @@ pub(super) async fn show(
     }
     match question {
         ProxyQuestion::Policies if document.get("matched").is_some() => write_policies(&document, console.out),
-        ProxyQuestion::Rules => write_rules(&document, console.out),
+        ProxyQuestion::Rules => write_rules(&document, console.out, console.width.filter(|_| format != Format::Wide)),
         _ => write_document(console.out, Format::Json, &document).map(|_| ()),
     }
 }

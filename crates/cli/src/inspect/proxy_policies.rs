@@ -100,7 +100,7 @@ fn write_outbound(outbound: &Value, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// All rules of a proxy, by kind and traffic.
-pub(super) fn write_rules(answer: &Value, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn write_rules(answer: &Value, out: &mut dyn Write, width: Option<usize>) -> anyhow::Result<()> {
     let mut table = Table::new(["POLICY", "TRAFFIC", "CONF", "FROM"]);
     let mut remarks = Vec::new();
     for of_kind in list(answer, "rules") {
@@ -129,7 +129,7 @@ pub(super) fn write_rules(answer: &Value, out: &mut dyn Write) -> anyhow::Result
     if table.is_empty() {
         writeln!(out, "No policy says anything about this proxy.")?;
     } else {
-        table.write(out, "")?;
+        table.write_within(out, "", width)?;
     }
     write_notes(out, &remarks)?;
     Ok(())

@@ -109,7 +109,18 @@ fn notes(overview: &Value, lost: &LostZones) -> Vec<String> {
         true => Some("it is in another zone; whether it is connected there, the global control plane knows".to_owned()),
         false => lost.note(overview),
     };
-    connection.into_iter().chain(proxy_problems(overview)).collect()
+    let ingress = typed::<ZoneIngress>(overview, "zoneIngress");
+    let is_closed = ingress.is_ok_and(|ingress| ingress.public_address().is_none());
+    let closed = is_closed.then(|| {
+        "it has no public address, so other zones cannot enter here: set networking.advertisedAddress and advertisedPort (they are \
+         announced once its Envoy listens)"
+            .to_owned()
+    });
+    connection
+        .into_iter()
+        .chain(closed)
+        .chain(proxy_problems(overview))
+        .collect()
 }
 
 async fn inspect_one(name: &str, format: Format, client: &Client, console: &mut Console<'_>) -> anyhow::Result<()> {

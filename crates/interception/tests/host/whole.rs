@@ -171,3 +171,21 @@ fn found(program: &str) -> PathBuf {
         .find(|path| path.exists())
         .unwrap_or_else(|| panic!("needs the program `{program}`"))
 }
+
+#[test]
+fn a_host_without_a_route_to_services_is_warned_with_the_remedy() {
+    in_own_network(
+        "whole::a_host_without_a_route_to_services_is_warned_with_the_remedy",
+        || {
+            run("ip", &["route", "del", "default"]);
+            let report = install(&args(), &mut Vec::new()).unwrap();
+            assert!(
+                matches!(report.warnings.as_slice(), [only] if only.contains("`ip route add 240.0.0.0/4 dev lo`")),
+                "{:?}",
+                report.warnings
+            );
+            run("ip", &["route", "add", "240.0.0.0/4", "dev", "lo"]);
+            installed(&args());
+        },
+    );
+}

@@ -89,6 +89,15 @@ impl ZoneIngress {
 impl Spec for ZoneIngress {
     const KIND: Kind = Kind::ZoneIngress;
 
+    fn warn(&self, root: &str, warnings: &mut Vec<String>) {
+        if self.public_address().is_none() {
+            warnings.push(format!(
+                "{root}networking.advertisedAddress: is missing, so other zones cannot enter through this ingress: set it, with \
+                 advertisedPort, to what they call"
+            ));
+        }
+    }
+
     fn validate(&self, root: &str, violations: &mut Violations) {
         let root = format!("{root}networking");
         check_port(self.networking.port, format!("{root}.port"), violations);

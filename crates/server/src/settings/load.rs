@@ -96,10 +96,24 @@ pub fn load(
     }
     let settings = serde_path_to_error::deserialize::<_, Settings>(loading.tree).map_err(|error| {
         let path = error.path().to_string();
-        value_error(&path, error.into_inner())
+        with_variable(value_error(&path, error.into_inner()), &set_by)
     })?;
-    super::check::check(&settings)?;
+    super::check::check(&settings).map_err(|error| with_variable(error, &set_by))?;
     Ok((settings, loading.warnings))
+}
+
+/// Names the variable as well where a setting has its value from one.
+fn with_variable(error: SettingsError, set_by: &BTreeMap<String, (String, String)>) -> SettingsError {
+    match error {
+        SettingsError::Value { field, reason } => match set_by.get(&field) {
+            Some((name, _)) => SettingsError::Value {
+                field,
+                reason: format!("{reason} (variable {name})"),
+            },
+            None => SettingsError::Value { field, reason },
+        },
+        other => other,
+    }
 }
 
 struct Loading {

@@ -74,6 +74,7 @@ fn wrong_values_name_the_setting() {
     ] {
         let error = with(&[(name, value)]).expect_err(name).to_string();
         assert!(error.starts_with(expected), "{name}={value}: {error}");
+        assert!(error.contains(name), "{name}={value}: {error}");
     }
 }
 

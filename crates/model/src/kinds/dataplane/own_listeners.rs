@@ -14,6 +14,10 @@ impl Dataplane {
         }
         let inbounds = || self.networking.inbound.iter();
         let leads_to_envoy = |inbound: &Inbound| {
+            if u16::try_from(inbound.port).is_err() {
+                // Refused, and by another name.
+                return false;
+            }
             let (address, port) = (self.workload_address(inbound), inbound.workload_port());
             inbounds().any(|other| other.port == port && covers(self.inbound_address(other), address))
         };
