@@ -14,6 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::engine::Work;
+
 /// What the endpoints tell.
 #[derive(Clone)]
 pub struct Diagnostics {
@@ -21,6 +23,8 @@ pub struct Diagnostics {
     pub ready: Arc<AtomicBool>,
     /// Counted for `/metrics`.
     pub store: Arc<dyn Store>,
+    /// What projection does; zones only.
+    pub work: Option<Work>,
     /// Shown in `cp_info`.
     pub instance_id: Arc<str>,
 }
@@ -58,6 +62,9 @@ async fn metrics(State(diagnostics): State<Diagnostics>) -> Result<String, Statu
         counts.get_or_create(&[("resource_type", kind.name())]).set(count);
     }
     registry.register("resources_count", "Stored resources by kind", counts);
+    if let Some(work) = &diagnostics.work {
+        work.register(&mut registry);
+    }
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(text)

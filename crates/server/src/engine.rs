@@ -12,6 +12,7 @@ mod pools;
 mod problems;
 mod project;
 mod resolver;
+mod work;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ pub use names::{MeshNames, NameChanges};
 pub use problems::ProblemSink;
 use problems::Problems;
 use project::Projector;
+pub use work::Work;
 use writer::Writer;
 
 /// What is assumed of a proxy that is not connected.
@@ -46,12 +48,13 @@ const UNKNOWN_PROXY: ProxyOptions = ProxyOptions {
     ipv6: true,
 };
 
-/// The engine and its handle. [`Runner::run`] does the work; `news` hears of each certificate that was issued, `problems` of
-/// what keeps clients from connected proxies.
+/// The engine and its handle. [`Runner::run`] does the work, which is counted; `news` hears of each certificate that was issued,
+/// `problems` of what keeps clients from connected proxies.
 pub fn engine(
     store: Arc<dyn Store>,
     world: World,
     zone: String,
+    work: Work,
     news: NewsSink,
     problems: ProblemSink,
 ) -> (Engine, Runner) {
@@ -60,7 +63,7 @@ pub fn engine(
     let runner = Runner {
         subscription: store.subscribe(),
         world,
-        projector: Projector::new(zone),
+        projector: Projector::new(zone, work),
         certificates: Certificates::new(issuer.clone(), news),
         issuer,
         problems: Problems::new(problems),

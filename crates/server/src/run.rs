@@ -105,6 +105,7 @@ pub async fn start(
     let config = serde_json::to_value(&settings)?;
     let api_settings = api_settings(&settings, &instance_id, config.clone());
     let ready = Arc::new(AtomicBool::new(false));
+    let work = engine::Work::default();
 
     // Every port is bound before anything is created, so that a second control plane changes nothing.
     let files = listener::open_files();
@@ -146,6 +147,7 @@ pub async fn start(
         addresses.diagnostics = Some(listener.local_addr()?);
         let state = Diagnostics {
             ready: ready.clone(),
+            work: (settings.mode == Mode::Zone).then(|| work.clone()),
             store: store.clone(),
             instance_id: instance_id.as_str().into(),
         };
@@ -210,7 +212,7 @@ pub async fn start(
             });
         }
         Role::Zone(listener, tls) => {
-            let plane = data_plane(&settings, &state, &instance_id, &tls, &stop, &tasks)?;
+            let plane = data_plane(&settings, &state, &instance_id, &tls, work, &stop, &tasks)?;
             state.proxy_configs = Some(Arc::new(ServedConfigs::new(plane.engine.clone())));
             servers.push(Server {
                 name: "data plane",
@@ -271,6 +273,7 @@ fn data_plane(
     api: &ApiState,
     instance_id: &str,
     tls: &ServerTls,
+    work: engine::Work,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<Arc<DataPlane>> {
@@ -291,6 +294,7 @@ fn data_plane(
         store.clone(),
         world,
         zone,
+        work,
         Arc::new(move |certificate| news.certificate(certificate)),
         Arc::new(move |id, found| problems.problems(id, found)),
     );

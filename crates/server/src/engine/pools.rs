@@ -13,6 +13,7 @@ use meshspan_world::ClassChanges;
 use meshspan_world::view::{ClassKey, Destination, DestinationKey};
 use meshspan_xds::{Resource, ResourceSet, ResourceType};
 
+use super::work::Work;
 pub(super) use destination::Entry;
 pub(super) use ingress::IngressPool;
 pub(super) use mesh::MeshPool;
@@ -22,8 +23,8 @@ pub(super) use projection::Projection;
 pub(super) type Names = BTreeSet<(ResourceType, Arc<str>)>;
 
 /// All pools of a zone.
-#[derive(Default)]
 pub(super) struct Pools {
+    work: Work,
     meshes: BTreeMap<String, MeshPool>,
     /// Destinations of all meshes as zone ingresses see them.
     pub(super) ingress: IngressPool,
@@ -40,6 +41,15 @@ pub(super) struct PoolChanges {
 }
 
 impl Pools {
+    pub(super) fn new(work: Work) -> Self {
+        Self {
+            work,
+            meshes: BTreeMap::new(),
+            ingress: IngressPool::default(),
+            touched: BTreeSet::new(),
+        }
+    }
+
     /// The destinations of a mesh.
     pub(super) fn mesh(&self, name: &str) -> Option<&MeshPool> {
         self.meshes.get(name)
@@ -47,13 +57,15 @@ impl Pools {
 
     /// Takes a destination, `None` if it is gone.
     pub(super) fn apply_destination(&mut self, key: &DestinationKey, after: Option<&Arc<Destination>>) {
-        self.ingress.apply_destination(key, after);
-        self.touch(&key.service.mesh).apply_destination(key, after);
+        let work = self.work.clone();
+        self.ingress.apply_destination(key, after, &work);
+        self.touch(&key.service.mesh).apply_destination(key, after, &work);
     }
 
     /// Takes what policies say to a class, `None` if it has no member any more. Destinations have to be there already.
     pub(super) fn apply_class(&mut self, mesh: &str, class: &ClassKey, changes: Option<ClassChanges>) {
-        self.touch(mesh).apply_class(class, changes);
+        let work = self.work.clone();
+        self.touch(mesh).apply_class(class, changes, &work);
     }
 
     fn touch(&mut self, mesh: &str) -> &mut MeshPool {
@@ -94,8 +106,9 @@ pub(super) fn type_of(encoded: &Encoded) -> ResourceType {
 }
 
 /// Adds or replaces a resource and remembers its name, unless it is there already.
-pub(super) fn put(set: &mut ResourceSet, changed: &mut Names, encoded: &Encoded) {
+pub(super) fn put(set: &mut ResourceSet, changed: &mut Names, encoded: &Encoded, work: &Work) {
     let ty = type_of(encoded);
+    work.compared(1);
     if set
         .get(ty, &encoded.name)
         .is_none_or(|old| old.version() != &encoded.version)
@@ -109,9 +122,8 @@ pub(super) fn put(set: &mut ResourceSet, changed: &mut Names, encoded: &Encoded)
 }
 
 /// Removes a resource and remembers its name.
-pub(super) fn take(set: &mut ResourceSet, changed: &mut Names, encoded: &Encoded) {
-    let ty = type_of(encoded);
-    if set.remove(ty, &encoded.name) {
-        changed.insert((ty, encoded.name.clone()));
+pub(super) fn take(set: &mut ResourceSet, changed: &mut Names, ty: ResourceType, name: &Arc<str>) {
+    if set.remove(ty, name) {
+        changed.insert((ty, name.clone()));
     }
 }

@@ -13,6 +13,7 @@ use meshspan_xds::ProxyFeed;
 
 use super::fleet::{Egresses, Fleet, Ingresses, Sidecars};
 use super::pools::Pools;
+use super::work::Work;
 use crate::proxy_key::ProxyKey;
 use meshspan_model::ProxyKind;
 
@@ -24,6 +25,7 @@ use stream::Stream;
 
 /// All that is projected in a zone.
 pub(super) struct Projector {
+    work: Work,
     pools: Pools,
     fleets: Fleets,
     streams: BTreeMap<ProxyKey, Stream>,
@@ -51,9 +53,10 @@ impl Fleets {
 }
 
 impl Projector {
-    pub(super) fn new(zone: String) -> Self {
+    pub(super) fn new(zone: String, work: Work) -> Self {
         Self {
-            pools: Pools::default(),
+            pools: Pools::new(work.clone()),
+            work,
             fleets: Fleets {
                 sidecars: Sidecars::default(),
                 ingresses: Ingresses::new(zone),
@@ -183,7 +186,9 @@ impl Projector {
                 continue;
             };
             if let Some(half) = self.fleets.of(id.kind).own_half(&id, &stream.options, &self.pools) {
-                stream.replace_own(&half.resources);
+                self.work.own_halves.inc();
+                self.work.encoded(half.encoded);
+                stream.replace_own(&half.resources, &self.work);
                 if half.other_shared_half {
                     stream.replace_shared();
                 }
@@ -199,7 +204,7 @@ impl Projector {
             if let Some(stream) = self.streams.get_mut(&id)
                 && let Some(shared) = fleet.shared_half(&id, &self.pools)
             {
-                stream.publish(shared, fleet.shared_changes(&id, &changes));
+                stream.publish(shared, fleet.shared_changes(&id, &changes), &self.work);
             }
         }
     }

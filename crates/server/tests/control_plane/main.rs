@@ -23,4 +23,5 @@ mod start;
 mod support;
 mod tokens;
 mod virtual_ips;
+mod work;
 mod zones;

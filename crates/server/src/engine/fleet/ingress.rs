@@ -79,6 +79,7 @@ impl Fleet for Ingresses {
         };
         Some(OwnHalf {
             resources: vec![meshspan_envoy::ingress_listener(&ingress)],
+            encoded: 1,
             other_shared_half: self.following.insert(id.clone()),
         })
     }

@@ -41,6 +41,8 @@ pub(super) trait Fleet {
 /// A proxy's own half.
 pub(super) struct OwnHalf {
     pub(super) resources: Vec<Encoded>,
+    /// How many of them were encoded for it.
+    pub(super) encoded: usize,
     /// The proxy shares another half than before, of which the changes do not speak.
     pub(super) other_shared_half: bool,
 }

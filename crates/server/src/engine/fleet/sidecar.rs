@@ -196,9 +196,10 @@ impl Fleet for Sidecars {
             shares: view.all_destinations,
             uses: own_half::destinations(&view, lookup),
         };
-        let resources = own_half::of_pool(&view, options, lookup);
+        let (resources, encoded) = own_half::of_pool(&view, options, lookup);
         Some(OwnHalf {
             resources,
+            encoded,
             other_shared_half: self.follow(id, Some(following)),
         })
     }

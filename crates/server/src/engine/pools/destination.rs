@@ -6,6 +6,7 @@ use std::sync::Arc;
 use meshspan_policy::Fingerprint;
 use meshspan_world::view::{Destination, DestinationPolicies};
 
+use super::Work;
 use super::mesh::ClassId;
 use super::projection::{Projection, others, same_but_endpoints};
 
@@ -32,8 +33,13 @@ struct Variant {
     classes: usize,
 }
 
-/// A projection that a class had, and the one that it has now.
-pub(super) type Replaced<'a> = (ClassId, &'a Projection, &'a Projection);
+/// What a class had, and what it has now.
+pub(super) struct Replaced<'a> {
+    pub(super) class: ClassId,
+    pub(super) before: &'a Projection,
+    pub(super) after: &'a Projection,
+    pub(super) only_endpoints: bool,
+}
 
 impl PooledDestination {
     pub(super) fn new(destination: Arc<Destination>) -> Self {
@@ -61,19 +67,22 @@ impl PooledDestination {
     }
 
     /// Replaces the destination and hands out what each class had and has.
-    pub(super) fn replace(&mut self, after: Arc<Destination>, mut replaced: impl FnMut(Replaced<'_>)) {
+    pub(super) fn replace(&mut self, after: Arc<Destination>, work: &Work, mut replaced: impl FnMut(&Replaced<'_>)) {
         let only_endpoints = same_but_endpoints(&self.destination, &after);
         self.destination = after;
         let mut endpoints = BTreeMap::new();
         let mut before = BTreeMap::new();
         for (print, variant) in &mut self.variants {
-            let endpoints = endpoints
-                .entry(variant.endpoints_basis)
-                .or_insert_with(|| meshspan_envoy::destination_endpoints(&self.destination, &variant.policies));
+            let endpoints = endpoints.entry(variant.endpoints_basis).or_insert_with(|| {
+                work.encoded(1);
+                meshspan_envoy::destination_endpoints(&self.destination, &variant.policies)
+            });
             let others = if only_endpoints {
                 variant.projection.others.clone()
             } else {
-                others(&self.destination, &variant.policies)
+                let others = others(&self.destination, &variant.policies);
+                work.encoded(others.len());
+                others
             };
             let endpoints = endpoints.clone();
             let old = std::mem::replace(&mut variant.projection, Projection { endpoints, others });
@@ -81,7 +90,12 @@ impl PooledDestination {
         }
         for (class, print) in &self.variant_of {
             if let (Some(before), Some(after)) = (before.get(print), self.variants.get(print)) {
-                replaced((*class, before, &after.projection));
+                replaced(&Replaced {
+                    class: *class,
+                    before,
+                    after: &after.projection,
+                    only_endpoints,
+                });
             }
         }
     }
@@ -103,13 +117,18 @@ impl PooledDestination {
         class: ClassId,
         print: Fingerprint,
         policies: &Arc<DestinationPolicies>,
+        work: &Work,
     ) -> &Projection {
         self.variant_of.insert(class, print);
-        let variant = self.variants.entry(print).or_insert_with(|| Variant {
-            policies: policies.clone(),
-            endpoints_basis: meshspan_envoy::endpoints_basis(policies),
-            projection: Projection::new(&self.destination, policies),
-            classes: 0,
+        let variant = self.variants.entry(print).or_insert_with(|| {
+            let projection = Projection::new(&self.destination, policies);
+            work.encoded(projection.all().count());
+            Variant {
+                policies: policies.clone(),
+                endpoints_basis: meshspan_envoy::endpoints_basis(policies),
+                projection,
+                classes: 0,
+            }
         });
         variant.classes += 1;
         &variant.projection

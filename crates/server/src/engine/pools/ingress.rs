@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meshspan_world::view::{Destination, DestinationKey};
-use meshspan_xds::ResourceSet;
+use meshspan_xds::{ResourceSet, ResourceType};
 
-use super::{Names, put, take};
+use super::{Names, Work, put, take};
 
 /// Destinations as zone ingresses see them.
 #[derive(Default)]
@@ -38,37 +38,29 @@ impl IngressPool {
         std::mem::take(&mut self.changed)
     }
 
-    pub(super) fn apply_destination(&mut self, key: &DestinationKey, after: Option<&Arc<Destination>>) {
+    pub(super) fn apply_destination(&mut self, key: &DestinationKey, after: Option<&Arc<Destination>>, work: &Work) {
         match after.filter(|destination| destination.is_behind_ingress()) {
             Some(destination) => {
-                put(
-                    &mut self.shared,
-                    &mut self.changed,
-                    &meshspan_envoy::ingress_cluster(destination),
-                );
-                put(
-                    &mut self.shared,
-                    &mut self.changed,
-                    &meshspan_envoy::ingress_endpoints(destination),
-                );
+                let resources = [
+                    meshspan_envoy::ingress_cluster(destination),
+                    meshspan_envoy::ingress_endpoints(destination),
+                ];
+                work.encoded(resources.len());
+                for encoded in &resources {
+                    put(&mut self.shared, &mut self.changed, encoded, work);
+                }
                 let before = self.destinations.insert(key.clone(), destination.clone());
                 let sni = |destination: &Arc<Destination>| destination.tls.as_ref().map(|tls| tls.sni.clone());
                 self.listeners_changed |= before.as_ref().map(sni) != Some(sni(destination));
             }
             None => {
-                let Some(before) = self.destinations.remove(key) else {
+                if self.destinations.remove(key).is_none() {
                     return;
-                };
-                take(
-                    &mut self.shared,
-                    &mut self.changed,
-                    &meshspan_envoy::ingress_cluster(&before),
-                );
-                take(
-                    &mut self.shared,
-                    &mut self.changed,
-                    &meshspan_envoy::ingress_endpoints(&before),
-                );
+                }
+                let name = Arc::from(meshspan_envoy::names::destination(key));
+                for ty in [ResourceType::Cluster, ResourceType::Endpoint] {
+                    take(&mut self.shared, &mut self.changed, ty, &name);
+                }
                 self.listeners_changed = true;
             }
         }

@@ -9,7 +9,7 @@ use meshspan_xds::{ResourceSet, ResourceType};
 
 use super::destination::{Entry, PooledDestination};
 use super::projection::Projection;
-use super::{Names, put, take, type_of};
+use super::{Names, Work, put, take, type_of};
 
 /// Names a class within its mesh, in less space than its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,37 +62,37 @@ impl MeshPool {
             .collect()
     }
 
-    pub(super) fn apply_destination(&mut self, key: &DestinationKey, after: Option<&Arc<Destination>>) {
+    pub(super) fn apply_destination(&mut self, key: &DestinationKey, after: Option<&Arc<Destination>>, work: &Work) {
         let (classes, changed) = (&mut self.classes, &mut self.changed);
-        let mut replace = |id, before: &Projection, after: Option<&Projection>| {
-            if let Some(class) = classes.get_mut(&id) {
-                class.replace(Some(before), after);
-                changed.insert(id);
-            }
-        };
         match (self.destinations.get_mut(key), after) {
-            (Some(entry), Some(after)) => {
-                entry.replace(after.clone(), |(id, before, after)| replace(id, before, Some(after)));
-            }
+            (Some(entry), Some(after)) => entry.replace(after.clone(), work, |replaced| {
+                if let Some(class) = classes.get_mut(&replaced.class) {
+                    changed.insert(replaced.class);
+                    if replaced.only_endpoints {
+                        class.replace_endpoints(replaced.after, work);
+                    } else {
+                        class.replace(Some(replaced.before), Some(replaced.after), work);
+                    }
+                }
+            }),
             (None, Some(after)) => {
                 self.destinations
                     .insert(key.clone(), PooledDestination::new(after.clone()));
             }
             (Some(_), None) => {
-                for (id, before) in self
-                    .destinations
-                    .remove(key)
-                    .iter()
-                    .flat_map(PooledDestination::projections)
-                {
-                    replace(id, before, None);
+                let gone = self.destinations.remove(key);
+                for (id, before) in gone.iter().flat_map(PooledDestination::projections) {
+                    if let Some(class) = classes.get_mut(&id) {
+                        changed.insert(id);
+                        class.replace(Some(before), None, work);
+                    }
                 }
             }
             (None, None) => {}
         }
     }
 
-    pub(super) fn apply_class(&mut self, key: &ClassKey, changes: Option<ClassChanges>) {
+    pub(super) fn apply_class(&mut self, key: &ClassKey, changes: Option<ClassChanges>, work: &Work) {
         let Some(changes) = changes else {
             if let Some(id) = self.ids.remove(key) {
                 self.classes.remove(&id);
@@ -120,9 +120,9 @@ impl MeshPool {
                 let print = prints
                     .entry(Arc::as_ptr(policies))
                     .or_insert_with(|| policies.fingerprint());
-                entry.join(id, *print, policies)
+                entry.join(id, *print, policies, work)
             });
-            class.replace(before.as_ref(), after);
+            class.replace(before.as_ref(), after, work);
         }
     }
 }
@@ -137,10 +137,15 @@ impl ClassPool {
         }
     }
 
-    fn replace(&mut self, before: Option<&Projection>, after: Option<&Projection>) {
+    /// Names and all else stay the same.
+    fn replace_endpoints(&mut self, after: &Projection, work: &Work) {
+        put(&mut self.shared, &mut self.changed, &after.endpoints, work);
+    }
+
+    fn replace(&mut self, before: Option<&Projection>, after: Option<&Projection>, work: &Work) {
         for encoded in after.into_iter().flat_map(Projection::all) {
             *self.uses.entry((type_of(encoded), encoded.name.clone())).or_default() += 1;
-            put(&mut self.shared, &mut self.changed, encoded);
+            put(&mut self.shared, &mut self.changed, encoded, work);
         }
         for encoded in before.into_iter().flat_map(Projection::all) {
             let id = (type_of(encoded), encoded.name.clone());
@@ -148,7 +153,7 @@ impl ClassPool {
             *uses -= 1;
             if *uses == 0 {
                 self.uses.remove(&id);
-                take(&mut self.shared, &mut self.changed, encoded);
+                take(&mut self.shared, &mut self.changed, id.0, &id.1);
             }
         }
     }

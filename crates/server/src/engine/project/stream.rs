@@ -7,6 +7,7 @@ use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snap
 
 use super::unopened_logs::UnopenedLogs;
 use crate::engine::pools::{Names, put};
+use crate::engine::work::{Work, count};
 
 /// What a proxy shows and trusts in its mesh. Both come about together, for they have to fit each other.
 #[derive(Clone, PartialEq, Eq)]
@@ -107,11 +108,11 @@ impl Stream {
     }
 
     /// Replaces all of the own half but what [`Stream::set_identity`] gave.
-    pub(super) fn replace_own(&mut self, resources: &[Encoded]) {
+    pub(super) fn replace_own(&mut self, resources: &[Encoded], work: &Work) {
         let before = std::mem::take(&mut self.own);
         let mut after = ResourceSet::new();
         for encoded in resources {
-            put(&mut after, &mut Names::new(), encoded);
+            put(&mut after, &mut Names::new(), encoded, work);
         }
         self.add_secrets(&mut after);
         for ty in ResourceType::ALL {
@@ -131,7 +132,7 @@ impl Stream {
     }
 
     /// Hands over what changed, if anything did.
-    pub(super) fn publish(&mut self, shared: ResourceSet, shared_changes: Option<&Names>) {
+    pub(super) fn publish(&mut self, shared: ResourceSet, shared_changes: Option<&Names>, work: &Work) {
         self.changed.extend(shared_changes.into_iter().flatten().cloned());
         if self.awaits_identity {
             return;
@@ -139,8 +140,10 @@ impl Stream {
         let own = self.logs.left_out(&shared, &self.own);
         let changed = std::mem::take(&mut self.changed);
         let changes = if std::mem::take(&mut self.fresh) || own.is_some() {
+            work.published_whole.inc();
             Changes::All
         } else {
+            work.published.inc_by(count(changed.len()));
             Changes::Named(changed)
         };
         if !changes.is_empty() {

@@ -24,12 +24,12 @@ pub(super) fn destinations<'a>(
     found
 }
 
-/// The sidecar's own half, secrets left out.
+/// The sidecar's own half, secrets left out, and how many resources of it were encoded.
 pub(super) fn of_pool<'a>(
     view: &SidecarView,
     options: &ProxyOptions,
     lookup: impl Fn(&DestinationKey) -> Option<Entry<'a>>,
-) -> Vec<Encoded> {
+) -> (Vec<Encoded>, usize) {
     let mut resources = Vec::new();
     let mut sidecar = view.sidecar.clone();
     for outbound in &view.outbounds {
@@ -45,8 +45,10 @@ pub(super) fn of_pool<'a>(
             .outbounds
             .extend(with_listener(outbound, entry.destination, entry.policies));
     }
-    resources.extend(meshspan_envoy::sidecar(&sidecar, options));
-    resources
+    let encoded = meshspan_envoy::sidecar(&sidecar, options);
+    let count = encoded.len();
+    resources.extend(encoded);
+    (resources, count)
 }
 
 /// Everything that a sidecar is served, secrets left out, by type and name: projected again from what the world says of it.
@@ -69,7 +71,7 @@ pub(in crate::engine) fn resources(inspected: &Inspected, options: &ProxyOptions
     let shared = projected.values().filter(|_| inspected.view.all_destinations);
     let shared = shared.flat_map(|(_, _, projection)| projection.all().cloned());
     let by_name: BTreeMap<(ResourceType, _), Encoded> = shared
-        .chain(of_pool(&inspected.view, options, lookup))
+        .chain(of_pool(&inspected.view, options, lookup).0)
         .map(|resource| ((resource.resource_type, resource.name.clone()), resource))
         .collect();
     by_name.into_values().collect()
