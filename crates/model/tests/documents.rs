@@ -306,3 +306,18 @@ fn a_service_has_so_many_ports_and_no_more() {
         assert_eq!(said, [("spec.ports", expected)], "{kind}");
     }
 }
+
+#[test]
+fn identities_of_a_service_are_bounded() {
+    let refused = |count: usize, length: usize| {
+        let identities = vec![json!({"type": "ServiceTag", "value": "x".repeat(length)}); count];
+        let checked = Kind::MeshService.check(&json!({"identities": identities}));
+        checked
+            .err()
+            .map(|violations| violations.to_string())
+            .unwrap_or_default()
+    };
+    assert_eq!(refused(1000, 63), "");
+    assert!(refused(1001, 1).contains("spec.identities: has 1001 entries, at most 1000"));
+    assert!(refused(2, 500_000).contains("spec.identities[0].value: has 500000 bytes"));
+}

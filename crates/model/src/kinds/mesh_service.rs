@@ -333,6 +333,22 @@ impl Spec for MeshService {
         {
             violations.add(format!("{root}selector.dataplaneRef.name"), "must be defined");
         }
+        if self.identities.len() > MAX_IDENTITIES {
+            violations.add(
+                format!("{root}identities"),
+                format!(
+                    "has {} entries, at most {MAX_IDENTITIES} are allowed: select fewer services",
+                    self.identities.len()
+                ),
+            );
+        }
+        let lengths = self.identities.iter().map(|identity| identity.value.len());
+        if let Some((index, length)) = lengths.enumerate().find(|(_, length)| *length > MAX_IDENTITY_BYTES) {
+            violations.add(
+                format!("{root}identities[{index}].value"),
+                format!("has {length} bytes, at most {MAX_IDENTITY_BYTES} are allowed"),
+            );
+        }
         let ports = self
             .ports
             .iter()
@@ -354,6 +370,11 @@ impl Spec for MeshService {
 
 /// Most ports of one service: each is a listener and a cluster of every proxy, and of the ingresses.
 pub const MAX_PORTS: usize = 100;
+
+/// Most identities of one service; each client compares a certificate with all of them.
+pub const MAX_IDENTITIES: usize = 1000;
+/// Longest identity, in bytes: that of a SPIFFE id.
+pub const MAX_IDENTITY_BYTES: usize = 2048;
 
 /// Checks a list of (name, number, protocol): not too many, numbers in range, numbers and names unique, protocols known.
 pub(crate) fn validate_ports<'a>(
