@@ -8,17 +8,59 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// In the range of virtual IPs and never given to a service: nobody answers there.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(243, 255, 255, 254)), 1);
 /// The kernel of this host itself answers a connection that is redirected, so this is ample.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Between two looks while the agent waits for its bootstrap.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// Between two looks while Envoy runs: rules are installed at any time, and tell nobody.
+const LOOK_LATER: Duration = Duration::from_secs(10);
 /// Where rules lead connections by default.
 const INBOUND_PORT: u16 = 15006;
 const OUTBOUND_PORT: u16 = 15001;
 
+/// Says what does not fit, at once and again when that changes, until `done`. Envoy must not run yet.
+pub(crate) async fn look_until(done: &Notify, name: &str, networking: &Networking, mark: SocketMark) {
+    let mut said = Vec::new();
+    loop {
+        let found = problems(networking, mark).await;
+        for problem in found.iter().filter(|problem| !said.contains(*problem)) {
+            tracing::warn!("{name}: {problem}");
+        }
+        said = found;
+        tokio::select! {
+            () = done.notified() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Says while Envoy runs when rules lead its own traffic back to it, which goes round in a circle then. Never ends.
+pub(crate) async fn watch(name: String, mark: SocketMark) {
+    let mut was_led_back = false;
+    loop {
+        tokio::time::sleep(LOOK_LATER).await;
+        let is_led_back = somebody_answers(NOBODY, mark).await;
+        match (was_led_back, is_led_back) {
+            (false, true) => tracing::error!("{name}: {}", excludes_another(mark)),
+            (true, false) => tracing::info!("{name}: the traffic of Envoy is no longer led back to Envoy"),
+            _ => {}
+        }
+        was_led_back = is_led_back;
+    }
+}
+
+/// Where nobody is only Envoy can have taken the connection.
+async fn somebody_answers(target: SocketAddr, mark: SocketMark) -> bool {
+    let connected = tokio::time::timeout(PATIENCE, socket::tcp_connect(target, None, mark)).await;
+    matches!(connected, Ok(Ok(_)))
+}
+
 /// What does not fit, for people. What cannot be tried (a port is taken, an address is a name) is passed over.
-pub(crate) async fn problems(networking: &Networking, mark: SocketMark) -> Vec<String> {
+async fn problems(networking: &Networking, mark: SocketMark) -> Vec<String> {
     let section = networking.transparent_proxying.as_ref();
     if section.is_some() && !has_route(NOBODY) {
         return vec![
@@ -254,6 +296,23 @@ mod tests {
         );
         let taken = application.local_addr().unwrap().port();
         assert_eq!(arrives(NOBODY, taken, mark).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_taken_where_nobody_is_was_led_there() {
+        let envoy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = envoy.local_addr().unwrap();
+        assert!(somebody_answers(target, SocketMark::default()).await);
+        drop(envoy);
+        assert!(!somebody_answers(target, SocketMark::default()).await);
+    }
+
+    #[tokio::test]
+    async fn looking_ends_when_the_wait_does_and_not_before_the_first_look() {
+        let done = Notify::new();
+        done.notify_one();
+        let networking = serde_json::from_str(r#"{"address": "10.0.0.1"}"#).unwrap();
+        look_until(&done, "web-1", &networking, SocketMark::default()).await;
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use crate::args::{ProxyType, RunArgs};
 use crate::template::{self, TemplateError};
-use meshspan_model::kinds::Spec as _;
+use meshspan_model::document;
 use meshspan_model::kinds::dataplane::{Dataplane, Inbound, Networking};
-use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -198,21 +197,13 @@ impl Proxy {
             .collect()
     }
 
-    /// What its author may not expect; whoever applies the document is warned by the API, and a proxy that brings it here.
+    /// What its author may not expect, fields that nothing knows among it; whoever applies the document is warned by the API, and
+    /// a proxy that brings it here.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if let Some(dataplane) = self.dataplane() {
-            dataplane.warn("", &mut warnings);
-        }
-        if self.proxy_type == ProxyType::Ingress
-            && let Some(ingress) = self
-                .resource
-                .as_ref()
-                .and_then(|text| serde_json::from_str::<ZoneIngress>(text).ok())
-        {
-            ingress.warn("", &mut warnings);
-        }
-        warnings
+        let document: Option<Value> = self.resource.as_ref().and_then(|text| serde_json::from_str(text).ok());
+        // What is wrong is said by the control plane, which refuses it.
+        let read = document.and_then(|document| document::read(&document).ok());
+        read.map(|read| read.warnings).unwrap_or_default()
     }
 
     fn dataplane(&self) -> Option<Dataplane> {
@@ -312,9 +303,14 @@ mod tests {
 
     #[test]
     fn what_apply_would_warn_of_is_known_here() {
-        let document = "{type: Dataplane, name: a, networking: {address: 10.0.0.1, inbound: [{port: 80, tags: {kuma.io/service: A_b}}]}}";
-        let warnings = resolve(&["--dataplane", document]).unwrap().warnings();
-        assert!(warnings.concat().contains("\"A_b\" cannot be the name"), "{warnings:?}");
+        let document = "{type: Dataplane, mesh: default, name: a, networking: {address: 10.0.0.1, inbound: [{port: 80, serviceAdress: 127.0.0.1, \
+                        tags: {kuma.io/service: A_b}}]}}";
+        let warnings = resolve(&["--dataplane", document]).unwrap().warnings().concat();
+        assert!(warnings.contains("\"A_b\" cannot be the name"), "{warnings}");
+        assert!(
+            warnings.contains("\"networking.inbound[0].serviceAdress\""),
+            "{warnings}"
+        );
     }
 
     #[test]

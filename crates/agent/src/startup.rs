@@ -27,7 +27,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 const MAX_CA_BYTES: u64 = 1024 * 1024;
@@ -138,17 +138,20 @@ pub(crate) async fn start(
     for warning in proxy.warnings() {
         tracing::warn!("{}: {warning}", proxy.name);
     }
-    let misfits = async {
-        match &proxy.networking {
-            Some(networking) => interception::problems(networking, mark).await,
-            None => Vec::new(),
+    // Where rules lead the agent's own connections astray it waits for ever, and should say why.
+    let done = Notify::new();
+    let fetching = async {
+        let fetched = bootstrap::fetch(&control_plane, &request, retry).await;
+        done.notify_one();
+        fetched
+    };
+    let looking = async {
+        if let Some(networking) = &proxy.networking {
+            interception::look_until(&done, &proxy.name, networking, mark).await;
         }
     };
-    let (bootstrap, misfits) = tokio::join!(bootstrap::fetch(&control_plane, &request, retry), misfits);
+    let (bootstrap, ()) = tokio::join!(fetching, looking);
     let bootstrap = bootstrap?;
-    for misfit in misfits {
-        tracing::warn!("{}: {misfit}", proxy.name);
-    }
     tracing::debug!(mesh = proxy.mesh, name = proxy.name, "bootstrap configuration received");
 
     let command = EnvoyCommand {
@@ -193,6 +196,9 @@ pub(crate) async fn start(
     background.spawn(async move {
         tokio::join!(announcement.run(), probing);
     });
+    if proxy.proxy_type == ProxyType::Dataplane {
+        background.spawn(interception::watch(proxy.name.clone(), mark));
+    }
     let (denials, denials_seen) = watch::channel(None);
     if let Some(admin) = bootstrap.admin.clone() {
         background.spawn(denials::watch(admin, denials));
