@@ -4,12 +4,13 @@
 use std::net::IpAddr;
 
 use meshspan_model::document::MAX_DOCUMENT;
+use meshspan_model::kinds::mesh_external_service::MeshExternalServiceStatus;
 use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneServiceStatus;
 use meshspan_model::kinds::mesh_service::{Address, MeshServiceStatus, Vip};
-use meshspan_model::{Kind, Resource, ResourceKey, labels, name};
+use meshspan_model::{Kind, Resource, ResourceKey, ServiceKind, labels, name};
 use meshspan_store::Snapshot;
 
-use crate::outgoing::ingress_zone;
+use crate::outgoing::proxy_zone;
 
 /// Most resources of one kind that a zone may have.
 pub(crate) const MAX_OF_KIND: usize = 100_000;
@@ -86,7 +87,7 @@ fn check_owner(received: &Resource, zone: &str) -> Result<(), String> {
             received.label(labels::ZONE),
             zone,
         ),
-        ("zone".to_owned(), ingress_zone(received), zone),
+        ("zone".to_owned(), proxy_zone(received), zone),
     ];
     for (field, claimed, expected) in claims {
         if !["", expected].contains(&claimed) {
@@ -119,25 +120,39 @@ fn check_status(received: &Resource) -> Result<(), String> {
     if !status.is_object() {
         return Err("status: must be an object".to_owned());
     }
-    let (addresses, vips) = match received.kind {
-        Kind::MeshService => {
-            let status: MeshServiceStatus =
-                serde_json::from_value(status.clone()).map_err(|error| format!("status: {error}"))?;
-            (status.addresses, status.vips)
+    let Some(service) = received.kind.service() else {
+        return Ok(());
+    };
+    let unreadable = |error: serde_json::Error| format!("status: {error}");
+    let numbered = |vips: Vec<Vip>| -> Vec<(String, Vip)> {
+        let vips = vips.into_iter().enumerate();
+        vips.map(|(index, vip)| (format!("vips[{index}]"), vip)).collect()
+    };
+    let (addresses, vips) = match service {
+        ServiceKind::MeshService => {
+            let status: MeshServiceStatus = serde_json::from_value(status.clone()).map_err(unreadable)?;
+            (status.addresses, numbered(status.vips))
         }
-        Kind::MeshMultiZoneService => {
-            let status: MeshMultiZoneServiceStatus =
-                serde_json::from_value(status.clone()).map_err(|error| format!("status: {error}"))?;
-            (status.addresses, status.vips)
+        ServiceKind::MeshMultiZoneService => {
+            let status: MeshMultiZoneServiceStatus = serde_json::from_value(status.clone()).map_err(unreadable)?;
+            (status.addresses, numbered(status.vips))
         }
-        _ => (Vec::new(), Vec::new()),
+        ServiceKind::MeshExternalService => {
+            let status: MeshExternalServiceStatus = serde_json::from_value(status.clone()).map_err(unreadable)?;
+            // A service has none until its zone gave it one.
+            let vip = Some(status.vip).filter(|vip| !vip.ip.is_empty());
+            (
+                status.addresses,
+                vip.map(|vip| ("vip".to_owned(), vip)).into_iter().collect(),
+            )
+        }
     };
     for (index, Address { hostname, .. }) in addresses.iter().enumerate() {
         name::check_subdomain(hostname).map_err(|reason| format!("status.addresses[{index}].hostname: {reason}"))?;
     }
-    for (index, Vip { ip }) in vips.iter().enumerate() {
+    for (field, Vip { ip }) in &vips {
         if ip.parse::<IpAddr>().is_err() {
-            return Err(format!("status.vips[{index}].ip: is {ip:?}, must be an IP address"));
+            return Err(format!("status.{field}.ip: is {ip:?}, must be an IP address"));
         }
     }
     Ok(())
@@ -210,6 +225,16 @@ mod tests {
         });
         let long = "n".repeat(200);
         let ingress = |zone: &str| Resource::new(Kind::ZoneIngress, "", "ingress", json!({"zone": zone}));
+        let egress = |zone: &str| Resource::new(Kind::ZoneEgress, "", "egress", json!({"zone": zone}));
+        let external = |status| Resource {
+            status: Some(status),
+            ..Resource::new(
+                Kind::MeshExternalService,
+                "default",
+                "bank",
+                json!({"match": {"port": 443}}),
+            )
+        };
         for (resource, complaint) in [
             (service("default"), ""),
             (
@@ -228,6 +253,21 @@ mod tests {
             (ingress(""), ""),
             (ingress("west"), ""),
             (ingress("east"), "zone: is \"east\""),
+            (egress(""), ""),
+            (egress("west"), ""),
+            (egress("east"), "zone: is \"east\""),
+            (external(json!({})), ""),
+            (external(json!({"vip": {}})), ""),
+            (
+                external(json!({"vip": {"ip": "242.0.0.1"}, "addresses": [{"hostname": "bank.extsvc"}]})),
+                "",
+            ),
+            (external(json!({"vip": {"ip": "evil"}})), "status.vip.ip: is \"evil\""),
+            (external(json!({"vip": [1]})), "status: "),
+            (
+                external(json!({"addresses": [{"hostname": "a b"}]})),
+                "status.addresses[0].hostname",
+            ),
             (
                 service("default").with_label(labels::ZONE, "east"),
                 "labels[\"kuma.io/zone\"]: is \"east\"",

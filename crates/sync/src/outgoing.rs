@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use meshspan_model::kinds::hostname_generator::HostnameGenerator;
 use meshspan_model::policy::{Document, PolicyKind, Role, TargetKind};
-use meshspan_model::{Kind, Resource, labels, name};
+use meshspan_model::{Kind, ProxyKind, Resource, labels, name};
 use serde_json::Value;
 
 use crate::feature::Feature;
@@ -110,10 +110,11 @@ pub fn outgoing(resource: &Resource, direction: &Direction) -> Result<Option<Out
 }
 
 fn to_global(resource: &Resource, zone: &str) -> Option<Outgoing> {
-    let own = match resource.kind {
-        Kind::ZoneIngress => ["", zone].contains(&ingress_zone(resource)),
-        Kind::Dataplane | Kind::DataplaneInsight | Kind::ZoneIngressInsight => true,
-        _ => resource.is_local(labels::ORIGIN_ZONE),
+    let own = match resource.kind.proxy() {
+        Some(ProxyKind::Sidecar) => true,
+        Some(ProxyKind::ZoneIngress | ProxyKind::ZoneEgress) => ["", zone].contains(&proxy_zone(resource)),
+        None if resource.kind.info().is_insight => true,
+        None => resource.is_local(labels::ORIGIN_ZONE),
     };
     if !own {
         return None;
@@ -218,16 +219,24 @@ fn producer_audience(policy: &Resource) -> Option<Audience> {
 
 /// The zone that a zone-originated resource comes from.
 fn zone_of(resource: &Resource) -> &str {
-    match (ingress_zone(resource), resource.zone()) {
+    match (proxy_zone(resource), resource.zone()) {
         ("", "") => resource.name.split('.').next().unwrap_or_default(),
         ("", label) => label,
-        (ingress, _) => ingress,
+        (proxy, _) => proxy,
     }
 }
 
-/// `spec.zone` of a ZoneIngress, or "".
-pub(crate) fn ingress_zone(resource: &Resource) -> &str {
-    if resource.kind != Kind::ZoneIngress {
+/// True for kinds whose payload says of which zone they are: the proxies at the edge of a zone.
+pub(crate) fn names_zone(kind: Kind) -> bool {
+    match kind.proxy() {
+        Some(ProxyKind::ZoneIngress | ProxyKind::ZoneEgress) => true,
+        Some(ProxyKind::Sidecar) | None => false,
+    }
+}
+
+/// `zone` in the payload of a ZoneIngress or ZoneEgress, or "".
+pub(crate) fn proxy_zone(resource: &Resource) -> &str {
+    if !names_zone(resource.kind) {
         return "";
     }
     resource.spec.get("zone").and_then(Value::as_str).unwrap_or_default()

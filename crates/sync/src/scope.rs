@@ -4,7 +4,7 @@
 use meshspan_model::kind::Shape;
 use meshspan_model::{Kind, Resource, labels};
 
-use crate::outgoing::{CLUSTER_ID, ZONE_PUBLIC_KEY, ingress_zone};
+use crate::outgoing::{CLUSTER_ID, ZONE_PUBLIC_KEY, names_zone, proxy_zone};
 
 /// Whose messages these are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,8 @@ impl Scope {
             Scope::FromGlobal { zone } => match stored.kind {
                 Kind::Config => stored.name == CLUSTER_ID,
                 Kind::GlobalSecret => stored.name.starts_with(ZONE_PUBLIC_KEY),
-                Kind::ZoneIngress => !["", zone.as_str()].contains(&ingress_zone(stored)),
+                // Only those of other zones come from there.
+                kind if names_zone(kind) => !["", zone.as_str()].contains(&proxy_zone(stored)),
                 kind if kind.info().sync.zone_to_global => stored.label(labels::ORIGIN) == labels::ORIGIN_GLOBAL,
                 // A zone cannot author these, so what it has from before its federation gives way to the global's;
                 // except services that say that they were made here.
@@ -66,7 +67,7 @@ impl Scope {
                     .labels
                     .insert(labels::ORIGIN.to_owned(), labels::ORIGIN_ZONE.to_owned());
                 received.labels.insert(labels::ZONE.to_owned(), zone.clone());
-                if received.kind == Kind::ZoneIngress
+                if names_zone(received.kind)
                     && let Some(spec) = received.spec.as_object_mut()
                 {
                     spec.insert("zone".to_owned(), zone.as_str().into());
@@ -77,8 +78,7 @@ impl Scope {
                     .labels
                     .insert(labels::ORIGIN.to_owned(), labels::ORIGIN_GLOBAL.to_owned());
                 received.status = None;
-                if received.kind.info().sync.zone_to_zones
-                    && (received.zone() == zone || ingress_zone(&received) == zone)
+                if received.kind.info().sync.zone_to_zones && (received.zone() == zone || proxy_zone(&received) == zone)
                 {
                     return Err(format!("comes from this zone, \"{zone}\", itself"));
                 }
@@ -94,6 +94,7 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use serde_json::json;
 
     use super::*;
@@ -133,6 +134,12 @@ mod tests {
                 "{kind} {name} {origin}"
             );
         }
+        for (origin, expected) in [("", false), ("zone", false), ("global", true)] {
+            let external = resource(Kind::MeshExternalService, "bank", origin, "");
+            assert_eq!(scope.contains(&external), expected, "{origin}");
+        }
+        let egress = Resource::new(Kind::ZoneEgress, "", "e", json!({"zone": "east"}));
+        assert!(!scope.contains(&egress));
         let ingress = |zone: &str| Resource::new(Kind::ZoneIngress, "", "i", json!({"zone": zone}));
         assert!(scope.contains(&ingress("west")));
         assert!(!scope.contains(&ingress("east")) && !scope.contains(&ingress("")));
@@ -150,6 +157,10 @@ mod tests {
             adopted.map(|resource| (resource.zone().to_owned(), resource.label(labels::ORIGIN).to_owned())),
             Ok(("west".into(), "zone".into()))
         );
+        for kind in [Kind::ZoneIngress, Kind::ZoneEgress] {
+            let proxy = Resource::new(kind, "", "proxy", json!({"networking": {"port": 1}}));
+            assert_eq!(scope.adopt(proxy).unwrap().spec["zone"], "west", "{kind}");
+        }
         assert!(
             Scope::FromGlobal { zone: "west".into() }
                 .adopt(resource(Kind::MeshService, "a", "", "west"))

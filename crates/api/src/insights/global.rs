@@ -1,11 +1,11 @@
 //! Counters of the whole control plane.
 
 use meshspan_model::document::timestamp;
-use meshspan_model::kinds::dataplane_insight::{ZoneIngressInsight, is_online};
+use meshspan_model::kinds::dataplane_insight::{connections, is_online};
 use meshspan_model::kinds::zone::Zone;
 use meshspan_model::kinds::zone_insight::ZoneInsight;
 use meshspan_model::policy::PolicyKind;
-use meshspan_model::{Kind, Resource, ResourceKey};
+use meshspan_model::{Kind, ProxyKind, Resource, ResourceKey};
 use meshspan_store::Snapshot;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -22,7 +22,12 @@ pub(super) fn counters(snapshot: &Snapshot, now: OffsetDateTime) -> Value {
     let all_services = service::all(snapshot);
     let services = |wanted: ProxyType| service::counts(&all_services, wanted).to_json();
     let zones = online(snapshot, Kind::Zone, zone_is_online);
-    let ingresses = online(snapshot, Kind::ZoneIngress, ingress_is_online);
+    let proxies_online = |proxy: ProxyKind| {
+        online(snapshot, proxy.resource(), |resource, snapshot| {
+            proxy_is_online(proxy, resource, snapshot)
+        })
+    };
+    let external = snapshot.list(Kind::MeshExternalService, None).count();
     let mut resources = Map::new();
     let mut policies = 0;
     for kind in Kind::ALL.iter().copied().filter(|kind| kind.info().in_api) {
@@ -35,15 +40,15 @@ pub(super) fn counters(snapshot: &Snapshot, now: OffsetDateTime) -> Value {
     json!({
         "createdAt": timestamp(now),
         "services": {
-            "external": {"total": 0},
+            "external": {"total": external},
             "internal": services(ProxyType::Standard),
             "gatewayBuiltin": services(ProxyType::GatewayBuiltin),
             "gatewayDelegated": services(ProxyType::GatewayDelegated),
         },
         "zones": {
             "controlPlanes": zones,
-            "zoneIngresses": ingresses,
-            "zoneEgresses": {"online": 0, "total": 0},
+            "zoneIngresses": proxies_online(ProxyKind::ZoneIngress),
+            "zoneEgresses": proxies_online(ProxyKind::ZoneEgress),
         },
         "dataplanes": {
             "standard": dataplanes(ProxyType::Standard),
@@ -89,7 +94,7 @@ pub(super) fn zone_status(snapshot: &Snapshot) -> Value {
     }
 }
 
-fn online(snapshot: &Snapshot, kind: Kind, is_online: fn(&Resource, &Snapshot) -> bool) -> Value {
+fn online(snapshot: &Snapshot, kind: Kind, is_online: impl Fn(&Resource, &Snapshot) -> bool) -> Value {
     let all = snapshot.list(kind, None);
     let (mut total, mut online) = (0, 0);
     for stored in all {
@@ -109,12 +114,10 @@ fn zone_is_online(zone: &Resource, snapshot: &Snapshot) -> bool {
         .is_some_and(|insight| insight.is_online())
 }
 
-fn ingress_is_online(ingress: &Resource, snapshot: &Snapshot) -> bool {
+fn proxy_is_online(proxy: ProxyKind, resource: &Resource, snapshot: &Snapshot) -> bool {
     let insight = snapshot.get(&ResourceKey {
-        kind: Kind::ZoneIngressInsight,
-        ..ingress.key()
+        kind: proxy.insight(),
+        ..resource.key()
     });
-    insight
-        .and_then(|stored| stored.resource.parse::<ZoneIngressInsight>().ok())
-        .is_some_and(|insight| is_online(&insight.subscriptions))
+    insight.is_some_and(|stored| is_online(&connections(&stored.resource)))
 }

@@ -75,10 +75,11 @@ fn from_status(resource: &Resource, zone: &str) -> Hostnames {
 
 fn from_generators(resource: &Resource, snapshot: &Snapshot) -> Hostnames {
     let mut hostnames = Hostnames::new();
-    for zone in snapshot
-        .list(Kind::Zone, None)
-        .map(|stored| stored.resource.name.as_str())
-    {
+    // What a zone made for itself is in no other one.
+    let stays = !resource.is_local(labels::ORIGIN_GLOBAL) && !resource.kind.info().sync.zone_to_zones;
+    let zones = snapshot.list(Kind::Zone, None);
+    let zones = zones.map(|stored| stored.resource.name.as_str());
+    for zone in zones.filter(|zone| !stays || *zone == resource.zone()) {
         let labels = labels_in(zone, resource);
         // A generator that a zone made for itself works in that zone only.
         let generators = snapshot
@@ -95,7 +96,8 @@ fn from_generators(resource: &Resource, snapshot: &Snapshot) -> Hostnames {
 
 /// The labels of the copy that a zone has: its own services come from itself, all others from the global.
 fn labels_in(zone: &str, resource: &Resource) -> BTreeMap<String, String> {
-    let origin = if resource.zone() == zone {
+    let from_zone = !resource.is_local(labels::ORIGIN_GLOBAL);
+    let origin = if from_zone && resource.zone() == zone {
         labels::ORIGIN_ZONE
     } else {
         labels::ORIGIN_GLOBAL

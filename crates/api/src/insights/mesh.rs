@@ -39,7 +39,8 @@ pub(super) fn get(state: &ApiState, target: &Target) -> Result<Response, ApiErro
 fn render(mesh: &Resource, snapshot: &Snapshot) -> Value {
     let proxies = proxies(snapshot, Some(&mesh.name));
     let (policies, resources) = totals(&mesh.name, snapshot);
-    let services = service::names(&proxies).len();
+    let internal = service::names(&proxies).len();
+    let external = snapshot.list(Kind::MeshExternalService, Some(&mesh.name)).count();
     json!({
         "type": "MeshInsight",
         "name": mesh.name,
@@ -51,7 +52,7 @@ fn render(mesh: &Resource, snapshot: &Snapshot) -> Value {
         "resources": resources,
         "dpVersions": versions(&proxies),
         "mTLS": backends(&proxies),
-        "services": {"total": services, "internal": services},
+        "services": {"total": internal + external, "internal": internal, "external": external},
     })
 }
 

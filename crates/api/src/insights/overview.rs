@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use meshspan_model::document::timestamp;
 use meshspan_model::kinds::dataplane::Dataplane;
-use meshspan_model::{Kind, Resource, ResourceKey};
+use meshspan_model::{Kind, ProxyKind, Resource, ResourceKey};
 use meshspan_store::Snapshot;
 use serde_json::{Map, Value, json};
 
@@ -35,35 +35,49 @@ struct Overview {
     alias: &'static str,
 }
 
-const OVERVIEWS: [Overview; 3] = [
+const ZONES: Overview = Overview {
+    kind: Kind::Zone,
+    insight: Kind::ZoneInsight,
+    name: "ZoneOverview",
+    field: "zone",
+    insight_field: "zoneInsight",
+    alias: "zones+insights",
+};
+
+fn of_proxies(proxy: ProxyKind) -> Overview {
+    let (name, field, insight_field, alias) = match proxy {
+        ProxyKind::Sidecar => (
+            "DataplaneOverview",
+            "dataplane",
+            "dataplaneInsight",
+            "dataplanes+insights",
+        ),
+        ProxyKind::ZoneIngress => (
+            "ZoneIngressOverview",
+            "zoneIngress",
+            "zoneIngressInsight",
+            "zoneingresses+insights",
+        ),
+        ProxyKind::ZoneEgress => (
+            "ZoneEgressOverview",
+            "zoneEgress",
+            "zoneEgressInsight",
+            "zoneegressoverviews",
+        ),
+    };
     Overview {
-        kind: Kind::Dataplane,
-        insight: Kind::DataplaneInsight,
-        name: "DataplaneOverview",
-        field: "dataplane",
-        insight_field: "dataplaneInsight",
-        alias: "dataplanes+insights",
-    },
-    Overview {
-        kind: Kind::Zone,
-        insight: Kind::ZoneInsight,
-        name: "ZoneOverview",
-        field: "zone",
-        insight_field: "zoneInsight",
-        alias: "zones+insights",
-    },
-    Overview {
-        kind: Kind::ZoneIngress,
-        insight: Kind::ZoneIngressInsight,
-        name: "ZoneIngressOverview",
-        field: "zoneIngress",
-        insight_field: "zoneIngressInsight",
-        alias: "zoneingresses+insights",
-    },
-];
+        kind: proxy.resource(),
+        insight: proxy.insight(),
+        name,
+        field,
+        insight_field,
+        alias,
+    }
+}
 
 pub(super) fn routes() -> Router<ApiState> {
-    OVERVIEWS.into_iter().fold(Router::new(), |router, overview| {
+    let proxies = ProxyKind::ALL.iter().copied().map(of_proxies);
+    proxies.chain([ZONES]).fold(Router::new(), |router, overview| {
         let list = move |State(state): State<ApiState>, Path(target): Path<Target>, listing: Listing| async move {
             let problems = problems(&state, overview.kind).await?;
             overview.list(&state, &target, &listing, problems)

@@ -82,7 +82,7 @@ impl Inspected<'_> {
                 Some(kind) => kind.name().to_owned(),
                 None => {
                     let names: Vec<_> = ServiceKind::ALL.iter().map(|kind| kind.name()).collect();
-                    names.join(", ")
+                    names.join(" or ")
                 }
             };
             let mesh = &self.resource.mesh;

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meshspan_model::document::timestamp;
+use meshspan_model::kinds::mesh_external_service::MeshExternalServiceStatus;
 use meshspan_model::kinds::mesh_multi_zone_service::{MeshMultiZoneServiceStatus, ZoneView};
 use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
 use meshspan_model::kinds::mesh_service::{Condition, MeshServiceStatus};
 use meshspan_model::kinds::zone_insight::ZoneInsight;
-use meshspan_model::{Kind, Resource, ResourceKey};
+use meshspan_model::{Kind, Resource, ResourceKey, ServiceKind, labels};
 use meshspan_store::Snapshot;
 
 use crate::settings::Mode;
@@ -19,9 +20,9 @@ pub(crate) fn shown(resource: &Resource, mode: &Mode, snapshot: &Snapshot) -> Re
     if *mode != Mode::Global {
         return shown;
     }
-    match resource.kind {
-        Kind::MeshMultiZoneService => shown.status = serde_json::to_value(union(resource, snapshot)).ok(),
-        Kind::MeshService => {
+    match resource.kind.service() {
+        Some(ServiceKind::MeshMultiZoneService) => shown.status = serde_json::to_value(union(resource, snapshot)).ok(),
+        Some(ServiceKind::MeshService) => {
             if let Some(lost) = lost(&BTreeSet::from([resource.zone()]), snapshot) {
                 let stored = shown.status.take().unwrap_or_default();
                 let mut status: MeshServiceStatus = serde_json::from_value(stored).unwrap_or_default();
@@ -29,7 +30,18 @@ pub(crate) fn shown(resource: &Resource, mode: &Mode, snapshot: &Snapshot) -> Re
                 shown.status = serde_json::to_value(status).ok();
             }
         }
-        _ => {}
+        Some(ServiceKind::MeshExternalService) => {
+            // One of the global may name the zone whose egress serves it, but what is said here comes from no zone.
+            let from_zone = !resource.is_local(labels::ORIGIN_GLOBAL);
+            let zones = BTreeSet::from([resource.zone()]);
+            if let Some(lost) = from_zone.then(|| lost(&zones, snapshot)).flatten() {
+                let stored = shown.status.take().unwrap_or_default();
+                let mut status: MeshExternalServiceStatus = serde_json::from_value(stored).unwrap_or_default();
+                status.conditions.push(lost);
+                shown.status = serde_json::to_value(status).ok();
+            }
+        }
+        None => {}
     }
     shown
 }

@@ -10,6 +10,7 @@ use crate::settings::{Mode, Settings};
 
 pub mod dataplane;
 mod mesh;
+mod mesh_external_service;
 mod mesh_service;
 mod permission_effects;
 pub(crate) mod policy;
@@ -40,6 +41,7 @@ pub(crate) fn before_put(
             Mode::Global => Ok(()),
         },
         Kind::MeshService => mesh_service::before_put(resource, existing),
+        Kind::MeshExternalService => mesh_external_service::before_put(context, resource),
         Kind::Secret | Kind::GlobalSecret => secret::before_put(context.snapshot, resource),
         kind => match PolicyKind::of(kind) {
             Some(kind) => policy::before_put(context, kind, resource, existing),
@@ -53,6 +55,7 @@ pub(crate) fn warnings(context: &Context<'_>, resource: &Resource) -> Vec<String
     let mut warnings = match (resource.kind, PolicyKind::of(resource.kind)) {
         (_, Some(kind)) => policy::warnings(context, kind, resource),
         (Kind::MeshService, None) => mesh_service::warnings(context.snapshot, resource),
+        (Kind::MeshExternalService, None) => mesh_external_service::warnings(context.snapshot, resource),
         _ => Vec::new(),
     };
     warnings.extend(permission_effects::of_put(context, resource));
@@ -61,7 +64,11 @@ pub(crate) fn warnings(context: &Context<'_>, resource: &Resource) -> Vec<String
 
 /// What the user should know about a deletion that has passed [`before_delete`].
 pub(crate) fn warnings_of_delete(context: &Context<'_>, key: &ResourceKey) -> Vec<String> {
-    permission_effects::of_delete(context, key)
+    let mut warnings = permission_effects::of_delete(context, key);
+    if key.kind == Kind::Secret {
+        warnings.extend(mesh_external_service::warnings_of_secret_delete(context.snapshot, key));
+    }
+    warnings
 }
 
 /// Checks whether a resource may be deleted.

@@ -123,7 +123,7 @@ async fn mesh_insights() {
     for gateway in ["gateway", "gatewayBuiltin", "gatewayDelegated"] {
         assert_eq!(body["dataplanesByType"][gateway]["total"], 0);
     }
-    assert_eq!(body["services"], json!({"total": 2, "internal": 2}));
+    assert_eq!(body["services"], json!({"total": 2, "internal": 2, "external": 0}));
     assert_eq!(body["resources"]["Dataplane"]["total"], 4);
     assert_eq!(body["dpVersions"]["envoy"]["1.40.0"]["total"], 3);
     assert_eq!(body["dpVersions"]["envoy"]["unknown"]["total"], 1);
@@ -335,5 +335,103 @@ async fn the_global_knows_the_hostnames_of_each_zone() {
         json!({"total": 1, "items": [
             {"hostname": "redis.mzsvc.mesh.local", "zones": [{"name": "east"}, {"name": "west"}]},
         ]})
+    );
+}
+
+#[tokio::test]
+async fn zone_egresses_have_overviews_and_are_counted() {
+    let api = Api::new(global());
+    let spec = json!({"zone": "east", "networking": {"address": "10.0.0.3", "port": 10002}});
+    for name in ["one", "two"] {
+        api.seed(Resource::new(Kind::ZoneEgress, "", name, spec.clone())).await;
+    }
+    let insight = json!({"subscriptions": [{"id": "1", "connectTime": "2026-03-01T10:00:00Z"}]});
+    api.seed(Resource::new(Kind::ZoneEgressInsight, "", "one", insight.clone()))
+        .await;
+    // An ingress of the same name is another proxy.
+    api.seed(Resource::new(Kind::ZoneIngressInsight, "", "two", insight.clone()))
+        .await;
+    for path in [
+        "/zoneegresses/_overview",
+        "/zone-egresses/_overview",
+        "/zoneegressoverviews",
+    ] {
+        let body = api.get(path).await.expect(200).json();
+        let first = &body["items"][0];
+        assert_eq!(
+            (
+                &first["type"],
+                &first["zoneEgress"]["networking"]["port"],
+                &first["zoneEgressInsight"]["subscriptions"][0]["id"]
+            ),
+            (&json!("ZoneEgressOverview"), &json!(10002), &json!("1")),
+            "{path}"
+        );
+        assert_eq!(body["items"][1].get("zoneEgressInsight"), None, "{path}");
+    }
+    let one = api.get("/zoneegresses/two/_overview").await.expect(200).json();
+    assert_eq!(one["zoneEgressInsight"], json!({}));
+    let zones = api.get("/global-insight").await.json()["zones"].clone();
+    assert_eq!(zones["zoneEgresses"], json!({"online": 1, "total": 2}));
+    assert_eq!(zones["zoneIngresses"], json!({"online": 0, "total": 0}));
+    api.get("/zoneegressinsights/one").await.expect(200);
+}
+
+#[tokio::test]
+async fn external_services_are_counted_and_have_hostnames_where_they_are() {
+    let api = Api::with_mesh(global()).await;
+    meshspan_api::default_resources::ensure_defaults(&*api.store, &api.settings, crate::harness::NOW)
+        .await
+        .unwrap();
+    for zone in ["east", "west"] {
+        api.seed(Resource::new(Kind::Zone, "", zone, json!({}))).await;
+    }
+    // As synced from east, by the generator that every zone has.
+    let local = json!({
+        "selector": {"meshExternalService": {"matchLabels": {"kuma.io/origin": "zone"}}}, "template": "{{ .DisplayName }}.extsvc.mesh.local",
+    });
+    let of_east = |resource: Resource| {
+        resource
+            .with_label("kuma.io/origin", "zone")
+            .with_label("kuma.io/zone", "east")
+    };
+    api.seed(of_east(Resource::new(Kind::HostnameGenerator, "", "local-x", local)))
+        .await;
+    let spec = json!({"match": {"type": "HostnameGenerator", "port": 443, "protocol": "tcp"}});
+    let external = |name: &str| Resource::new(Kind::MeshExternalService, "default", name, spec.clone());
+    api.seed(of_east(external("till-x").with_label("kuma.io/display-name", "till")))
+        .await;
+    api.seed(external("bank")).await;
+    // Served by one zone's egress, but known everywhere.
+    api.seed(external("ledger").with_label("kuma.io/zone", "west")).await;
+    let hostnames = async |name: &str| {
+        let path = format!("/meshes/default/meshexternalservices/{name}/_hostnames");
+        api.get(&path).await.expect(200).json()["items"].clone()
+    };
+    let everywhere = json!([{"name": "east"}, {"name": "west"}]);
+    assert_eq!(
+        hostnames("bank").await,
+        json!([{"hostname": "bank.extsvc.mesh.local", "zones": everywhere}])
+    );
+    assert_eq!(
+        hostnames("ledger").await,
+        json!([{"hostname": "ledger.extsvc.mesh.local", "zones": everywhere}])
+    );
+    assert_eq!(
+        hostnames("till-x").await,
+        json!([{"hostname": "till.extsvc.mesh.local", "zones": [{"name": "east"}]}])
+    );
+    let proxies = api
+        .get("/meshes/default/meshexternalservices/bank/_dataplanes")
+        .await
+        .expect(200);
+    assert_eq!(proxies.json()["total"], 0);
+    assert_eq!(
+        api.get("/global-insight").await.json()["services"]["external"]["total"],
+        3
+    );
+    assert_eq!(
+        api.get("/mesh-insights/default").await.json()["services"],
+        json!({"total": 3, "internal": 0, "external": 3})
     );
 }

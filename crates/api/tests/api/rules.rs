@@ -1,9 +1,12 @@
-//! Rules of particular kinds: zones and dataplanes.
+//! Rules of particular kinds: zones, dataplanes, external services.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use meshspan_identity::Ca;
 use meshspan_model::{Kind, Resource};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Api, dataplane, global, zone};
+use crate::harness::{Api, NOW, dataplane, global, zone};
 
 #[tokio::test]
 async fn a_connected_zone_is_not_deleted() {
@@ -187,4 +190,104 @@ async fn a_key_that_stands_there_twice_is_refused() {
         "{}",
         answer.text
     );
+}
+
+fn external(verification: &Value) -> Value {
+    json!({
+        "type": "MeshExternalService", "mesh": "default", "name": "bank",
+        "spec": {
+            "match": {"port": 443, "protocol": "http"},
+            "endpoints": [{"address": "bank.example.com", "port": 443}],
+            "tls": {"enabled": true, "verification": verification},
+        },
+    })
+}
+
+#[tokio::test]
+async fn certificates_of_external_services_are_certificates_and_belong_together() {
+    let api = Api::with_mesh(global()).await;
+    let pair = || {
+        let ca = Ca::generate_builtin("default", 2048, NOW, time::Duration::days(30)).unwrap();
+        (ca.cert_pem().to_owned(), ca.key_pem().to_owned())
+    };
+    let ((cert, key), (other, _)) = (pair(), pair());
+    let path = "/meshes/default/meshexternalservices/bank";
+    for (verification, field) in [
+        (json!({"caCert": {"inlineString": "garbage"}}), "caCert"),
+        (json!({"caCert": {"inlineString": key}}), "caCert"),
+        (
+            json!({"clientCert": {"inlineString": cert}, "clientKey": {"inlineString": cert}}),
+            "clientKey",
+        ),
+        (
+            json!({"clientCert": {"inlineString": other}, "clientKey": {"inlineString": key}}),
+            "clientKey",
+        ),
+    ] {
+        let answer = api.put(path, &external(&verification)).await.expect(400);
+        assert_eq!(
+            answer.fields(),
+            [format!("spec.tls.verification.{field}")],
+            "{}",
+            answer.text
+        );
+    }
+    let good = json!({
+        "caCert": {"inlineString": other}, "clientCert": {"inlineString": cert}, "clientKey": {"inlineString": key},
+    });
+    let answer = api.put(path, &external(&good)).await.expect(201);
+    assert_eq!(answer.json(), json!({}));
+}
+
+#[tokio::test]
+async fn secrets_of_external_services_may_come_later_and_their_end_is_said() {
+    let api = Api::with_mesh(global()).await;
+    let path = "/meshes/default/meshexternalservices/bank";
+    let document = external(&json!({"caCert": {"secret": "bank-ca"}}));
+    let answer = api.put(path, &document).await.expect(201).json();
+    let warning = answer["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.starts_with("spec.tls.verification.caCert.secret: there is no Secret \"bank-ca\""),
+        "{answer}"
+    );
+    let ca = Ca::generate_builtin("default", 2048, NOW, time::Duration::days(30)).unwrap();
+    let secret = "/meshes/default/secrets/bank-ca";
+    let body = |data: &str| json!({"type": "Secret", "mesh": "default", "name": "bank-ca", "data": BASE64_STANDARD.encode(data)});
+    api.put(secret, &body(ca.cert_pem())).await.expect(201);
+    assert_eq!(api.put(path, &document).await.expect(200).json(), json!({}));
+    api.put(secret, &body("garbage")).await.expect(200);
+    let refused = api.put(path, &document).await.expect(400);
+    assert_eq!(refused.fields(), ["spec.tls.verification.caCert"]);
+    let deleted = api.delete(secret).await.expect(200);
+    assert!(
+        deleted.text.contains("MeshExternalService \\\"bank\\\" uses it"),
+        "{}",
+        deleted.text
+    );
+}
+
+#[tokio::test]
+async fn names_of_external_services_are_labels_and_other_kinds_may_have_the_same() {
+    let api = Api::with_mesh(zone()).await;
+    for name in ["a.b", "1a", &"n".repeat(64)] {
+        let mut document = external(&json!({}));
+        document["name"] = name.into();
+        let path = format!("/meshes/default/meshexternalservices/{name}");
+        assert_eq!(api.put(&path, &document).await.expect(400).fields(), ["name"], "{name}");
+    }
+    api.put("/meshes/default/meshexternalservices/bank", &external(&json!({})))
+        .await
+        .expect(201);
+    let service = json!({"type": "MeshService", "mesh": "default", "name": "bank", "spec": {"ports": [{"port": 1}]}});
+    api.put("/meshes/default/meshservices/bank", &service).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_egress_for_other_zones_needs_mtls() {
+    let api = Api::new(zone());
+    let mesh = |mtls: Value| json!({"type": "Mesh", "name": "shop", "routing": {"zoneEgress": true}, "mtls": mtls});
+    let refused = api.put("/meshes/shop", &mesh(json!({}))).await.expect(400);
+    assert_eq!(refused.fields(), ["mtls"]);
+    let builtin = json!({"enabledBackend": "ca", "backends": [{"name": "ca", "type": "builtin"}]});
+    api.put("/meshes/shop", &mesh(builtin)).await.expect(201);
 }

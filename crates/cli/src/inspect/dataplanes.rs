@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use meshspan_model::kinds::dataplane::{Dataplane, InboundState};
 use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, ProxyVersion, is_online};
-use meshspan_model::{Kind, labels};
+use meshspan_model::{Kind, ServiceKind, labels};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -193,8 +193,13 @@ async fn service_called(to: &str, mesh: &str, client: &Client) -> anyhow::Result
     if !to.contains('.') {
         return Ok(to.to_owned());
     }
-    for kind in [Kind::MeshMultiZoneService, Kind::MeshService] {
-        for service in client.list(&collection(kind, Some(mesh)), &[]).await? {
+    for kind in ServiceKind::ALL.iter().map(|kind| kind.kind()) {
+        let services = match client.list(&collection(kind, Some(mesh)), &[]).await {
+            // Not every control plane has every kind.
+            Err(error) if error.is_not_found() => continue,
+            services => services?,
+        };
+        for service in services {
             let addresses = service.pointer("/status/addresses").and_then(Value::as_array);
             let mut names = addresses.into_iter().flatten().map(|address| text(address, "hostname"));
             if names.any(|name| name.eq_ignore_ascii_case(to)) {

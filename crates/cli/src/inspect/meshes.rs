@@ -11,7 +11,7 @@ use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::kinds::mesh_service::{MeshService, State};
 use serde_json::{Value, json};
 
-use super::{dataplanes, overview_path, text, typed};
+use super::{dataplanes, overview_path, services, text, typed};
 use crate::client::{Client, collection};
 use crate::console::Console;
 use crate::output::{Format, write_document};
@@ -42,6 +42,7 @@ struct Counts {
     dataplanes: Count,
     services: Count,
     multi_zone_services: usize,
+    external_services: usize,
 }
 
 pub(super) async fn inspect(format: Format, client: &Client, console: &mut Console<'_>) -> anyhow::Result<()> {
@@ -69,9 +70,19 @@ pub(super) async fn inspect(format: Format, client: &Client, console: &mut Conso
     for service in client.list(&collection(Kind::MeshMultiZoneService, None), &[]).await? {
         counts.entry(text(&service, "mesh")).or_default().multi_zone_services += 1;
     }
+    for service in services::external_services(None, client).await? {
+        counts.entry(text(&service, "mesh")).or_default().external_services += 1;
+    }
     let none = Counts::default();
     let mut items = Vec::new();
-    let mut table = Table::new(["MESH", "MTLS", "DATAPLANES", "SERVICES", "MULTI-ZONE SERVICES"]);
+    let mut table = Table::new([
+        "MESH",
+        "MTLS",
+        "DATAPLANES",
+        "SERVICES",
+        "MULTI-ZONE SERVICES",
+        "EXTERNAL SERVICES",
+    ]);
     for mesh in &meshes {
         let name = text(mesh, "name");
         let spec: Mesh = serde_json::from_value(mesh.clone()).unwrap_or_default();
@@ -85,6 +96,7 @@ pub(super) async fn inspect(format: Format, client: &Client, console: &mut Conso
             "dataplanes": { "online": counted.dataplanes.good, "total": counted.dataplanes.total },
             "meshServices": { "available": counted.services.good, "total": counted.services.total },
             "meshMultiZoneServices": { "total": counted.multi_zone_services },
+            "meshExternalServices": { "total": counted.external_services },
         }));
         table.add(vec![
             name,
@@ -92,6 +104,7 @@ pub(super) async fn inspect(format: Format, client: &Client, console: &mut Conso
             counted.dataplanes.to_string(),
             counted.services.to_string(),
             counted.multi_zone_services.to_string(),
+            counted.external_services.to_string(),
         ]);
     }
     let document: Value = json!({ "total": items.len(), "items": items });

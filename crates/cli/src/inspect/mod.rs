@@ -1,6 +1,7 @@
 //! `meshspan inspect`: how things are, put together from several resources.
 
 mod dataplanes;
+mod external_services;
 mod lost_zones;
 mod mesh_services;
 mod meshes;
@@ -11,7 +12,7 @@ mod proxy_policies;
 mod service_text;
 mod services;
 mod subscriptions;
-mod zone_ingresses;
+mod zone_proxies;
 mod zones;
 
 use anyhow::{Context, bail};
@@ -25,8 +26,10 @@ use time::macros::format_description;
 pub use dataplanes::DataplanesArgs;
 pub use policy::{PolicyArgs, PolicyCommand};
 pub use proxy::ProxyQuestion;
-pub use zone_ingresses::ZoneIngressesArgs;
+pub use zone_proxies::ZoneProxiesArgs;
 pub use zones::ZonesArgs;
+
+use zone_proxies::Sort;
 
 use crate::client::{Client, collection};
 use crate::console::Console;
@@ -70,7 +73,12 @@ pub enum InspectCommand {
     #[command(aliases = ["zone-ingress", "zoneingresses", "zoneingress"], after_help = "Examples:
   meshspan inspect zone-ingresses
   meshspan inspect zone-ingress ingress-1")]
-    ZoneIngresses(ZoneIngressesArgs),
+    ZoneIngresses(ZoneProxiesArgs),
+    /// Zone egresses: connection, updates, versions, address; with a name, everything about it
+    #[command(name = "zoneegresses", aliases = ["zoneegress", "zone-egresses", "zone-egress"], after_help = "Examples:
+  meshspan inspect zoneegresses
+  meshspan inspect zoneegress egress-1")]
+    ZoneEgresses(ZoneProxiesArgs),
     /// Meshes: mTLS and how many proxies and services work
     #[command(
         alias = "mesh",
@@ -78,7 +86,7 @@ pub enum InspectCommand {
   meshspan inspect meshes"
     )]
     Meshes(OutputArgs),
-    /// All services of a mesh: those that span zones, then those of single zones
+    /// All services of a mesh: those that span zones, those of single zones, and those outside the mesh
     #[command(
         alias = "service",
         after_help = "Example:
@@ -95,6 +103,11 @@ pub enum InspectCommand {
   meshspan inspect meshmultizoneservices
   meshspan inspect meshmultizoneservice redis")]
     MeshMultiZoneServices(NamedServicesArgs),
+    /// Services outside the mesh; with a name, everything about it
+    #[command(name = "meshexternalservices", aliases = ["meshexternalservice", "extsvc"], after_help = "Examples:
+  meshspan inspect meshexternalservices
+  meshspan inspect meshexternalservice bank")]
+    MeshExternalServices(NamedServicesArgs),
     /// A policy of any kind.
     #[command(flatten)]
     Policy(PolicyCommand),
@@ -137,7 +150,7 @@ pub struct ServicesArgs {
     pub output: OutputArgs,
 }
 
-/// Arguments of `inspect meshservices` and `inspect meshmultizoneservices`.
+/// Arguments of `inspect meshservices`, `inspect meshmultizoneservices` and `inspect meshexternalservices`.
 #[derive(Debug, Args)]
 pub struct NamedServicesArgs {
     /// Only this one, in full: its display name or the name that `meshspan get` shows
@@ -156,11 +169,13 @@ pub async fn inspect(args: &InspectArgs, client: &Client, console: &mut Console<
     match &args.command {
         InspectCommand::Dataplanes(args) => dataplanes::inspect(args, client, console).await?,
         InspectCommand::Zones(args) => zones::inspect(args, client, console).await?,
-        InspectCommand::ZoneIngresses(args) => zone_ingresses::inspect(args, client, console).await?,
+        InspectCommand::ZoneIngresses(args) => zone_proxies::inspect(Sort::Ingress, args, client, console).await?,
+        InspectCommand::ZoneEgresses(args) => zone_proxies::inspect(Sort::Egress, args, client, console).await?,
         InspectCommand::Meshes(args) => meshes::inspect(args.output, client, console).await?,
         InspectCommand::Services(args) => services::inspect(args, client, console).await?,
         InspectCommand::MeshServices(args) => mesh_services::inspect(args, client, console).await?,
         InspectCommand::MeshMultiZoneServices(args) => multi_zone_services::inspect(args, client, console).await?,
+        InspectCommand::MeshExternalServices(args) => external_services::inspect(args, client, console).await?,
         InspectCommand::Policy(command) => policy::inspect(command, client, console).await?,
     }
     Ok(Outcome::Done)

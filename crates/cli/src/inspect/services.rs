@@ -1,8 +1,9 @@
 //! `inspect services`: everything that clients can call in a mesh.
 
 use meshspan_model::Kind;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::external_services::{self, ExternalService};
 use super::mesh_services::{self, Service};
 use super::{ServicesArgs, multi_zone_services};
 use crate::client::{Client, collection};
@@ -13,7 +14,10 @@ pub(super) async fn inspect(args: &ServicesArgs, client: &Client, console: &mut 
     let mesh = args.mesh.one();
     let multi_zone = client.list(&collection(Kind::MeshMultiZoneService, mesh), &[]).await?;
     let single_zone = client.list(&collection(Kind::MeshService, mesh), &[]).await?;
-    let document = json!({ "meshMultiZoneServices": multi_zone, "meshServices": single_zone });
+    let external = external_services(mesh, client).await?;
+    let document = json!({
+        "meshMultiZoneServices": multi_zone, "meshServices": single_zone, "meshExternalServices": external,
+    });
     if write_document(console.out, args.output.output, &document)? {
         return Ok(());
     }
@@ -25,5 +29,22 @@ pub(super) async fn inspect(args: &ServicesArgs, client: &Client, console: &mut 
     writeln!(console.out, "Services of several zones (MeshMultiZoneService)")?;
     multi_zone_services::write_table(&services, mesh.is_none(), args.output.output, console)?;
     writeln!(console.out, "\nServices of single zones (MeshService)")?;
-    mesh_services::write_table(&members, mesh.is_none(), args.output.output, console)
+    mesh_services::write_table(&members, mesh.is_none(), args.output.output, console)?;
+    if external.is_empty() {
+        return Ok(());
+    }
+    let external = external
+        .iter()
+        .map(ExternalService::read)
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    writeln!(console.out, "\nServices outside the mesh (MeshExternalService)")?;
+    external_services::write_table(&external, mesh.is_none(), args.output.output, console)
+}
+
+/// Older control planes (before 2.8) have none.
+pub(super) async fn external_services(mesh: Option<&str>, client: &Client) -> anyhow::Result<Vec<Value>> {
+    match client.list(&collection(Kind::MeshExternalService, mesh), &[]).await {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        services => Ok(services?),
+    }
 }

@@ -368,6 +368,8 @@ async fn empty_tables_say_so() {
     for (path, line) in [
         ("/zones/_overview", &["inspect", "zones"][..]),
         ("/zone-ingresses/_overview", &["inspect", "zone-ingresses"]),
+        ("/zoneegresses/_overview", &["inspect", "zoneegresses"]),
+        ("/meshes/default/meshexternalservices", &["inspect", "extsvc"]),
         ("/meshes/default/dataplanes/_overview", &["inspect", "dataplanes"]),
         ("/meshes/default/meshservices", &["inspect", "meshservices"]),
         ("/meshes/default/dataplanes", &["get", "dataplanes"]),
@@ -421,6 +423,86 @@ west    Offline    never                never              0               0    
 }
 
 #[tokio::test]
+async fn zone_egresses() {
+    let cp = ControlPlane::start().await;
+    let overview = json!({
+        "type": "ZoneEgressOverview", "name": "egress-1",
+        "zoneEgress": { "zone": "east", "networking": { "address": "10.0.0.1", "port": 10002 } },
+        "zoneEgressInsight": { "subscriptions": [ { "connectTime": "2025-02-03T11:59:00Z", "version": { "envoy": { "version": "1.40.0" } } } ] },
+    });
+    cp.list("/zoneegresses/_overview", json!([overview]));
+    for name in ["zoneegresses", "zone-egresses"] {
+        let out = cp.run(&["inspect", name]).await.done();
+        assert!(out.contains("egress-1   Online   1m"), "{out}");
+        assert!(out.ends_with("1.40.0          east   10.0.0.1:10002\n"), "{out}");
+    }
+    cp.put("/zoneegresses/egress-1", overview.clone());
+    cp.put("/zoneegresses/egress-1/_overview", overview);
+    let one = cp.run(&["inspect", "zoneegress", "egress-1"]).await.done();
+    for line in [
+        "Address:         10.0.0.1:10002",
+        "Listens on:      10.0.0.1:10002",
+        "Status:          Online",
+    ] {
+        assert!(one.contains(line), "{line:?} is missing in\n{one}");
+    }
+    cp.answer("GET /zoneegresses/egress-1/clusters", 200, "a::b\n");
+    let clusters = ["inspect", "zoneegress", "egress-1", "--type", "clusters"];
+    assert_eq!(cp.run(&clusters).await.done(), "a::b\n");
+}
+
+fn bank() -> Value {
+    json!({
+        "type": "MeshExternalService", "mesh": "default", "name": "bank",
+        "spec": {
+            "match": { "type": "HostnameGenerator", "port": 443, "protocol": "http" },
+            "endpoints": [ { "address": "bank.example.com", "port": 8443 }, { "address": "fd00::1", "port": 1, "priority": 1 } ],
+            "tls": { "enabled": true },
+        },
+        "status": {
+            "vip": { "ip": "242.0.0.7" },
+            "addresses": [ { "hostname": "bank.extsvc.mesh.local", "origin": "HostnameGenerator" } ],
+            "conditions": [ { "type": "Reachable", "status": "False", "reason": "NoZoneEgress", "message": "run one" } ],
+        },
+    })
+}
+
+#[tokio::test]
+async fn services_outside_the_mesh() {
+    let cp = ControlPlane::start().await;
+    cp.list("/meshes/default/meshexternalservices", json!([bank()]));
+    let expected = "\
+NAME   VIP         HOSTNAMES                PORT       ENDPOINTS                                              TLS       CONDITIONS
+bank   242.0.0.7   bank.extsvc.mesh.local   443/http   bank.example.com:8443, [fd00::1]:1 (priority 1)   Secured   NoZoneEgress
+
+bank: NoZoneEgress: run one
+";
+    let squeezed = |text: &str| {
+        text.lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+    };
+    let out = cp.run(&["inspect", "meshexternalservices"]).await.done();
+    assert_eq!(squeezed(&out), squeezed(expected), "{out}");
+    cp.list("/meshes/default/meshservices", json!([]));
+    cp.list("/meshes/default/meshmultizoneservices", json!([]));
+    let all = cp.run(&["inspect", "services"]).await.done();
+    assert!(
+        all.contains("Services outside the mesh (MeshExternalService)\nNAME"),
+        "{all}"
+    );
+    cp.put("/meshes/default/meshexternalservices/bank", bank());
+    let one = cp.run(&["inspect", "extsvc", "bank"]).await.done();
+    for line in [
+        "Server name:   bank.example.com",
+        "VIP:           242.0.0.7",
+        "Reachable   False    NoZoneEgress",
+    ] {
+        assert!(one.contains(line), "{line:?} is missing in\n{one}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_refused_of_a_zone_is_shown() {
     let cp = ControlPlane::start().await;
     let refused = |name: &str| json!({ "type": "MeshService", "name": format!("MeshService default/{name}"), "message": "ports: no" });
@@ -456,10 +538,11 @@ async fn meshes_are_counted_from_their_resources() {
     );
     cp.list("/meshservices", json!([member("redis", "east", "Available", 2)]));
     cp.list("/meshmultizoneservices", json!([redis(json!({}))]));
+    cp.list("/meshexternalservices", json!([bank()]));
     let expected = "\
-MESH      MTLS   DATAPLANES   SERVICES   MULTI-ZONE SERVICES
-default   off    1/2          1/1        1
-empty     off    0/0          0/0        0
+MESH      MTLS   DATAPLANES   SERVICES   MULTI-ZONE SERVICES   EXTERNAL SERVICES
+default   off    1/2          1/1        1                     1
+empty     off    0/0          0/0        0                     0
 ";
     assert_eq!(cp.run(&["inspect", "meshes"]).await.done(), expected);
 }

@@ -184,7 +184,7 @@ async fn policies_of_a_proxy() {
     let flags = ["inspect", "dataplane", "web-1", "--to", "nope"];
     let error = api.run(&flags, "").await.error();
     assert!(
-        error.contains("has no MeshMultiZoneService or MeshService \"nope\""),
+        error.contains("has no MeshService or MeshMultiZoneService or MeshExternalService \"nope\""),
         "{error}"
     );
     let flags = ["inspect", "dataplane", "web-1", "--type", "policies", "-o", "yaml"];

@@ -119,10 +119,12 @@ async fn every_list_and_table() {
         "dataplanes",
         "zones",
         "zone-ingresses",
+        "zoneegresses",
         "meshes",
         "services",
         "meshservices",
         "meshmultizoneservices",
+        "meshexternalservices",
     ] {
         api.run(&["inspect", table], "").await.done();
         api.run(&["inspect", table, "-o", "json"], "").await.done();

@@ -9,6 +9,7 @@ use super::dataplane::Inbound;
 use super::presence::Presence;
 use super::{Spec, is_default};
 use crate::kind::Kind;
+use crate::resource::Resource;
 use crate::violation::Violations;
 
 /// Insight of a Dataplane.
@@ -226,6 +227,12 @@ pub struct MtlsInsight {
     /// The backends that it trusts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub supported_backends: Vec<String>,
+}
+
+/// The connections in the insight of a proxy, whatever kind of proxy it is; none if it cannot be read.
+pub fn connections(insight: &Resource) -> Vec<DiscoverySubscription> {
+    let subscriptions = insight.spec.get("subscriptions").cloned().unwrap_or_default();
+    serde_json::from_value(subscriptions).unwrap_or_default()
 }
 
 /// True if some connection is open.

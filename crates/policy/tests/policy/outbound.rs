@@ -1,9 +1,12 @@
 //! Outgoing traffic by destination, backends, and what dangles (`spec/policies.md` §1.8 B, §1.9, §3).
 
+use std::collections::BTreeMap;
+
 use meshspan_model::policy::PolicyKind;
-use meshspan_model::{ServiceIdentity, ServiceKind};
+use meshspan_model::{Kind, Resource, ServiceIdentity, ServiceKind};
 use meshspan_policy::{
-    Backend, EffectivePolicies, Mode, NamedDestination, Policy, Services, Unresolved, dangling, resolve_backend,
+    Backend, EffectivePolicies, Mode, NamedDestination, Policy, Resolved, Service, Services, Unresolved, dangling,
+    resolve, resolve_backend,
 };
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -301,6 +304,45 @@ fn a_backend_without_port_is_the_only_port() {
     let several = backends(&[], json!([{ "kind": "MeshService", "name": "redis" }]), &services);
     let message = several[0].as_ref().unwrap_err().to_string();
     assert_eq!(message, "MeshService \"redis\" has 2 ports, port must be defined");
+}
+
+#[test]
+fn a_service_outside_the_mesh_has_one_port_which_is_called_by_its_number() {
+    let spec = json!({ "match": { "type": "HostnameGenerator", "port": 443, "protocol": "http" } });
+    let resource = Resource::new(Kind::MeshExternalService, "default", "bank", spec);
+    let kind = ServiceKind::MeshExternalService;
+    let mut services = services();
+    services.insert(Service::of(kind, &resource, "east").unwrap());
+    let bank = identity(kind, "bank", "", "");
+    let named = |port: Option<u32>| json!([{ "kind": "MeshExternalService", "name": "bank", "port": port }]);
+    for port in [None, Some(443)] {
+        assert_eq!(
+            backends(&[], named(port), &services),
+            [backend(bank.clone(), "443", 1)],
+            "{port:?}"
+        );
+    }
+    let wrong = backends(&[], named(Some(80)), &services);
+    assert_eq!(
+        wrong[0].as_ref().unwrap_err().to_string(),
+        "MeshExternalService \"bank\" has no port 80"
+    );
+    let policy = timeout(
+        "t",
+        &[],
+        json!({ "to": [
+            { "targetRef": { "kind": "MeshExternalService", "name": "bank" }, "default": { "idleTimeout": "1s" } },
+            { "targetRef": { "kind": "MeshExternalService", "name": "shop" }, "default": { "idleTimeout": "2s" } },
+        ] }),
+    );
+    let resolved: Vec<_> = policy.to.iter().map(|item| resolve(item, &services)).collect();
+    assert_eq!(
+        resolved,
+        [
+            Resolved::Services(BTreeMap::from([(bank, None)])),
+            Resolved::Services(BTreeMap::new()),
+        ]
+    );
 }
 
 #[test]

@@ -102,17 +102,15 @@ fn private_zone_keys_never_leave_the_global() {
 
 #[test]
 fn zones_send_what_they_own() {
-    let ingress = |zone: &str| {
-        Resource::new(
-            Kind::ZoneIngress,
-            "",
-            "ingress",
-            json!({"zone": zone, "networking": {"port": 1}}),
-        )
-    };
-    assert!(sent(&ingress(""), &west()).is_some());
-    assert!(sent(&ingress("west"), &west()).is_some());
-    assert!(sent(&ingress("east"), &west()).is_none());
+    for kind in [Kind::ZoneIngress, Kind::ZoneEgress] {
+        let proxy = |zone: &str| Resource::new(kind, "", "proxy", json!({"zone": zone, "networking": {"port": 1}}));
+        assert!(sent(&proxy(""), &west()).is_some());
+        assert!(sent(&proxy("west"), &west()).is_some());
+        assert!(sent(&proxy("east"), &west()).is_none());
+    }
+    let external = Resource::new(Kind::MeshExternalService, "default", "bank", json!({}));
+    assert!(sent(&external, &west()).is_some());
+    assert!(sent(&external.with_label(labels::ORIGIN, "global"), &west()).is_none());
     let insight = Resource::new(
         Kind::DataplaneInsight,
         "default",
@@ -142,6 +140,12 @@ fn zones_send_what_they_own() {
 #[test]
 fn global_sends_what_it_owns_and_services_of_other_zones() {
     let policy = json!({"from": [{"targetRef": {"kind": "Mesh"}, "default": {"action": "Allow"}}]});
+    let external = Resource::new(Kind::MeshExternalService, "default", "bank", json!({}));
+    assert_eq!(sent(&external, &global()).unwrap().audience, Audience::Everyone);
+    let of_zone = external
+        .with_label(labels::ORIGIN, "zone")
+        .with_label(labels::ZONE, "west");
+    assert_eq!(sent(&of_zone, &global()), None, "each zone has its own way out");
     let own = Resource::new(Kind::MeshTrafficPermission, "default", "allow", policy.clone());
     let down = sent(&own, &global()).unwrap();
     assert_eq!(
@@ -169,6 +173,8 @@ fn global_sends_what_it_owns_and_services_of_other_zones() {
         Kind::DataplaneInsight,
         Kind::Zone,
         Kind::ZoneIngressInsight,
+        Kind::ZoneEgress,
+        Kind::ZoneEgressInsight,
     ] {
         let copy = Resource::new(kind, "default", "x", json!({})).with_label(labels::ORIGIN, "zone");
         assert_eq!(sent(&copy, &global()), None, "{kind}");

@@ -179,6 +179,16 @@ fn bytes_are_those_of_the_reference() {
         ],
     ];
     assert_eq!(bytes, expected.concat());
+    // ZoneEgress { zone: "w", networking { address: "a", port: 1, admin { port: 2 } } }
+    let payload = json!({"zone": "w", "networking": {"address": "a", "port": 1, "admin": {"port": 2}}});
+    assert_eq!(
+        to_protobuf(Kind::ZoneEgress, &payload).unwrap(),
+        [
+            &[0x0a, 1, b'w'][..],
+            &[0x12, 9, 0x0a, 1, b'a', 0x10, 1, 0x1a, 2, 0x08, 2]
+        ]
+        .concat()
+    );
     // Secret { data: BytesValue("hi") }
     assert_eq!(
         to_protobuf(Kind::Secret, &json!({"data": "aGk="})).unwrap(),
