@@ -80,6 +80,8 @@ pub struct BootstrapParams {
     pub readiness_port: u32,
     /// `ipv6Enabled` of the request.
     pub ipv6: bool,
+    /// `systemCaPath` of the request: file with the CAs that the host's system trusts; "" if there is none.
+    pub system_ca_path: String,
     /// Mark of all Envoy's upstream sockets (`SO_MARK`), by which interception excludes them where it cannot go by user; 0 for
     /// none. Needs CAP_NET_ADMIN.
     pub socket_mark: u32,
@@ -177,6 +179,9 @@ fn metadata(params: &BootstrapParams) -> Value {
     set("features", json!(params.features));
     set("workdir", json!(params.workdir));
     set("ipv6Enabled", json!(params.ipv6));
+    if !params.system_ca_path.is_empty() {
+        set("systemCaPath", json!(params.system_ca_path));
+    }
     if params.socket_mark != 0 {
         set("socketMark", json!(params.socket_mark.to_string()));
     }
@@ -318,6 +323,7 @@ mod tests {
             workdir: "/run/proxy".to_owned(),
             readiness_port: 0,
             ipv6: true,
+            system_ca_path: String::new(),
             socket_mark: 0,
             xds_host: "cp.example".to_owned(),
             xds_addresses: ControlPlaneAddresses::Any,

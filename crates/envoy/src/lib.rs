@@ -8,7 +8,7 @@
 //!
 //! * [`destination`]: the half that proxies of a mesh share, one cluster, endpoint list and listener per service port.
 //! * [`mod@sidecar`]: the half that belongs to one sidecar: inbound listeners, local clusters, interception.
-//! * [`mod@ingress`]: a zone ingress.
+//! * [`mod@ingress`]: a zone ingress. [`mod@egress`]: a zone egress.
 //! * `policies/`: what each kind of policies changes in both halves.
 //! * [`secrets`]: certificates over SDS.
 //! * [`mod@bootstrap`]: the static file that Envoy starts with.
@@ -19,6 +19,7 @@
 mod access_logs;
 pub mod bootstrap;
 pub mod destination;
+pub mod egress;
 pub mod encode;
 mod http;
 pub mod ingress;
@@ -37,6 +38,7 @@ pub use bootstrap::{BootstrapParams, ControlPlaneAddresses, Credential, bootstra
 pub use destination::{
     destination_cluster, destination_endpoints, endpoints_basis, outbound_clusters, outbound_listener,
 };
+pub use egress::{egress, egress_meshes, egress_shared};
 pub use encode::{Encoded, ResourceType};
 pub use ingress::{ingress, ingress_cluster, ingress_endpoints, ingress_listener};
 pub use json::JsonError;

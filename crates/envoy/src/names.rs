@@ -30,6 +30,21 @@ pub fn ingress_listener(name: &str) -> String {
     format!("self_zoneingress_dp_{name}")
 }
 
+/// Listener of a zone egress.
+pub fn egress_listener(name: &str) -> String {
+    format!("self_zoneegress_dp_{name}")
+}
+
+/// Secret with the CAs that are trusted for a service outside the mesh, by its cluster.
+pub fn external_ca_secret(cluster: &str) -> String {
+    format!("external_ca:secret:{cluster}")
+}
+
+/// Secret with what an egress shows to a service outside the mesh.
+pub fn external_certificate_secret(cluster: &str) -> String {
+    format!("external_cert:secret:{cluster}")
+}
+
 /// Which way intercepted traffic goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {

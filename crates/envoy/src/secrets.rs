@@ -27,6 +27,27 @@ pub fn trust_bundle(mesh: &str, ca_certs_pem: &str) -> Encoded {
     encode(names::trust_secret(mesh), secret::Type::ValidationContext(validation))
 }
 
+/// The CA certificates that are trusted for a service outside the mesh, as PEM.
+pub fn external_ca(cluster: &str, ca_certs_pem: &str) -> Encoded {
+    let validation = CertificateValidationContext {
+        trusted_ca: inline(ca_certs_pem),
+        ..Default::default()
+    };
+    let name = names::external_ca_secret(cluster);
+    encode(name, secret::Type::ValidationContext(validation))
+}
+
+/// What an egress shows to a service outside the mesh, as PEM.
+pub fn external_certificate(cluster: &str, cert_chain_pem: &str, key_pem: &str) -> Encoded {
+    let certificate = TlsCertificate {
+        certificate_chain: inline(cert_chain_pem),
+        private_key: inline(key_pem),
+        ..Default::default()
+    };
+    let name = names::external_certificate_secret(cluster);
+    encode(name, secret::Type::TlsCertificate(certificate))
+}
+
 fn encode(name: String, content: secret::Type) -> Encoded {
     Encoded::secret(&Secret {
         name,

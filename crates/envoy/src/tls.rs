@@ -1,5 +1,7 @@
 //! Mutual TLS between proxies (`spec/dataplane.md` §3.5, §5.1).
 
+mod external;
+
 use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
@@ -14,6 +16,8 @@ use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::util::pack_any;
 use meshspan_world::view::PeerTls;
 use prost::Name;
+
+pub(crate) use external::to_external;
 
 use crate::names;
 use crate::network::ads;

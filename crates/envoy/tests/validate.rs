@@ -8,8 +8,13 @@ use meshspan_envoy::{
     BootstrapParams, Credential, Encoded, ProxyOptions, bootstrap, destination_cluster, outbound_listener, secrets,
 };
 use meshspan_identity::{Ca, WorkloadRequest};
+use meshspan_model::ServiceKind;
 use meshspan_model::kinds::dataplane::IpFamilyMode;
-use meshspan_world::view::{InboundTls, Protocol};
+use meshspan_world::view::{
+    Destination, Egress, EgressAccess, EgressRoute, External, ExternalCertificates, InboundTls, Protocol,
+};
+use serde_json::json;
+use std::sync::Arc;
 use support::inputs::*;
 use support::{static_config, validate};
 use time::{Duration, OffsetDateTime};
@@ -73,6 +78,7 @@ fn sidecars() {
     let options = ProxyOptions {
         socket_mark: 4660,
         ipv6: true,
+        system_ca: None,
     };
     for inbound_tls in [InboundTls::Off, InboundTls::Strict, InboundTls::Permissive] {
         for (allowed, passthrough, family) in [
@@ -117,6 +123,76 @@ fn ingresses() {
     )));
     accepts(&meshspan_envoy::ingress(&ingress("east", 10001, Vec::new())));
     accepts(&meshspan_envoy::ingress(&ingress("east", 10001, vec![plain])));
+}
+
+#[test]
+fn egresses() {
+    let ca = Ca::generate_builtin(MESH, 2048, OffsetDateTime::now_utc(), Duration::days(1)).unwrap();
+    let service = |name: &str, protocol: Protocol, spec: serde_json::Value| {
+        let mut one = over_tls(destination(name, "443", protocol), &["spiffe://default/zone-egress"]);
+        one.key.service.kind = ServiceKind::MeshExternalService;
+        let mut certificates = ExternalCertificates::default();
+        if spec["tls"]["verification"]["caCert"].is_object() {
+            certificates.ca = Some(ca.cert_pem().to_owned());
+        }
+        one.egress = Some(EgressRoute::External(Arc::new(External {
+            service: Arc::new(serde_json::from_value(spec).unwrap()),
+            access: EgressAccess::Everybody,
+            certificates,
+        })));
+        one
+    };
+    let named =
+        json!([{ "address": "example.com", "port": 443 }, { "address": "10.0.0.1", "port": 443, "priority": 7 }]);
+    let mut destinations = Vec::new();
+    for (number, protocol) in PROTOCOLS.into_iter().enumerate() {
+        destinations.push(service(
+            &format!("plain-{number}"),
+            protocol,
+            json!({ "endpoints": named }),
+        ));
+    }
+    let modes = ["Secured", "SkipSAN", "SkipCA", "SkipAll"];
+    for (number, mode) in modes.into_iter().enumerate() {
+        for ca in [json!(null), json!({ "secret": "ca" })] {
+            let verification = json!({ "mode": mode, "caCert": ca,
+                "subjectAltNames": [{ "value": "example.com" }, { "type": "Prefix", "value": "spiffe://" }] });
+            let tls = json!({ "enabled": true, "version": { "min": "TLS12", "max": "TLS13" }, "allowRenegotiation": true,
+                "verification": verification });
+            let name = format!("tls-{number}-{}", ca.is_null());
+            destinations.push(service(
+                &name,
+                Protocol::Http,
+                json!({ "endpoints": named, "tls": tls }),
+            ));
+        }
+    }
+    let mut nowhere = service("nowhere", Protocol::Tcp, json!({ "endpoints": [] }));
+    if let Some(EgressRoute::External(external)) = &mut nowhere.egress {
+        Arc::make_mut(external).access = EgressAccess::Nobody;
+    }
+    destinations.push(nowhere);
+    let mut remote = over_tls(destination("redis", "6379", Protocol::Tcp), &[ID]);
+    remote.egress = Some(EgressRoute::Zones(vec![other_zone("west", vec![ready(3)])]));
+    destinations.push(remote);
+    let egress = |destinations: Vec<Destination>| Egress {
+        name: "egress-1".to_owned(),
+        zone: "east".to_owned(),
+        egress: Arc::new(
+            serde_json::from_value(json!({ "networking": { "address": "127.0.0.1", "port": 10002 } })).unwrap(),
+        ),
+        destinations: destinations.into_iter().map(Arc::new).collect(),
+    };
+    let options = ProxyOptions {
+        system_ca: Some("/etc/ssl/certs/ca-certificates.crt".into()),
+        ..OPTIONS
+    };
+    let mut resources: Vec<_> = destinations.iter().flat_map(meshspan_envoy::egress_shared).collect();
+    resources.extend(meshspan_envoy::egress(&egress(destinations), &options));
+    let text = format!("{:?}", resources.iter().map(Encoded::to_json).collect::<Vec<_>>());
+    assert!(!text.contains("BEGIN PRIVATE KEY"));
+    accepts(&resources);
+    accepts(&meshspan_envoy::egress(&egress(Vec::new()), &OPTIONS));
 }
 
 #[test]

@@ -46,6 +46,7 @@ use writer::Writer;
 const UNKNOWN_PROXY: ProxyOptions = ProxyOptions {
     socket_mark: 0,
     ipv6: true,
+    system_ca: None,
 };
 
 /// The engine and its handle. [`Runner::run`] does the work, which is counted; `news` hears of each certificate that was issued,

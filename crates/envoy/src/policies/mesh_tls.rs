@@ -55,7 +55,8 @@ fn parameters(conf: &Conf) -> Option<TlsParameters> {
     (parameters != TlsParameters::default()).then_some(parameters)
 }
 
-fn protocol(version: Option<TlsVersion>) -> TlsProtocol {
+/// Envoy's name of a version; its own choice if there is none.
+pub(crate) fn protocol(version: Option<TlsVersion>) -> TlsProtocol {
     match version {
         None | Some(TlsVersion::TLSAuto) => TlsProtocol::TlsAuto,
         Some(TlsVersion::TLS10) => TlsProtocol::TlSv10,

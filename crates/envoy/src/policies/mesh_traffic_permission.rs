@@ -6,7 +6,9 @@ mod clients;
 mod rbac;
 
 use meshspan_model::kinds::mesh_traffic_permission::Conf;
+use meshspan_model::policy::PolicyKind;
 use meshspan_policy::InboundRules;
+use meshspan_world::view::EgressAccess;
 
 use super::{Effect, Incoming};
 use crate::names;
@@ -24,14 +26,29 @@ impl Effect for MeshTrafficPermission {
             return;
         }
         let decisions = rules.map_or_else(Decisions::default, |rules| Decisions::of(rules, &from.sidecar.mesh));
-        match chain {
-            Chain::Http(http) => {
-                http.filters.splice(0..0, rbac::http(decisions));
-            }
-            Chain::Tcp(tcp) => {
-                let name = names::inbound(&from.port.section);
-                tcp.filters.splice(0..0, rbac::network(&name, decisions));
-            }
+        decide(decisions, &names::inbound(&from.port.section), chain);
+    }
+}
+
+/// Who may leave the mesh through a chain of an egress.
+pub(crate) fn leaving(access: &EgressAccess, mesh: &str, listener: &str, chain: &mut Chain<'_>) {
+    let decisions = match access {
+        EgressAccess::Everybody => return,
+        EgressAccess::Nobody => Decisions::default(),
+        EgressAccess::Permitted(policies) => policies
+            .get(&PolicyKind::MeshTrafficPermission)
+            .map_or_else(Decisions::default, |rules| Decisions::of(rules, mesh)),
+    };
+    decide(decisions, listener, chain);
+}
+
+fn decide(decisions: Decisions, listener: &str, chain: &mut Chain<'_>) {
+    match chain {
+        Chain::Http(http) => {
+            http.filters.splice(0..0, rbac::http(decisions));
+        }
+        Chain::Tcp(tcp) => {
+            tcp.filters.splice(0..0, rbac::network(listener, decisions));
         }
     }
 }

@@ -32,6 +32,8 @@ use crate::sidecar::Port;
 pub(crate) use mesh_access_log::{SINK_CLUSTER, passthrough as passthrough_logs};
 pub(crate) use mesh_circuit_breaker::{default_limits, outlier};
 pub(crate) use mesh_retry::omitted_tags;
+pub(crate) use mesh_tls::protocol as tls_protocol;
+pub(crate) use mesh_traffic_permission::leaving;
 
 /// Outgoing traffic to one destination.
 #[derive(Clone, Copy, Debug)]

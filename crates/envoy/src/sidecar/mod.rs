@@ -6,6 +6,8 @@ mod inbound;
 mod passthrough;
 mod ports;
 
+use std::sync::Arc;
+
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_world::view::Sidecar;
 
@@ -16,13 +18,15 @@ use ports::ports;
 pub(crate) use ports::Port;
 
 /// What a proxy's host makes necessary; known from its bootstrap request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyOptions {
     /// `SO_MARK` of Envoy's upstream sockets, by which interception excludes them; 0 for none. Must equal
     /// [`BootstrapParams::socket_mark`](crate::BootstrapParams::socket_mark), which covers the clusters that are not made here.
     pub socket_mark: u32,
     /// False if the host has no IPv6: Envoy would refuse a listener there.
     pub ipv6: bool,
+    /// File with the CAs that the host's system trusts; `None` if there is none, or nobody has said.
+    pub system_ca: Option<Arc<str>>,
 }
 
 /// Everything that one sidecar needs beside the destinations it shares and its secrets; names are unique by type.

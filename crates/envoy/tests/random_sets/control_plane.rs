@@ -16,6 +16,7 @@ use crate::names::ZONE;
 const OPTIONS: ProxyOptions = ProxyOptions {
     socket_mark: 4660,
     ipv6: true,
+    system_ca: None,
 };
 
 type ByDestination = BTreeMap<DestinationKey, Arc<DestinationPolicies>>;

@@ -24,6 +24,7 @@ pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub const OPTIONS: ProxyOptions = ProxyOptions {
     socket_mark: 0,
     ipv6: true,
+    system_ca: None,
 };
 
 pub fn protocol_name(protocol: Protocol) -> &'static str {
@@ -254,6 +255,7 @@ pub fn bootstrap_params(xds_host: &str, ca_pem: &str) -> BootstrapParams {
         workdir: "/run/proxy".to_owned(),
         readiness_port: 9902,
         ipv6: true,
+        system_ca_path: String::new(),
         socket_mark: 0,
         xds_host: xds_host.to_owned(),
         xds_addresses: ControlPlaneAddresses::Any,

@@ -176,7 +176,8 @@ fn from_file(path: PathBuf) -> Option<core::ConfigSource> {
     })
 }
 
-fn static_upstream_tls(cluster: &mut Cluster) {
+/// Lets a cluster take its certificates from the static ones.
+pub fn static_upstream_tls(cluster: &mut Cluster) {
     edit_tls::<UpstreamTlsContext>(&mut cluster.transport_socket, |context| &mut context.common_tls_context);
 }
 
@@ -208,14 +209,13 @@ fn edit_tls<T: Message + Name + Default>(
     for secret in &mut tls.tls_certificate_sds_secret_configs {
         secret.sds_config = None;
     }
-    let Some(ValidationContextType::CombinedValidationContext(validation)) = &mut tls.validation_context_type else {
-        panic!("mesh TLS has a combined validation context");
-    };
-    validation
-        .validation_context_sds_secret_config
-        .as_mut()
-        .unwrap()
-        .sds_config = None;
+    if let Some(ValidationContextType::CombinedValidationContext(validation)) = &mut tls.validation_context_type {
+        validation
+            .validation_context_sds_secret_config
+            .as_mut()
+            .unwrap()
+            .sds_config = None;
+    }
     *config = core::transport_socket::ConfigType::TypedConfig(pack_any(context));
 }
 

@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::binary::envoy_binary;
 use super::inputs::bootstrap_params;
-use super::static_config::static_resources;
+use super::static_config::{static_resources, static_upstream_tls};
 
 /// Whether Envoy accepts the resources as they are, with the clusters of a proxy's bootstrap, among them a control plane as
 /// source of endpoints and secrets. Returns what Envoy only warns about.
@@ -19,6 +19,12 @@ use super::static_config::static_resources;
 /// What Envoy says.
 pub fn resources(resources: &[Encoded]) -> Result<String, String> {
     let mut all = static_resources(resources);
+    for cluster in &mut all.clusters {
+        // Those that need no endpoints from elsewhere are warmed at once, before there is a control plane.
+        if cluster.eds_cluster_config.is_none() {
+            static_upstream_tls(cluster);
+        }
+    }
     let proxy = meshspan_envoy::bootstrap(&bootstrap_params("127.0.0.1", ""));
     let of_bootstrap: Vec<_> = proxy["static_resources"]["clusters"]
         .as_array()

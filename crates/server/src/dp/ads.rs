@@ -97,6 +97,9 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
     let options = ProxyOptions {
         socket_mark: metadata.text("socketMark").parse().unwrap_or(0),
         ipv6: metadata.flag("ipv6Enabled").unwrap_or(true),
+        system_ca: Some(metadata.text("systemCaPath"))
+            .filter(|path| !path.is_empty())
+            .map(Into::into),
     };
     let stopping = || Status::unavailable("the control plane is stopping");
     plane

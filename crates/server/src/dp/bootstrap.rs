@@ -46,6 +46,8 @@ struct Request {
     features: Vec<String>,
     workdir: String,
     ipv6_enabled: Option<bool>,
+    /// File with the CAs that the host's system trusts.
+    system_ca_path: String,
     socket_mark: u32,
     /// `ipv4` or `ipv6` if the control plane's name has such addresses alone for the agent. Not in Kuma, whose control plane looks its own
     /// name up, which another host may resolve differently.
@@ -213,6 +215,7 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
         workdir: request.workdir,
         readiness_port: request.readiness_port,
         ipv6: request.ipv6_enabled.unwrap_or(true),
+        system_ca_path: request.system_ca_path,
         socket_mark: request.socket_mark,
         xds_host,
         xds_addresses: match request.control_plane_addresses.as_str() {

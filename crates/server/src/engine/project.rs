@@ -112,7 +112,7 @@ impl Projector {
 
     /// What a connected proxy can do.
     pub(super) fn options(&self, id: &ProxyKey) -> Option<ProxyOptions> {
-        self.streams.get(id).map(|stream| stream.options)
+        self.streams.get(id).map(|stream| stream.options.clone())
     }
 
     pub(super) fn has_identity(&self, id: &ProxyKey) -> bool {
