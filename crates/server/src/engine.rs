@@ -6,6 +6,7 @@
 mod certificates;
 mod commands;
 mod fleet;
+mod holder;
 mod issuer;
 mod names;
 mod pools;
@@ -252,12 +253,14 @@ impl Runner {
             policies,
             sidecars,
             ingresses,
+            egresses,
             mut judged_anew,
             ..
         } = changes;
         let sidecar = |(mesh, name): &(String, String)| ResourceKey::new(Kind::Dataplane, mesh.as_str(), name.as_str());
         judged_anew.extend(sidecars.keys().map(sidecar));
-        self.projector.apply(&destinations, policies, sidecars, ingresses);
+        self.projector
+            .apply(&destinations, policies, sidecars, ingresses, egresses);
         self.problems.tell(judged_anew, &self.world, &self.projector);
         let snapshot = self.subscription.snapshot();
         let stored_since = |id: &ProxyKey| {

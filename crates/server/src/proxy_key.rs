@@ -36,9 +36,10 @@ impl ProxyKey {
         let kind = match proxy_type {
             "" | "dataplane" => ProxyKind::Sidecar,
             "ingress" => ProxyKind::ZoneIngress,
+            "egress" => ProxyKind::ZoneEgress,
             other => {
                 return Err(format!(
-                    "is \"{}\", must be dataplane or ingress",
+                    "is \"{}\", must be dataplane, ingress or egress",
                     meshspan_log_limit::shown(other)
                 ));
             }

@@ -334,7 +334,7 @@ mod tests {
             (
                 "default.a",
                 "router",
-                Err("is \"router\", must be dataplane or ingress"),
+                Err("is \"router\", must be dataplane, ingress or egress"),
             ),
         ] {
             let parsed = parse_id(id, proxy_type).map_err(|status| status.message().to_owned());

@@ -108,7 +108,7 @@ impl Insights {
         known.presence.reason.clear();
         known.presence.token_expires = connection.token_expires;
         known.presence.unopened_logs.clear();
-        if !connection.resumes && id.kind == ProxyKind::Sidecar {
+        if !connection.resumes && id.kind != ProxyKind::ZoneIngress {
             known.presence.listeners = Some(Listeners::default());
         }
         known.subscriptions.push(DiscoverySubscription {
@@ -208,8 +208,8 @@ impl Insights {
                 status.rejections.extend(shown);
                 urgent = true;
             }
-            StreamEvent::Listeners(holdings) if id.kind == ProxyKind::Sidecar => {
-                urgent = note_listeners(&mut known.presence, holdings);
+            StreamEvent::Listeners(holdings) if id.kind != ProxyKind::ZoneIngress => {
+                urgent = note_listeners(id, &mut known.presence, holdings);
             }
             StreamEvent::Listeners(_) | StreamEvent::CaughtUp => {}
             StreamEvent::Closed { .. } => {

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meshspan_identity::Ca;
 use meshspan_model::kinds::mesh::{CaBackend, Mesh};
-use meshspan_model::{Resource, ResourceKey};
+use meshspan_model::{ProxyKind, Resource, ResourceKey};
 use time::OffsetDateTime;
 
+use super::holder::Holder;
 use super::issuer::{Answer, CaSource, Candidate, Issuer, Order, Priority, Signed};
 use super::project::{Identity, Projector};
 use crate::proxy_key::ProxyKey;
@@ -80,10 +81,10 @@ pub(super) struct Certificates {
     news: NewsSink,
     secrets: Secrets,
     meshes: BTreeMap<String, MeshCa>,
-    wanted: BTreeMap<ProxyKey, Wanted>,
-    renewals: BTreeSet<(OffsetDateTime, ProxyKey)>,
+    wanted: BTreeMap<Holder, Wanted>,
+    renewals: BTreeSet<(OffsetDateTime, Holder)>,
     /// Proxies about which the issuer was asked, with the number of the newest question.
-    questions: BTreeMap<ProxyKey, u64>,
+    questions: BTreeMap<Holder, u64>,
     asked: u64,
     /// Meshes whose CA or certificate lifetime may have changed since the last renewal.
     changed: BTreeSet<String>,
@@ -131,7 +132,7 @@ impl Certificates {
         last.is_some_and(|last| is_ahead(last, now))
     }
 
-    fn ahead_of(&self, now: OffsetDateTime) -> Vec<ProxyKey> {
+    fn ahead_of(&self, now: OffsetDateTime) -> Vec<Holder> {
         let ahead = self.wanted.iter().filter(|(_, wanted)| is_ahead(wanted.since, now));
         let ids: Vec<_> = ahead.map(|(id, _)| id.clone()).collect();
         tracing::warn!(
@@ -183,10 +184,14 @@ impl Certificates {
     pub(super) fn answered(&mut self, answer: Answer, now: OffsetDateTime, projector: &mut Projector) {
         match answer {
             Answer::Loaded(source, ca) => self.loaded(source, ca),
-            Answer::Checked { proxy, question, order } => {
-                if self.questions.get(&proxy) == Some(&question) {
-                    self.questions.remove(&proxy);
-                    self.checked(proxy, order, now, projector);
+            Answer::Checked {
+                holder,
+                question,
+                order,
+            } => {
+                if self.questions.get(&holder) == Some(&question) {
+                    self.questions.remove(&holder);
+                    self.checked(holder, order, now, projector);
                 }
             }
             Answer::Signed(order, signed) => self.signed(&order, signed, now, projector),
@@ -224,7 +229,7 @@ impl Certificates {
         projector: &mut Projector,
         stored_since: impl Fn(&ProxyKey) -> Option<OffsetDateTime>,
     ) {
-        let mut candidates = projector.take_changed_sidecars();
+        let mut candidates = projector.take_changed_holders();
         while self.renewals.first().is_some_and(|(when, _)| *when <= now) {
             candidates.extend(self.renewals.pop_first().map(|(_, id)| id));
         }
@@ -232,16 +237,12 @@ impl Certificates {
             candidates.extend(self.ahead_of(now));
         }
         for mesh in std::mem::take(&mut self.changed) {
-            candidates.extend(projector.sidecars().connected_in(&mesh).cloned());
+            candidates.extend(projector.holders_in(&mesh));
         }
         for id in candidates {
-            let Some(view) = projector
-                .sidecars()
-                .view(&id)
-                .filter(|_| projector.is_connected(&id))
-                .cloned()
-            else {
+            let Some(tags) = projector.identity_tags(&id) else {
                 self.forget(&id);
+                projector.set_identity(&id, None);
                 continue;
             };
             let Some(mesh) = self.meshes.get(&id.mesh) else {
@@ -257,7 +258,7 @@ impl Certificates {
                     projector.keep_identity(&id);
                     tracing::warn!(
                         mesh = id.mesh,
-                        proxy = id.name,
+                        proxy = id.proxy.name,
                         "no certificate: the CA of the mesh is not here yet"
                     );
                 }
@@ -269,12 +270,12 @@ impl Certificates {
                 CaState::Loaded(_, ca) => {
                     self.asked += 1;
                     let candidate = Candidate {
-                        proxy: id.clone(),
-                        view,
+                        holder: id.clone(),
+                        tags,
                         ca: ca.clone(),
                         backend: mesh.backend.name.clone(),
                         lifetime: mesh.backend.cert_lifetime(),
-                        stored_since: stored_since(&id),
+                        stored_since: stored_since(&id.proxy),
                         question: self.asked,
                     };
                     projector.await_identity(&id);
@@ -287,11 +288,16 @@ impl Certificates {
 
     /// Hands projection the certificate that a proxy should have, if it should have another. It is issued when a stream asks
     /// for it: a proxy that comes back with the right one keeps it.
-    fn checked(&mut self, id: ProxyKey, order: Result<Order, String>, now: OffsetDateTime, projector: &mut Projector) {
+    fn checked(&mut self, id: Holder, order: Result<Order, String>, now: OffsetDateTime, projector: &mut Projector) {
         let order = match order {
             Ok(order) => order,
             Err(error) => {
-                tracing::error!(mesh = id.mesh, proxy = id.name, error, "cannot issue a certificate");
+                tracing::error!(
+                    mesh = id.mesh,
+                    proxy = id.proxy.name,
+                    error,
+                    "cannot issue a certificate"
+                );
                 self.renewals.insert((now + RETRY, id.clone()));
                 projector.keep_identity(&id);
                 return;
@@ -346,7 +352,7 @@ impl Certificates {
         now: OffsetDateTime,
         projector: &mut Projector,
     ) {
-        let id = &order.proxy;
+        let id = &order.holder;
         let current = |wanted: &&mut Wanted| Arc::ptr_eq(&wanted.order, order);
         let Some(wanted) = self.wanted.get_mut(id).filter(current) else {
             return;
@@ -360,7 +366,12 @@ impl Certificates {
             }
             Err(error) => {
                 // It could be issued when it was checked. The proxy keeps the one that it has.
-                tracing::error!(mesh = id.mesh, proxy = id.name, error, "cannot issue a certificate");
+                tracing::error!(
+                    mesh = id.mesh,
+                    proxy = id.proxy.name,
+                    error,
+                    "cannot issue a certificate"
+                );
                 wanted.failed = true;
                 self.renewals.insert((now + RETRY, id.clone()));
             }
@@ -368,7 +379,7 @@ impl Certificates {
     }
 
     /// Forgets a certificate, its renewal, and what was asked about it; true if there was one.
-    fn forget(&mut self, id: &ProxyKey) -> bool {
+    fn forget(&mut self, id: &Holder) -> bool {
         self.questions.remove(id);
         let Some(wanted) = self.wanted.remove(id) else {
             return false;
@@ -377,16 +388,19 @@ impl Certificates {
         true
     }
 
-    fn report(&self, id: &ProxyKey, issued: Option<IssuedCertificate>) {
-        (self.news)(CertificateNews {
-            proxy: id.clone(),
-            issued,
-        });
+    /// Insights of zone proxies have no place for certificates.
+    fn report(&self, id: &Holder, issued: Option<IssuedCertificate>) {
+        if id.proxy.kind == ProxyKind::Sidecar {
+            (self.news)(CertificateNews {
+                proxy: id.proxy.clone(),
+                issued,
+            });
+        }
     }
 }
 
 /// A proxy that has nothing to show serves nobody.
-fn priority(projector: &Projector, id: &ProxyKey) -> Priority {
+fn priority(projector: &Projector, id: &Holder) -> Priority {
     if projector.has_identity(id) {
         Priority::Renewal
     } else {
@@ -407,7 +421,7 @@ mod tests {
         let renewal = ahead + time::Duration::hours(20);
         certificates
             .renewals
-            .insert((renewal, ProxyKey::sidecar("default", "web-1")));
+            .insert((renewal, Holder::sidecar(&ProxyKey::sidecar("default", "web-1"))));
         assert!(!certificates.was_set_back(ahead));
         assert_eq!(certificates.next_renewal(), Some(ahead + CLOCK_CHECK));
         assert!(!certificates.was_set_back(ahead - time::Duration::seconds(5)), "slewed");

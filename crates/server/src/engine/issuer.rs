@@ -11,13 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use meshspan_identity::{Ca, RotationPeriod, WorkloadRequest};
-use meshspan_world::view::SidecarView;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc};
 
 use super::Command;
 use super::certificates::IssuedCertificate;
-use crate::proxy_key::ProxyKey;
+use super::holder::Holder;
 
 pub(super) use queue::Priority;
 use queue::Queue;
@@ -35,8 +34,9 @@ pub(super) struct CaSource {
 
 /// Everything that decides which certificate a proxy should have.
 pub(super) struct Candidate {
-    pub(super) proxy: ProxyKey,
-    pub(super) view: Arc<SidecarView>,
+    pub(super) holder: Holder,
+    /// Whom the certificate is to name.
+    pub(super) tags: BTreeMap<String, BTreeSet<String>>,
     pub(super) ca: Arc<Ca>,
     pub(super) backend: String,
     pub(super) lifetime: time::Duration,
@@ -48,7 +48,7 @@ pub(super) struct Candidate {
 
 /// A certificate to sign.
 pub(super) struct Order {
-    pub(super) proxy: ProxyKey,
+    pub(super) holder: Holder,
     pub(super) ca: Arc<Ca>,
     backend: String,
     tags: BTreeMap<String, BTreeSet<String>>,
@@ -74,8 +74,8 @@ enum Task {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Load(String),
-    Check(ProxyKey),
-    Sign(ProxyKey),
+    Check(Holder),
+    Sign(Holder),
 }
 
 /// What became of a task.
@@ -84,7 +84,7 @@ pub(super) enum Answer {
     Loaded(Arc<CaSource>, Result<Arc<Ca>, String>),
     /// Of [`Issuer::check`].
     Checked {
-        proxy: ProxyKey,
+        holder: Holder,
         question: u64,
         order: Result<Order, String>,
     },
@@ -124,7 +124,7 @@ impl Issuer {
     /// Finds out which certificate a proxy should have, and whether it can be issued.
     pub(super) fn check(&self, candidate: Candidate, priority: Priority) {
         self.push(
-            Subject::Check(candidate.proxy.clone()),
+            Subject::Check(candidate.holder.clone()),
             priority,
             Task::Check(candidate),
         );
@@ -139,7 +139,7 @@ impl Issuer {
 
     /// Signs a certificate.
     pub(super) fn sign(&self, order: Arc<Order>, priority: Priority) {
-        self.push(Subject::Sign(order.proxy.clone()), priority, Task::Sign(order));
+        self.push(Subject::Sign(order.holder.clone()), priority, Task::Sign(order));
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<Subject, Task>> {
@@ -199,7 +199,7 @@ fn perform(task: Task) -> Answer {
             Answer::Loaded(source, ca.map(Arc::new).map_err(|error| error.to_string()))
         }
         Task::Check(candidate) => Answer::Checked {
-            proxy: candidate.proxy.clone(),
+            holder: candidate.holder.clone(),
             question: candidate.question,
             order: check(candidate, now),
         },
@@ -211,16 +211,16 @@ fn perform(task: Task) -> Answer {
 }
 
 fn request(order: &Order, now: OffsetDateTime) -> Result<WorkloadRequest, String> {
-    WorkloadRequest::for_dataplane(&order.proxy.mesh, order.tags.clone(), now, order.lifetime)
+    WorkloadRequest::for_dataplane(&order.holder.mesh, order.tags.clone(), now, order.lifetime)
         .map_err(|error| error.to_string())
 }
 
 fn check(candidate: Candidate, now: OffsetDateTime) -> Result<Order, String> {
-    let tags = candidate.view.sidecar.dataplane.tags();
-    let period = RotationPeriod::at(now, candidate.lifetime, jitter(&candidate.proxy));
+    let tags = candidate.tags;
+    let period = RotationPeriod::at(now, candidate.lifetime, jitter(&candidate.holder));
     let version = version(&candidate.ca, &tags, candidate.lifetime, period, candidate.stored_since);
     let order = Order {
-        proxy: candidate.proxy,
+        holder: candidate.holder,
         ca: candidate.ca,
         backend: candidate.backend,
         tags,
@@ -238,7 +238,7 @@ fn check(candidate: Candidate, now: OffsetDateTime) -> Result<Order, String> {
 fn sign(order: &Order, now: OffsetDateTime) -> Result<Signed, String> {
     let request = request(order, now)?;
     let certificate = order.ca.issue_workload(&request).map_err(|error| error.to_string())?;
-    let mesh = &order.proxy.mesh;
+    let mesh = &order.holder.mesh;
     let secret = meshspan_envoy::secrets::identity(mesh, &certificate.cert_chain_pem, &certificate.key_pem);
     Ok(Signed {
         secret: secret.body,
@@ -270,7 +270,7 @@ fn version(
 
 /// Spreads renewals of many proxies; a function of the proxy, so that it needs no random number.
 #[allow(clippy::cast_precision_loss)]
-fn jitter(id: &ProxyKey) -> f64 {
-    let hash = meshspan_model::name::fnv1a_64([id.mesh.as_str(), "/", &id.name]);
+fn jitter(id: &Holder) -> f64 {
+    let hash = meshspan_model::name::fnv1a_64([id.mesh.as_str(), "/", &id.proxy.name]);
     (hash % 1000) as f64 / 1000.0
 }

@@ -1,6 +1,7 @@
 //! Pools: what many proxies share, encoded once. A fleet says which of them a proxy follows.
 
 mod destination;
+mod egress;
 mod ingress;
 mod mesh;
 mod projection;
@@ -15,6 +16,7 @@ use meshspan_xds::{Resource, ResourceSet, ResourceType};
 
 use super::work::Work;
 pub(super) use destination::Entry;
+pub(super) use egress::EgressPool;
 pub(super) use ingress::IngressPool;
 pub(super) use mesh::MeshPool;
 pub(super) use projection::Projection;
@@ -28,6 +30,8 @@ pub(super) struct Pools {
     meshes: BTreeMap<String, MeshPool>,
     /// Destinations of all meshes as zone ingresses see them.
     pub(super) ingress: IngressPool,
+    /// Destinations of all meshes as zone egresses see them.
+    pub(super) egress: EgressPool,
     /// Meshes of which something changed since the last [`Pools::take_changed`].
     touched: BTreeSet<String>,
 }
@@ -38,6 +42,7 @@ pub(super) struct PoolChanges {
     /// By mesh and class.
     pub(super) classes: BTreeMap<(String, ClassKey), Names>,
     pub(super) ingress: Names,
+    pub(super) egress: Names,
 }
 
 impl Pools {
@@ -46,6 +51,7 @@ impl Pools {
             work,
             meshes: BTreeMap::new(),
             ingress: IngressPool::default(),
+            egress: EgressPool::default(),
             touched: BTreeSet::new(),
         }
     }
@@ -59,6 +65,7 @@ impl Pools {
     pub(super) fn apply_destination(&mut self, key: &DestinationKey, after: Option<&Arc<Destination>>) {
         let work = self.work.clone();
         self.ingress.apply_destination(key, after, &work);
+        self.egress.apply_destination(key, after, &work);
         self.touch(&key.service.mesh).apply_destination(key, after, &work);
     }
 
@@ -77,6 +84,7 @@ impl Pools {
     pub(super) fn take_changed(&mut self) -> PoolChanges {
         let mut changes = PoolChanges {
             ingress: self.ingress.take_changed(),
+            egress: self.egress.take_changed(),
             ..PoolChanges::default()
         };
         for mesh in std::mem::take(&mut self.touched) {

@@ -6,16 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshspan_envoy::ProxyOptions;
+use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_world::ClassChanges;
 use meshspan_world::view::{ClassKey, Destination, DestinationKey, SidecarView};
 use meshspan_xds::ProxyFeed;
 
 use super::fleet::{Egresses, Fleet, Ingresses, Sidecars};
+use super::holder::Holder;
 use super::pools::Pools;
 use super::work::Work;
 use crate::proxy_key::ProxyKey;
 use meshspan_model::ProxyKind;
+use meshspan_model::labels::TAG_SERVICE;
+use meshspan_world::EGRESS_SERVICE;
 
 mod stream;
 mod unopened_logs;
@@ -59,8 +63,8 @@ impl Projector {
             work,
             fleets: Fleets {
                 sidecars: Sidecars::default(),
-                ingresses: Ingresses::new(zone),
-                egresses: Egresses,
+                ingresses: Ingresses::new(zone.clone()),
+                egresses: Egresses::new(zone),
             },
             streams: BTreeMap::new(),
             stale: BTreeSet::new(),
@@ -73,7 +77,7 @@ impl Projector {
         if let Some(old) = self.streams.remove(&id) {
             old.feed
                 .close(tonic::Status::aborted("a newer stream of the same proxy took over"));
-            stream.set_identity(old.identity().cloned());
+            stream.take_identities(old);
         }
         self.fleets.of(id.kind).connected(&id);
         self.stale.insert(id.clone());
@@ -101,13 +105,38 @@ impl Projector {
         &self.fleets.sidecars
     }
 
-    /// Sidecars that came, went or changed since the last call.
-    pub(super) fn take_changed_sidecars(&mut self) -> BTreeSet<ProxyKey> {
-        self.fleets.sidecars.take_changed()
+    /// Holders of identities that came, went or changed since the last call.
+    pub(super) fn take_changed_holders(&mut self) -> BTreeSet<Holder> {
+        let mut holders = self.fleets.egresses.take_changed(&self.pools);
+        holders.extend(self.fleets.sidecars.take_changed().iter().map(Holder::sidecar));
+        holders
     }
 
-    pub(super) fn is_connected(&self, id: &ProxyKey) -> bool {
-        self.streams.contains_key(id)
+    /// Connected proxies that may show an identity in a mesh.
+    pub(super) fn holders_in(&self, mesh: &str) -> Vec<Holder> {
+        let mut holders = self.fleets.egresses.holders_in(mesh);
+        holders.extend(self.fleets.sidecars.connected_in(mesh).map(Holder::sidecar));
+        holders
+    }
+
+    /// Whom the certificate of a holder is to name; `None` if it shows none.
+    pub(super) fn identity_tags(&self, holder: &Holder) -> Option<BTreeMap<String, BTreeSet<String>>> {
+        if !self.streams.contains_key(&holder.proxy) {
+            return None;
+        }
+        match holder.proxy.kind {
+            ProxyKind::Sidecar => {
+                let view = self.fleets.sidecars.view(&holder.proxy)?;
+                Some(view.sidecar.dataplane.tags())
+            }
+            ProxyKind::ZoneEgress => {
+                let service = BTreeSet::from([EGRESS_SERVICE.to_owned()]);
+                let tags = BTreeMap::from([(TAG_SERVICE.to_owned(), service)]);
+                self.pools.egress.has_identity_in(&holder.mesh).then_some(tags)
+            }
+            // It passes TLS on without ending it.
+            ProxyKind::ZoneIngress => None,
+        }
     }
 
     /// What a connected proxy can do.
@@ -115,41 +144,42 @@ impl Projector {
         self.streams.get(id).map(|stream| stream.options.clone())
     }
 
-    pub(super) fn has_identity(&self, id: &ProxyKey) -> bool {
-        self.streams.get(id).is_some_and(|stream| stream.identity().is_some())
+    pub(super) fn has_identity(&self, holder: &Holder) -> bool {
+        let stream = self.streams.get(&holder.proxy);
+        stream.is_some_and(|stream| stream.has_identity(&holder.mesh))
     }
 
     /// What the proxy is to show is being found out: one that has nothing to show is sent nothing until then.
-    pub(super) fn await_identity(&mut self, id: &ProxyKey) {
-        if let Some(stream) = self.streams.get_mut(id) {
-            stream.await_identity();
+    pub(super) fn await_identity(&mut self, holder: &Holder) {
+        if let Some(stream) = self.streams.get_mut(&holder.proxy) {
+            stream.await_identity(&holder.mesh);
         }
     }
 
     /// The proxy shows what it showed before, or nothing.
-    pub(super) fn keep_identity(&mut self, id: &ProxyKey) {
-        if let Some(stream) = self.streams.get_mut(id)
-            && stream.go_on()
+    pub(super) fn keep_identity(&mut self, holder: &Holder) {
+        if let Some(stream) = self.streams.get_mut(&holder.proxy)
+            && stream.go_on(&holder.mesh)
         {
-            self.secrets_changed.insert(id.clone());
+            self.secrets_changed.insert(holder.proxy.clone());
         }
     }
 
     /// Decides what the proxy is to show.
-    pub(super) fn set_identity(&mut self, id: &ProxyKey, identity: Option<Identity>) {
-        if let Some(stream) = self.streams.get_mut(id) {
-            let changed = stream.set_identity(identity);
-            if stream.go_on() || changed {
-                self.secrets_changed.insert(id.clone());
+    pub(super) fn set_identity(&mut self, holder: &Holder, identity: Option<Identity>) {
+        if let Some(stream) = self.streams.get_mut(&holder.proxy) {
+            let changed = stream.set_identity(&holder.mesh, identity);
+            if stream.go_on(&holder.mesh) || changed {
+                self.secrets_changed.insert(holder.proxy.clone());
             }
         }
     }
 
     /// What the proxy is to show can be sent now.
-    pub(super) fn identity_made(&mut self, id: &ProxyKey) {
-        if let Some(stream) = self.streams.get_mut(id) {
-            stream.identity_made();
-            self.secrets_changed.insert(id.clone());
+    pub(super) fn identity_made(&mut self, holder: &Holder) {
+        if let Some(stream) = self.streams.get_mut(&holder.proxy) {
+            stream.identity_made(&holder.mesh);
+            self.secrets_changed.insert(holder.proxy.clone());
         }
     }
 
@@ -160,6 +190,7 @@ impl Projector {
         policies: BTreeMap<(String, ClassKey), Option<ClassChanges>>,
         sidecars: BTreeMap<(String, String), Option<Arc<SidecarView>>>,
         ingresses: BTreeMap<String, Option<Arc<ZoneIngress>>>,
+        egresses: BTreeMap<String, Option<Arc<ZoneEgress>>>,
     ) {
         let Self {
             pools, fleets, stale, ..
@@ -176,6 +207,7 @@ impl Projector {
             fleets.sidecars.apply(ProxyKey::sidecar(mesh, name), view, stale);
         }
         fleets.ingresses.apply(ingresses, pools, stale);
+        fleets.egresses.apply(egresses, pools, stale);
     }
 
     /// Publishes to each stream what changed for it; proxies for which nothing did are not looked at.

@@ -22,8 +22,8 @@ use crate::view::{
     Destination, DestinationKey, EgressAccess, EgressRoute, External, ExternalCertificates, PeerTls, Protocol,
 };
 
-/// What the certificates of zone egresses say, in every mesh.
-const EGRESS_IDENTITY: &str = "zone-egress";
+/// `kuma.io/service` of zone egresses, in the certificates that they show in every mesh.
+pub const EGRESS_SERVICE: &str = "zone-egress";
 
 /// A MeshExternalService.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ fn destination(mesh: &MeshState, entry: &ExternalEntry, context: &Context<'_>) -
         vip: entry.vip,
         protocol: Protocol::parse(&entry.spec.matched.protocol),
         tls: has_mtls.then(|| PeerTls {
-            spiffe_ids: BTreeSet::from([format!("spiffe://{}/{EGRESS_IDENTITY}", identity.mesh)]),
+            spiffe_ids: BTreeSet::from([format!("spiffe://{}/{EGRESS_SERVICE}", identity.mesh)]),
             sni: sni(&identity, port, NO_SYSTEM_NAMESPACE),
         }),
         localities: locality
@@ -127,7 +127,7 @@ fn external(mesh: &MeshState, entry: &ExternalEntry) -> External {
 fn access(mesh: &MeshState, name: &str) -> EgressAccess {
     let routing = mesh.mesh.as_ref().and_then(|mesh| mesh.routing.as_ref());
     let forbidden = routing.is_some_and(|routing| routing.default_forbid_mesh_external_service_access);
-    match mesh.policies.of_egress(name, EGRESS_IDENTITY) {
+    match mesh.policies.of_egress(name, EGRESS_SERVICE) {
         Some(policies) => EgressAccess::Permitted(policies),
         None if forbidden => EgressAccess::Nobody,
         None => EgressAccess::Everybody,

@@ -1,33 +1,128 @@
-//! The fleet of zone egresses. It has no members: no proxy of that type is let in (`ProxyKey::of_type`).
+//! The fleet of zone egresses. All of them share the clusters of other zones behind them; the listener and the ways out of the
+//! mesh are one egress's own, and so are its identities: one in each mesh with services outside of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use meshspan_envoy::ProxyOptions;
+use meshspan_model::ProxyKind;
+use meshspan_model::kinds::zone_egress::ZoneEgress;
+use meshspan_world::view::Egress;
 use meshspan_xds::ResourceSet;
 
 use super::{Fleet, OwnHalf};
+use crate::engine::holder::Holder;
 use crate::engine::pools::{Names, PoolChanges, Pools};
 use crate::proxy_key::ProxyKey;
 
 /// The egresses of this zone.
-pub(in crate::engine) struct Egresses;
+pub(in crate::engine) struct Egresses {
+    zone: String,
+    resources: BTreeMap<String, Arc<ZoneEgress>>,
+    connected: BTreeSet<ProxyKey>,
+    /// Connected ones that have a shared half.
+    following: BTreeSet<ProxyKey>,
+    /// Those that came since the last [`Egresses::take_changed`].
+    came: BTreeSet<ProxyKey>,
+    /// Identities that came or went since then.
+    changed: BTreeSet<Holder>,
+}
+
+impl Egresses {
+    pub(in crate::engine) fn new(zone: String) -> Self {
+        Self {
+            zone,
+            resources: BTreeMap::new(),
+            connected: BTreeSet::new(),
+            following: BTreeSet::new(),
+            came: BTreeSet::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// Takes what derivation brought, and adds those whose own half has to be projected again.
+    pub(in crate::engine) fn apply(
+        &mut self,
+        changes: BTreeMap<String, Option<Arc<ZoneEgress>>>,
+        pools: &mut Pools,
+        stale: &mut BTreeSet<ProxyKey>,
+    ) {
+        for (name, resource) in changes {
+            let id = ProxyKey::new(ProxyKind::ZoneEgress, "", name);
+            match resource {
+                Some(resource) => {
+                    self.resources.insert(id.name.clone(), resource);
+                }
+                None => {
+                    self.resources.remove(&id.name);
+                    self.following.remove(&id);
+                }
+            }
+            if self.connected.contains(&id) {
+                stale.insert(id);
+            }
+        }
+        if pools.egress.take_own_changed() {
+            stale.extend(self.connected.iter().cloned());
+        }
+        for mesh in pools.egress.take_meshes_changed() {
+            let holders = self.holders_in(&mesh);
+            self.changed.extend(holders);
+        }
+    }
+
+    /// Connected egresses, as holders of an identity in a mesh.
+    pub(in crate::engine) fn holders_in(&self, mesh: &str) -> Vec<Holder> {
+        self.connected.iter().map(|id| Holder::in_mesh(id, mesh)).collect()
+    }
+
+    /// Identities that came or went since the last call.
+    pub(in crate::engine) fn take_changed(&mut self, pools: &Pools) -> BTreeSet<Holder> {
+        let mut changed = std::mem::take(&mut self.changed);
+        for id in std::mem::take(&mut self.came) {
+            changed.extend(pools.egress.meshes().map(|mesh| Holder::in_mesh(&id, mesh)));
+        }
+        changed
+    }
+}
 
 impl Fleet for Egresses {
-    fn connected(&mut self, _: &ProxyKey) {}
-
-    fn disconnected(&mut self, _: &ProxyKey) {}
-
-    fn own_half(&mut self, _: &ProxyKey, _: &ProxyOptions, _: &Pools) -> Option<OwnHalf> {
-        None
+    fn connected(&mut self, id: &ProxyKey) {
+        self.connected.insert(id.clone());
+        self.came.insert(id.clone());
     }
 
-    fn shared_half(&self, _: &ProxyKey, _: &Pools) -> Option<ResourceSet> {
-        None
+    fn disconnected(&mut self, id: &ProxyKey) {
+        self.connected.remove(id);
+        self.following.remove(id);
+        self.came.insert(id.clone());
     }
 
-    fn shared_changes<'a>(&self, _: &ProxyKey, _: &'a PoolChanges) -> Option<&'a Names> {
-        None
+    fn own_half(&mut self, id: &ProxyKey, options: &ProxyOptions, pools: &Pools) -> Option<OwnHalf> {
+        let egress = Egress {
+            name: id.name.clone(),
+            zone: self.zone.clone(),
+            egress: self.resources.get(&id.name)?.clone(),
+            destinations: pools.egress.destinations().cloned().collect(),
+        };
+        Some(OwnHalf {
+            resources: meshspan_envoy::egress(&egress, options),
+            other_shared_half: self.following.insert(id.clone()),
+        })
     }
 
-    fn followers(&self, _: &PoolChanges, _: &mut BTreeSet<ProxyKey>) {}
+    fn shared_half(&self, id: &ProxyKey, pools: &Pools) -> Option<ResourceSet> {
+        let is_stored = self.resources.contains_key(&id.name);
+        is_stored.then(|| pools.egress.shared().clone())
+    }
+
+    fn shared_changes<'a>(&self, _: &ProxyKey, changes: &'a PoolChanges) -> Option<&'a Names> {
+        Some(&changes.egress)
+    }
+
+    fn followers(&self, changes: &PoolChanges, followers: &mut BTreeSet<ProxyKey>) {
+        if !changes.egress.is_empty() {
+            followers.extend(self.following.iter().cloned());
+        }
+    }
 }

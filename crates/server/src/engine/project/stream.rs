@@ -1,6 +1,6 @@
 //! A connected proxy: what it was given, and what of that changed since.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshspan_envoy::{Encoded, ProxyOptions};
 use meshspan_xds::{Changes, ProxyFeed, Resource, ResourceSet, ResourceType, Snapshot};
@@ -22,12 +22,13 @@ pub(super) struct Stream {
     pub(super) feed: ProxyFeed,
     pub(super) options: ProxyOptions,
     own: ResourceSet,
-    identity: Option<Identity>,
+    /// By mesh.
+    identities: BTreeMap<String, Identity>,
     changed: Names,
     /// Nothing was published that later changes could build on.
     fresh: bool,
-    /// Nothing is published until it is known what the proxy is to show.
-    awaits_identity: bool,
+    /// Nothing is published until it is known what the proxy is to show in these meshes.
+    awaits: BTreeSet<String>,
     logs: UnopenedLogs,
 }
 
@@ -38,10 +39,10 @@ impl Stream {
             feed,
             options,
             own: ResourceSet::new(),
-            identity: None,
+            identities: BTreeMap::new(),
             changed: Names::new(),
             fresh: true,
-            awaits_identity: false,
+            awaits: BTreeSet::new(),
             logs: UnopenedLogs::default(),
         }
     }
@@ -56,16 +57,26 @@ impl Stream {
         self.fresh = true;
     }
 
-    pub(super) fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+    pub(super) fn has_identity(&self, mesh: &str) -> bool {
+        self.identities.contains_key(mesh)
     }
 
-    /// Replaces what the proxy shows and trusts; true if that is something else than before.
-    pub(super) fn set_identity(&mut self, identity: Option<Identity>) -> bool {
-        if self.identity == identity {
+    /// Shows what an older stream of the proxy showed.
+    pub(super) fn take_identities(&mut self, older: Self) {
+        for (mesh, identity) in older.identities {
+            self.set_identity(&mesh, Some(identity));
+        }
+    }
+
+    /// Replaces what the proxy shows and trusts in a mesh; true if that is something else than before.
+    pub(super) fn set_identity(&mut self, mesh: &str, identity: Option<Identity>) -> bool {
+        if self.identities.get(mesh) == identity.as_ref() {
             return false;
         }
-        let before = std::mem::replace(&mut self.identity, identity);
+        let before = match identity {
+            Some(identity) => self.identities.insert(mesh.to_owned(), identity),
+            None => self.identities.remove(mesh),
+        };
         let mut after = ResourceSet::new();
         self.add_secrets(&mut after);
         let secret = ResourceType::Secret;
@@ -84,25 +95,27 @@ impl Stream {
         true
     }
 
-    /// Publishes nothing before [`Stream::go_on`], if the proxy has nothing to show.
-    pub(super) fn await_identity(&mut self) {
-        self.awaits_identity = self.identity.is_none();
+    /// Publishes nothing before [`Stream::go_on`], if the proxy has nothing to show in the mesh.
+    pub(super) fn await_identity(&mut self, mesh: &str) {
+        if !self.has_identity(mesh) {
+            self.awaits.insert(mesh.to_owned());
+        }
     }
 
     /// True if the stream was held up.
-    pub(super) fn go_on(&mut self) -> bool {
-        std::mem::take(&mut self.awaits_identity)
+    pub(super) fn go_on(&mut self, mesh: &str) -> bool {
+        self.awaits.remove(mesh)
     }
 
     /// The identity can be sent now.
-    pub(super) fn identity_made(&mut self) {
-        let secrets = self.identity.iter().flat_map(secrets);
+    pub(super) fn identity_made(&mut self, mesh: &str) {
+        let secrets = self.identities.get(mesh).into_iter().flat_map(secrets);
         self.changed
             .extend(secrets.map(|secret| (ResourceType::Secret, secret.name().clone())));
     }
 
     fn add_secrets(&self, set: &mut ResourceSet) {
-        for resource in self.identity.iter().flat_map(secrets) {
+        for resource in self.identities.values().flat_map(secrets) {
             set.insert(ResourceType::Secret, resource);
         }
     }
@@ -134,7 +147,7 @@ impl Stream {
     /// Hands over what changed, if anything did.
     pub(super) fn publish(&mut self, shared: ResourceSet, shared_changes: Option<&Names>, work: &Work) {
         self.changed.extend(shared_changes.into_iter().flatten().cloned());
-        if self.awaits_identity {
+        if !self.awaits.is_empty() {
             return;
         }
         let own = self.logs.left_out(&shared, &self.own);
