@@ -15,7 +15,7 @@ use super::control_plane::ControlPlane;
 use super::documents::{self, Dataplane, Inbound};
 use super::proxy::{Proxy, ProxySetup, SOCKET_MARK};
 use super::workload::{Workload, WorkloadSpec};
-use super::zone::Zone;
+use super::zone::{Zone, start_egress};
 use crate::machine::{Machine, Network};
 use crate::program::Program;
 
@@ -151,6 +151,22 @@ impl Deployment {
             started.with_context(|| format!("starting {} in {}", spec.name, spec.zone))
         });
         try_join_all(started).await
+    }
+
+    /// Starts a zone egress on a host of its own, and waits until it is ready.
+    ///
+    /// # Errors
+    /// See [`Deployment::workload`].
+    pub async fn egress(&mut self, zone: &str) -> Result<Proxy> {
+        let number = self.zone_mut(zone)?.take_number();
+        let of = self.zone(zone)?;
+        let machine = self
+            .network
+            .machine(&format!("{zone}-egress"), of.number, number)
+            .await?;
+        start_egress(&self.program, &self.global, of, &machine)
+            .await
+            .with_context(|| format!("starting the egress of {zone}"))
     }
 
     async fn start_workload(&self, spec: &WorkloadSpec, zone: u8, number: u8) -> Result<Workload> {

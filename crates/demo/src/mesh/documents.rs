@@ -106,6 +106,19 @@ pub(super) fn zone_ingress(name: &str, address: Ipv4Addr, port: u16, admin_port:
     })
 }
 
+/// A ZoneEgress of which the proxies of its zone know the address.
+pub(super) fn zone_egress(name: &str, address: Ipv4Addr, port: u16, admin_port: u16) -> Value {
+    json!({
+        "type": "ZoneEgress",
+        "name": name,
+        "networking": {
+            "address": address.to_string(),
+            "port": port,
+            "admin": { "port": admin_port },
+        },
+    })
+}
+
 /// A mesh with mutual TLS between all zones.
 pub(super) fn mesh(name: &str) -> Value {
     json!({

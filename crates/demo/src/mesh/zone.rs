@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use super::control_plane::ControlPlane;
 use super::documents;
 use super::proxy::{Proxy, ProxySetup};
-use crate::machine::Network;
+use crate::machine::{Machine, Network};
 use crate::program::Program;
 
 /// How long the first synchronisation may take.
 const SYNC: Duration = Duration::from_secs(30);
 const INGRESS_PORT: u16 = 10001;
+const EGRESS_PORT: u16 = 10002;
 const ADMIN_PORT: u16 = 9901;
 
 /// A zone.
@@ -105,11 +106,53 @@ async fn start_ingress(
     zone: &str,
     number: u8,
 ) -> Result<Proxy> {
-    let name = format!("{zone}-ingress");
-    let machine = network.machine(&name, number, 2).await?;
+    let machine = network.machine(&format!("{zone}-ingress"), number, 2).await?;
+    let document = documents::zone_ingress(
+        "ingress",
+        machine.address(),
+        machine.port(INGRESS_PORT)?,
+        machine.port(ADMIN_PORT)?,
+    );
+    start_zone_proxy(program, global, control_plane, zone, &machine, "ingress", document).await
+}
+
+/// Starts a zone egress on a host of its own.
+pub(super) async fn start_egress(
+    program: &Program,
+    global: &ControlPlane,
+    zone: &Zone,
+    machine: &Machine,
+) -> Result<Proxy> {
+    let document = documents::zone_egress(
+        "egress",
+        machine.address(),
+        machine.port(EGRESS_PORT)?,
+        machine.port(ADMIN_PORT)?,
+    );
+    start_zone_proxy(
+        program,
+        global,
+        &zone.control_plane,
+        &zone.name,
+        machine,
+        "egress",
+        document,
+    )
+    .await
+}
+
+async fn start_zone_proxy(
+    program: &Program,
+    global: &ControlPlane,
+    control_plane: &ControlPlane,
+    zone: &str,
+    machine: &Machine,
+    proxy_type: &'static str,
+    document: Value,
+) -> Result<Proxy> {
     let token = global
         .api()
-        .post("/tokens/zone", &json!({ "zone": zone, "scope": ["ingress"] }))
+        .post("/tokens/zone", &json!({ "zone": zone, "scope": [proxy_type] }))
         .await?;
     // The zone needs the key of the global to check the token.
     eventually(&format!("the key for zone tokens in {zone}"), SYNC, || {
@@ -118,19 +161,13 @@ async fn start_ingress(
             .get("/global-secrets/zone-token-signing-public-key-1")
     })
     .await?;
-    let document = documents::zone_ingress(
-        "ingress",
-        machine.address(),
-        machine.port(INGRESS_PORT)?,
-        machine.port(ADMIN_PORT)?,
-    );
     let setup = ProxySetup {
-        proxy_type: "ingress",
+        proxy_type,
         document,
         token,
         intercepted: false,
     };
-    let mut ingress = Proxy::start(program, &machine, control_plane, setup).await?;
-    ingress.ready().await?;
-    Ok(ingress)
+    let mut proxy = Proxy::start(program, machine, control_plane, setup).await?;
+    proxy.ready().await?;
+    Ok(proxy)
 }

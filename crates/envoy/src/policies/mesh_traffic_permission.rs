@@ -1,10 +1,14 @@
 //! Who may call whom (`spec/policies.md` §2.8), decided where clients have an identity: in chains with mesh TLS.
 //!
 //! Without a policy nobody may. A client that no rule is about may not either.
+//!
+//! Connections are decided at the client's first byte: what a server says before that, in protocols where it speaks first, reaches
+//! every identity of the mesh.
 
 mod clients;
 mod rbac;
 
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
 use meshspan_model::kinds::mesh_traffic_permission::Conf;
 use meshspan_model::policy::PolicyKind;
 use meshspan_policy::InboundRules;
@@ -39,6 +43,12 @@ pub(crate) fn leaving(access: &EgressAccess, mesh: &str, listener: &str, chain: 
             .get(&PolicyKind::MeshTrafficPermission)
             .map_or_else(Decisions::default, |rules| Decisions::of(rules, mesh)),
     };
+    if let Chain::Tcp(tcp) = chain
+        && decisions.allowed.is_empty()
+    {
+        // Envoy decides at the client's first byte, and a server may speak before: nobody is let through to it.
+        tcp.proxy.cluster_specifier = Some(ClusterSpecifier::Cluster(names::NO_CLUSTER.to_owned()));
+    }
     decide(decisions, listener, chain);
 }
 

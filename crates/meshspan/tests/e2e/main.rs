@@ -6,6 +6,7 @@
 mod clients;
 mod cut_control_path;
 mod documents;
+mod egress;
 mod explicit_outbounds;
 mod failover;
 mod lost_zone;

@@ -105,8 +105,10 @@ impl Fleet for Egresses {
             egress: self.resources.get(&id.name)?.clone(),
             destinations: pools.egress.destinations().cloned().collect(),
         };
+        let resources = meshspan_envoy::egress(&egress, options);
         Some(OwnHalf {
-            resources: meshspan_envoy::egress(&egress, options),
+            encoded: resources.len(),
+            resources,
             other_shared_half: self.following.insert(id.clone()),
         })
     }
