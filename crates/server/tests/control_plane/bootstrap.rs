@@ -184,7 +184,7 @@ async fn what_is_wrong_is_said() {
             "proxyType",
             json!("nonsense"),
             StatusCode::UNPROCESSABLE_ENTITY,
-            "dataplane or ingress",
+            "dataplane, ingress or egress",
         ),
         (
             "mesh",
