@@ -178,7 +178,7 @@ async fn what_is_wrong_is_said() {
             "proxyType",
             json!("egress"),
             StatusCode::UNPROCESSABLE_ENTITY,
-            "proxyType",
+            "ZoneEgress",
         ),
         (
             "proxyType",
