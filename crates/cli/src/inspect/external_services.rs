@@ -2,13 +2,14 @@
 
 use std::io::Write;
 
-use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_external_service::{Endpoint, MeshExternalService, MeshExternalServiceStatus};
+use meshspan_model::{Kind, ServiceKind};
 use serde_json::Value;
 
 use super::service_text::{
     conditions_table, hostnames, notes, port, problems, write_fields, write_notes, write_section,
 };
+use super::zone_hostnames::ZoneHostnames;
 use super::{NamedServicesArgs, services_asked_for, text, typed};
 use crate::client::Client;
 use crate::console::Console;
@@ -23,19 +24,32 @@ pub(super) struct ExternalService {
     core_name: String,
     spec: MeshExternalService,
     status: MeshExternalServiceStatus,
+    hostnames: String,
+}
+
+/// Reads services; where the control plane gives them no hostnames itself, with those of the zones.
+pub(super) async fn read_all(documents: &[Value], client: &Client) -> anyhow::Result<Vec<ExternalService>> {
+    let mut of_zones = ZoneHostnames::new(client);
+    let mut services = Vec::new();
+    for document in documents {
+        let (mesh, core_name) = (text(document, "mesh"), text(document, "name"));
+        let status: MeshExternalServiceStatus = typed(document, "status")?;
+        services.push(ExternalService {
+            hostnames: match status.addresses.as_slice() {
+                [] => of_zones.of(ServiceKind::MeshExternalService, &mesh, &core_name).await?,
+                addresses => hostnames(addresses),
+            },
+            name: display_name(document).to_owned(),
+            spec: typed(document, "spec")?,
+            mesh,
+            core_name,
+            status,
+        });
+    }
+    Ok(services)
 }
 
 impl ExternalService {
-    pub(super) fn read(document: &Value) -> anyhow::Result<Self> {
-        Ok(Self {
-            mesh: text(document, "mesh"),
-            name: display_name(document).to_owned(),
-            core_name: text(document, "name"),
-            spec: typed(document, "spec")?,
-            status: typed(document, "status")?,
-        })
-    }
-
     fn port(&self) -> String {
         port("", self.spec.matched.port, &self.spec.matched.protocol)
     }
@@ -93,10 +107,7 @@ pub(super) async fn inspect(
     if write_document(console.out, args.services.output.output, &list_document(&documents))? {
         return Ok(());
     }
-    let services = documents
-        .iter()
-        .map(ExternalService::read)
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let services = read_all(&documents, client).await?;
     if args.name.is_none() {
         return write_table(&services, mesh.is_none(), args.services.output.output, console);
     }
@@ -133,7 +144,7 @@ pub(super) fn write_table(
         row.extend([
             service.name.clone(),
             service.status.vip.ip.clone(),
-            hostnames(&service.status.addresses),
+            service.hostnames.clone(),
             service.port(),
             service.endpoints(),
             service.tls(),
@@ -158,7 +169,7 @@ fn write_full(service: &ExternalService, out: &mut dyn Write) -> anyhow::Result<
         ("Mesh", service.mesh.clone()),
         ("Resource", service.core_name.clone()),
         ("VIP", service.status.vip.ip.clone()),
-        ("Hostnames", hostnames(&service.status.addresses)),
+        ("Hostnames", service.hostnames.clone()),
         ("Port", service.port()),
         ("Endpoints", service.endpoints()),
         ("TLS", service.tls()),

@@ -70,7 +70,7 @@ pub(super) async fn inspect(format: Format, client: &Client, console: &mut Conso
     for service in client.list(&collection(Kind::MeshMultiZoneService, None), &[]).await? {
         counts.entry(text(&service, "mesh")).or_default().multi_zone_services += 1;
     }
-    for service in services::external_services(None, client).await? {
+    for service in services::list_external(None, client).await? {
         counts.entry(text(&service, "mesh")).or_default().external_services += 1;
     }
     let none = Counts::default();

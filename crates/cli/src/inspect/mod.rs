@@ -12,6 +12,7 @@ mod proxy_policies;
 mod service_text;
 mod services;
 mod subscriptions;
+mod zone_hostnames;
 mod zone_proxies;
 mod zones;
 

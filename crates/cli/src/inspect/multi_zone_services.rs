@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use anyhow::bail;
-use meshspan_model::Kind;
 use meshspan_model::kinds::mesh_multi_zone_service::{
     MatchedMeshService, MeshMultiZoneService, MeshMultiZoneServiceStatus, ZoneView,
 };
+use meshspan_model::{Kind, ServiceKind};
 use serde_json::Value;
 
 use super::mesh_services::Service;
 use super::service_text::{
     conditions_table, hostnames, notes, port, problems, proxies, vips, write_fields, write_notes, write_section,
 };
+use super::zone_hostnames::ZoneHostnames;
 use super::{NamedServicesArgs, services_asked_for, text, typed};
-use crate::client::{Client, ClientError, collection, item};
+use crate::client::{Client, collection};
 use crate::console::Console;
 use crate::get::display_name;
 use crate::output::{Format, list_document, write_document};
@@ -30,7 +30,7 @@ pub(super) struct MultiZoneService {
     status: MeshMultiZoneServiceStatus,
     matched: Vec<Match>,
     /// Hostnames and the zones that resolve them, where the control plane itself has none (global).
-    zone_hostnames: Vec<(String, Vec<String>)>,
+    zone_hostnames: String,
 }
 
 /// One service behind a multi-zone service.
@@ -76,16 +76,12 @@ pub(super) async fn read_all(
     client: &Client,
 ) -> anyhow::Result<Vec<MultiZoneService>> {
     let mut services = Vec::new();
-    let mut has_endpoint = true;
+    let mut hostnames = ZoneHostnames::new(client);
     for document in documents {
         let mut service = read(document, members)?;
-        if service.status.addresses.is_empty() && has_endpoint {
-            match zone_hostnames(&service, client).await {
-                Ok(found) => service.zone_hostnames = found,
-                // Older control planes (before 2.10) do not have it: then they do not have it for the others either.
-                Err(error) if error.is_not_found() => has_endpoint = false,
-                Err(error) => bail!(error),
-            }
+        if service.status.addresses.is_empty() {
+            let kind = ServiceKind::MeshMultiZoneService;
+            service.zone_hostnames = hostnames.of(kind, &service.mesh, &service.core_name).await?;
         }
         services.push(service);
     }
@@ -119,7 +115,7 @@ fn read(document: &Value, members: &[Service]) -> anyhow::Result<MultiZoneServic
         spec,
         status,
         matched,
-        zone_hostnames: Vec::new(),
+        zone_hostnames: String::new(),
     })
 }
 
@@ -158,33 +154,12 @@ impl Match {
     }
 }
 
-/// `/_hostnames` (`spec/http-api.md` §2.4): what the zones call the service.
-async fn zone_hostnames(
-    service: &MultiZoneService,
-    client: &Client,
-) -> Result<Vec<(String, Vec<String>)>, ClientError> {
-    let path = item(Kind::MeshMultiZoneService, &service.mesh, &service.core_name);
-    let list = client.list(&format!("{path}/_hostnames"), &[]).await?;
-    let hostnames = list.iter().map(|entry| {
-        let zones = entry.get("zones").and_then(Value::as_array).into_iter().flatten();
-        (text(entry, "hostname"), zones.map(|zone| text(zone, "name")).collect())
-    });
-    Ok(hostnames.collect())
-}
-
 impl MultiZoneService {
     fn hostnames(&self) -> String {
-        if !self.status.addresses.is_empty() {
-            return hostnames(&self.status.addresses);
+        match self.status.addresses.is_empty() {
+            true => self.zone_hostnames.clone(),
+            false => hostnames(&self.status.addresses),
         }
-        let found = self
-            .zone_hostnames
-            .iter()
-            .map(|(hostname, zones)| match zones.is_empty() {
-                true => hostname.clone(),
-                false => format!("{hostname} ({})", zones.join(", ")),
-            });
-        found.collect::<Vec<_>>().join(", ")
     }
 
     fn ports(&self) -> String {

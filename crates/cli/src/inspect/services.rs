@@ -3,9 +3,8 @@
 use meshspan_model::Kind;
 use serde_json::{Value, json};
 
-use super::external_services::{self, ExternalService};
 use super::mesh_services::{self, Service};
-use super::{ServicesArgs, multi_zone_services};
+use super::{ServicesArgs, external_services, multi_zone_services};
 use crate::client::{Client, collection};
 use crate::console::Console;
 use crate::output::write_document;
@@ -14,7 +13,7 @@ pub(super) async fn inspect(args: &ServicesArgs, client: &Client, console: &mut 
     let mesh = args.mesh.one();
     let multi_zone = client.list(&collection(Kind::MeshMultiZoneService, mesh), &[]).await?;
     let single_zone = client.list(&collection(Kind::MeshService, mesh), &[]).await?;
-    let external = external_services(mesh, client).await?;
+    let external = list_external(mesh, client).await?;
     let document = json!({
         "meshMultiZoneServices": multi_zone, "meshServices": single_zone, "meshExternalServices": external,
     });
@@ -33,16 +32,13 @@ pub(super) async fn inspect(args: &ServicesArgs, client: &Client, console: &mut 
     if external.is_empty() {
         return Ok(());
     }
-    let external = external
-        .iter()
-        .map(ExternalService::read)
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let external = external_services::read_all(&external, client).await?;
     writeln!(console.out, "\nServices outside the mesh (MeshExternalService)")?;
     external_services::write_table(&external, mesh.is_none(), args.output.output, console)
 }
 
 /// Older control planes (before 2.8) have none.
-pub(super) async fn external_services(mesh: Option<&str>, client: &Client) -> anyhow::Result<Vec<Value>> {
+pub(super) async fn list_external(mesh: Option<&str>, client: &Client) -> anyhow::Result<Vec<Value>> {
     match client.list(&collection(Kind::MeshExternalService, mesh), &[]).await {
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         services => Ok(services?),

@@ -2,17 +2,17 @@
 
 use anyhow::bail;
 use clap::Args;
-use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane_insight::{DiscoverySubscription, is_online};
 use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
+use meshspan_model::{Kind, labels};
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::lost_zones::{LostZones, is_of_another_zone};
 use super::proxy::{self, Details, ProxyQuestion};
 use super::service_text::{write_fields, write_notes};
-use super::{OutputArgs, overview_path, proxy_problems, subscriptions, text, typed};
+use super::{OutputArgs, label, overview_path, proxy_problems, subscriptions, text, typed};
 use crate::client::{Client, item, segment};
 use crate::console::Console;
 use crate::get::one;
@@ -254,6 +254,11 @@ async fn inspect_one(
 
 fn row(sort: Sort, overview: &Value, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
     let shown = sort.read(overview)?;
+    // What a user applied in a zone need not name the zone.
+    let zone = match shown.zone.is_empty() {
+        true => label(overview, labels::ZONE),
+        false => shown.zone,
+    };
     let connections = sort.connections(overview)?;
     let status = if is_online(&connections) {
         "Online"
@@ -270,7 +275,7 @@ fn row(sort: Sort, overview: &Value, now: OffsetDateTime) -> anyhow::Result<Vec<
     row.extend([
         version.kuma_dp.version,
         version.envoy.version,
-        shown.zone,
+        zone,
         shown.address.as_ref().map(address).unwrap_or_default(),
     ]);
     Ok(row)

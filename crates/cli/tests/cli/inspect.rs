@@ -437,9 +437,15 @@ async fn zone_egresses() {
         assert!(out.ends_with("1.40.0          east   10.0.0.1:10002\n"), "{out}");
     }
     cp.put("/zoneegresses/egress-1", overview.clone());
+    // As applied in a zone: the payload does not say which.
+    let mut overview = overview;
+    overview["zoneEgress"]["zone"] = json!("");
+    overview["labels"] = json!({ "kuma.io/zone": "west" });
     cp.put("/zoneegresses/egress-1/_overview", overview);
+    cp.list("/zones/_overview", json!([]));
     let one = cp.run(&["inspect", "zoneegress", "egress-1"]).await.done();
     for line in [
+        "Zone:            west",
         "Address:         10.0.0.1:10002",
         "Listens on:      10.0.0.1:10002",
         "Status:          Online",
@@ -465,6 +471,23 @@ fn bank() -> Value {
             "conditions": [ { "type": "Reachable", "status": "False", "reason": "NoZoneEgress", "message": "run one" } ],
         },
     })
+}
+
+#[tokio::test]
+async fn on_global_services_outside_the_mesh_have_the_hostnames_of_the_zones() {
+    let cp = ControlPlane::start().await;
+    let mut bank = bank();
+    bank["status"] = json!({});
+    cp.list("/meshes/default/meshexternalservices", json!([bank]));
+    let hostnames =
+        json!({ "total": 1, "items": [ { "hostname": "bank.extsvc.mesh.local", "zones": [ { "name": "east" } ] } ] });
+    cp.answer(
+        "GET /meshes/default/meshexternalservices/bank/_hostnames?size=1000",
+        200,
+        hostnames,
+    );
+    let out = cp.run(&["inspect", "extsvc"]).await.done();
+    assert!(out.contains("bank   -     bank.extsvc.mesh.local (east)"), "{out}");
 }
 
 #[tokio::test]

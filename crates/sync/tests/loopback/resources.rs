@@ -102,6 +102,56 @@ async fn one_service_for_all_zones_keeps_its_name_labels_and_local_status() {
 }
 
 #[tokio::test]
+async fn egresses_and_external_services_of_a_zone_reach_the_global_and_those_of_the_global_reach_all_zones() {
+    let system = system().await;
+    let spec = json!({"match": {"type": "HostnameGenerator", "port": 443, "protocol": "tcp"}, "endpoints": [{"address": "a.example", "port": 443, "priority": 1}]});
+    let external = |name: &str| Resource::new(Kind::MeshExternalService, "default", name, spec.clone());
+    let proxy = json!({"networking": {"address": "10.0.0.3", "port": 10002, "admin": {"port": 9901}}});
+    let egress = Resource::new(Kind::ZoneEgress, "", "egress-1", proxy);
+    let connected = json!({"subscriptions": [{"id": "1", "connectTime": "2026-11-23T18:00:00Z"}]});
+    let insight = Resource::new(Kind::ZoneEgressInsight, "", "egress-1", connected);
+    for resource in [external("till"), egress, insight] {
+        system.west.resources.put(resource).await;
+    }
+    let arrived = system.global.resources.arrival(Kind::ZoneEgress, "egress-1").await;
+    assert_eq!(
+        arrived.resource.spec,
+        json!({"zone": "west", "networking": {"address": "10.0.0.3", "port": 10002, "admin": {"port": 9901}}})
+    );
+    let insight = system
+        .global
+        .resources
+        .arrival(Kind::ZoneEgressInsight, "egress-1")
+        .await;
+    assert_eq!(insight.resource.name, arrived.resource.name);
+    let till = system.global.resources.arrival(Kind::MeshExternalService, "till").await;
+    assert_eq!((&till.resource.spec, till.resource.zone()), (&spec, "west"));
+    // What comes later finds whatever would have come before it.
+    system.global.resources.put(external("bank")).await;
+    for zone in [&system.west, &system.east] {
+        let bank = zone.resources.arrival(Kind::MeshExternalService, "bank").await;
+        assert_eq!(
+            (&bank.resource.spec, bank.resource.label(labels::ORIGIN)),
+            (&spec, "global")
+        );
+    }
+    assert!(system.east.resources.find(Kind::MeshExternalService, "till").is_none());
+    assert!(system.east.resources.find(Kind::ZoneEgress, "egress-1").is_none());
+    assert_eq!(
+        system
+            .west
+            .resources
+            .find(Kind::MeshExternalService, "till")
+            .unwrap()
+            .resource
+            .name,
+        "till",
+        "a zone's own stays as it is"
+    );
+    system.stop().await;
+}
+
+#[tokio::test]
 async fn a_service_reaches_global_and_other_zones_but_not_its_own_again() {
     let system = system().await;
     system.west.resources.put(service("redis", 6379)).await;
