@@ -8,12 +8,13 @@ use meshspan_api::rules::secret::check_content;
 use meshspan_api::tokens::trust;
 use meshspan_identity::SigningKey;
 use meshspan_identity::token::{ZoneScope, validate_zone_token};
-use meshspan_model::Resource;
 use meshspan_model::kinds::zone_insight::CpVersion;
+use meshspan_model::{Kind, Resource};
 use meshspan_store::Store;
 use meshspan_sync::About;
-use meshspan_sync::global::{CheckToken, GlobalOptions, GlobalSync};
+use meshspan_sync::global::{CheckToken, CheckVip, GlobalOptions, GlobalSync};
 use meshspan_sync::zone::{Trust, ZoneOptions, ZoneSync, ZoneToken};
+use meshspan_world::VipRange;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,7 @@ pub async fn global(
     });
     let mut options = GlobalOptions::new(about, public_key_of);
     options.max_message = settings.multizone.global.kds.max_msg_size;
+    options.check_vip = check_vip(settings)?;
     // A global has zones where others have proxies.
     options.max_connections = Limit::share(Purpose::DataPlane, open_files()).total;
     match settings.multizone.global.kds.auth.auth_type {
@@ -51,6 +53,29 @@ pub async fn global(
     GlobalSync::start(store, options, stop)
         .await
         .context("zone synchronisation")
+}
+
+/// Zones may have ranges of their own, but none may give a service an address that is of another kind here.
+fn check_vip(settings: &Settings) -> Result<CheckVip> {
+    let ipam = &settings.ipam;
+    let ranges = [
+        (Kind::MeshService, &ipam.mesh_service.cidr),
+        (Kind::MeshExternalService, &ipam.mesh_external_service.cidr),
+        (Kind::MeshMultiZoneService, &ipam.mesh_multi_zone_service.cidr),
+    ];
+    let ranges = ranges
+        .into_iter()
+        .map(|(kind, cidr)| Ok((kind, cidr.clone(), VipRange::parse(cidr)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(move |kind, address| {
+        let contains = |(_, _, range): &&(Kind, String, VipRange)| range.contains(address);
+        match ranges.iter().find(contains) {
+            Some((other, cidr, _)) if *other != kind => Err(format!(
+                "lies in {cidr}, the range of each {other}: let all control planes have the same ranges (KUMA_IPAM_*_CIDR)"
+            )),
+            _ => Ok(()),
+        }
+    }))
 }
 
 /// Tokens are signed here, so that the keys are those of the store as it is now.
@@ -99,5 +124,25 @@ fn version() -> CpVersion {
     CpVersion {
         version: crate::COMPATIBLE_VERSION.to_owned(),
         ..CpVersion::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_address_of_another_kind_is_refused_and_one_of_a_zones_own_range_is_not() {
+        let check = check_vip(&Settings::default()).unwrap();
+        let check = |kind, address: &str| check(kind, address.parse().unwrap());
+        assert_eq!(check(Kind::MeshService, "241.0.0.1"), Ok(()));
+        assert_eq!(check(Kind::MeshService, "10.9.0.1"), Ok(()));
+        assert_eq!(check(Kind::MeshMultiZoneService, "243.175.189.101"), Ok(()));
+        let refused = check(Kind::MeshService, "243.175.189.101").unwrap_err();
+        assert!(
+            refused.starts_with("lies in 243.0.0.0/8, the range of each MeshMultiZoneService"),
+            "{refused}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! the hands of someone else.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use meshspan_model::document::MAX_DOCUMENT;
 use meshspan_model::kinds::mesh_external_service::MeshExternalServiceStatus;
@@ -9,6 +10,7 @@ use meshspan_model::kinds::mesh_multi_zone_service::MeshMultiZoneServiceStatus;
 use meshspan_model::kinds::mesh_service::{Address, MeshServiceStatus, Vip};
 use meshspan_model::{Kind, Resource, ResourceKey, ServiceKind, labels, name};
 use meshspan_store::Snapshot;
+use serde_json::Value;
 
 use crate::outgoing::proxy_zone;
 
@@ -16,6 +18,9 @@ use crate::outgoing::proxy_zone;
 pub(crate) const MAX_OF_KIND: usize = 100_000;
 /// Most labels of one resource.
 const MAX_LABELS: usize = 128;
+
+/// Says why an address is no virtual IP of a kind of service; the server gives it, as ranges are settings.
+pub type CheckVip = Arc<dyn Fn(Kind, IpAddr) -> Result<(), String> + Send + Sync>;
 
 /// Why a resource is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +32,13 @@ pub(crate) enum Refusal {
 }
 
 /// Checks a resource that `zone` sent in `size` bytes, before it is marked as the zone's.
-pub(crate) fn check(received: &Resource, size: usize, zone: &str, snapshot: &Snapshot) -> Result<(), Refusal> {
+pub(crate) fn check(
+    received: &Resource,
+    size: usize,
+    zone: &str,
+    snapshot: &Snapshot,
+    check_vip: &CheckVip,
+) -> Result<(), Refusal> {
     if size > MAX_DOCUMENT {
         return Err(Refusal::Invalid(format!(
             "has {size} bytes, at most {MAX_DOCUMENT} are taken"
@@ -36,7 +47,7 @@ pub(crate) fn check(received: &Resource, size: usize, zone: &str, snapshot: &Sna
     check_labels(received)
         .and_then(|()| check_owner(received, zone))
         .and_then(|()| check_name(received, zone))
-        .and_then(|()| check_status(received))
+        .and_then(|()| check_status(received, check_vip))
         .map_err(Refusal::Invalid)?;
     if received.kind.is_mesh_scoped()
         && snapshot
@@ -87,7 +98,7 @@ fn check_owner(received: &Resource, zone: &str) -> Result<(), String> {
             received.label(labels::ZONE),
             zone,
         ),
-        ("zone".to_owned(), proxy_zone(received), zone),
+        ("zone".to_owned(), zone_in_spec(received), zone),
     ];
     for (field, claimed, expected) in claims {
         if !["", expected].contains(&claimed) {
@@ -97,6 +108,17 @@ fn check_owner(received: &Resource, zone: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The zone that a resource says it is of, beside its labels; "" if it says none.
+fn zone_in_spec(received: &Resource) -> &str {
+    match received.kind {
+        Kind::MeshMultiZoneServiceInsight => {
+            let zone = received.spec.get("zone").and_then(Value::as_str);
+            zone.unwrap_or_default()
+        }
+        _ => proxy_zone(received),
+    }
 }
 
 /// A name that belongs to a resource of another zone would keep that one away.
@@ -113,14 +135,19 @@ fn check_name(received: &Resource, zone: &str) -> Result<(), String> {
     ))
 }
 
-fn check_status(received: &Resource) -> Result<(), String> {
-    let Some(status) = &received.status else {
+fn check_status(received: &Resource, check_vip: &CheckVip) -> Result<(), String> {
+    // What a zone makes of a service of several zones is the payload of a kind of its own.
+    let (kind, status) = match received.kind {
+        Kind::MeshMultiZoneServiceInsight => (Kind::MeshMultiZoneService, received.spec.get("status")),
+        kind => (kind, received.status.as_ref()),
+    };
+    let Some(status) = status else {
         return Ok(());
     };
     if !status.is_object() {
         return Err("status: must be an object".to_owned());
     }
-    let Some(service) = received.kind.service() else {
+    let Some(service) = kind.service() else {
         return Ok(());
     };
     let unreadable = |error: serde_json::Error| format!("status: {error}");
@@ -151,9 +178,11 @@ fn check_status(received: &Resource) -> Result<(), String> {
         name::check_subdomain(hostname).map_err(|reason| format!("status.addresses[{index}].hostname: {reason}"))?;
     }
     for (field, Vip { ip }) in &vips {
-        if ip.parse::<IpAddr>().is_err() {
-            return Err(format!("status.{field}.ip: is {ip:?}, must be an IP address"));
-        }
+        let checked = match ip.parse() {
+            Ok(address) => check_vip(kind, address),
+            Err(_) => Err("must be an IP address".to_owned()),
+        };
+        checked.map_err(|reason| format!("status.{field}.ip: is {ip:?}, {reason}"))?;
     }
     Ok(())
 }
@@ -172,6 +201,10 @@ mod tests {
         Resource::new(Kind::MeshService, mesh, "redis", json!({"state": "Available"}))
     }
 
+    fn any_vip() -> CheckVip {
+        Arc::new(|_, _| Ok(()))
+    }
+
     /// As a zone sends it.
     fn named(mut resource: Resource) -> Resource {
         let display_name = resource.display_name().to_owned();
@@ -185,7 +218,7 @@ mod tests {
         let store = MemoryStore::new();
         let mesh = Resource::new(Kind::Mesh, "", "default", json!({}));
         store.apply(vec![Write::create(mesh)]).now_or_never().unwrap().unwrap();
-        let check = |resource: &Resource| check(resource, 100, "west", &store.snapshot());
+        let check = |resource: &Resource| check(resource, 100, "west", &store.snapshot(), &any_vip());
         let own = named(service("default"));
         let in_namespace = named(service("default").with_label(labels::NAMESPACE, "cache"));
         assert_eq!((check(&own), check(&in_namespace)), (Ok(()), Ok(())));
@@ -219,6 +252,14 @@ mod tests {
         let with_status = |status| Resource {
             status: Some(status),
             ..service("default")
+        };
+        let own_vips: CheckVip = Arc::new(|kind, address| match (kind, address.to_string().starts_with("241.")) {
+            (Kind::MeshService, true) | (Kind::MeshMultiZoneService | Kind::MeshExternalService, false) => Ok(()),
+            _ => Err("must be another one".to_owned()),
+        });
+        let view = |zone: &str, address: &str| {
+            let spec = json!({"zone": zone, "status": {"vips": [{"ip": address}]}});
+            Resource::new(Kind::MeshMultiZoneServiceInsight, "default", "redis", spec)
         };
         let many = (0..=MAX_LABELS).fold(service("default"), |service, index| {
             service.with_label(&format!("l{index}"), "")
@@ -265,8 +306,22 @@ mod tests {
             (external(json!({"vip": {"ip": "evil"}})), "status.vip.ip: is \"evil\""),
             (external(json!({"vip": [1]})), "status: "),
             (
+                external(json!({"vip": {"ip": "241.0.0.1"}})),
+                "status.vip.ip: is \"241.0.0.1\", must be another one",
+            ),
+            (
                 external(json!({"addresses": [{"hostname": "a b"}]})),
                 "status.addresses[0].hostname",
+            ),
+            (view("west", "243.0.0.1"), ""),
+            (view("east", "243.0.0.1"), "zone: is \"east\""),
+            (
+                view("west", "241.0.0.1"),
+                "status.vips[0].ip: is \"241.0.0.1\", must be another one",
+            ),
+            (
+                with_status(json!({"vips": [{"ip": "243.0.0.1"}]})),
+                "status.vips[0].ip: is \"243.0.0.1\", must be another one",
             ),
             (
                 service("default").with_label(labels::ZONE, "east"),
@@ -291,7 +346,7 @@ mod tests {
                 "status.addresses[0].hostname",
             ),
         ] {
-            match check(&named(resource.clone()), 100, "west", &snapshot) {
+            match check(&named(resource.clone()), 100, "west", &snapshot, &own_vips) {
                 Ok(()) => assert_eq!(complaint, "", "{resource:?}"),
                 Err(Refusal::Invalid(reason)) => {
                     assert!(
@@ -303,11 +358,11 @@ mod tests {
             }
         }
         assert_eq!(
-            check(&named(service("unknown")), 100, "west", &snapshot),
+            check(&named(service("unknown")), 100, "west", &snapshot, &own_vips),
             Err(Refusal::MissingMesh("unknown".to_owned()))
         );
         assert!(matches!(
-            check(&service("default"), MAX_DOCUMENT + 1, "west", &snapshot),
+            check(&service("default"), MAX_DOCUMENT + 1, "west", &snapshot, &own_vips),
             Err(Refusal::Invalid(reason)) if reason.contains("bytes")
         ));
     }

@@ -20,6 +20,7 @@ use meshspan_store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::admission::CheckVip;
 use crate::node::About;
 use crate::outgoing::{Direction, PublicKeyOf};
 use crate::publisher::Publisher;
@@ -50,6 +51,8 @@ pub struct GlobalOptions {
     pub public_key_of: PublicKeyOf,
     /// Zones must show a token of scope `cp`. `None`: whoever says the name of a Zone that exists is that zone.
     pub check_token: Option<CheckToken>,
+    /// Refuses addresses that cannot be virtual IPs of a kind of service.
+    pub check_vip: CheckVip,
     /// Largest message, in bytes (`maxMsgSize`).
     pub max_message: usize,
     /// Most connections at once.
@@ -69,6 +72,7 @@ impl GlobalOptions {
             about,
             public_key_of,
             check_token: None,
+            check_vip: Arc::new(|_, _| Ok(())),
             max_message: crate::MAX_MESSAGE,
             max_connections: 1000,
             health_interval: Duration::from_secs(30),
@@ -113,7 +117,7 @@ impl GlobalSync {
             public_key_of: Arc::clone(&options.public_key_of),
         };
         let publisher = Publisher::start(&*store, direction, cancel.clone());
-        let registry = Registry::new(options.about.clone());
+        let registry = Registry::new(options.about.clone(), Arc::clone(&options.check_vip));
         let changes = store.subscribe();
         let connections = watch::Sender::new(0);
         let shared = Arc::new(Shared {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_store::{Snapshot, Write};
 
-use crate::admission::{self, MAX_OF_KIND, Refusal};
+use crate::admission::{self, CheckVip, MAX_OF_KIND, Refusal};
 use crate::key::WireKey;
 use crate::node::{self, About};
 use crate::proto::discovery::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, Status};
@@ -44,8 +44,7 @@ pub type CheckSecret = Arc<dyn Fn(&Resource) -> Result<(), String> + Send + Sync
 pub struct Receiver {
     scope: Scope,
     about: About,
-    /// `None` of a zone, which sends no secrets.
-    check_secret: Option<CheckSecret>,
+    check: Check,
     /// Version of each resource as the peer named it, by type; absent until the full state was applied.
     versions: BTreeMap<Kind, BTreeMap<WireKey, String>>,
     /// Types whose next response is the full state, or a further part of it, with what was named by the parts before.
@@ -54,6 +53,14 @@ pub struct Receiver {
     rejected: BTreeMap<String, Rejected>,
     /// For what something is skipped that may go; not more than [`MAX_OBSTACLES`].
     obstacles: BTreeSet<Obstacle>,
+}
+
+/// What the server knows better.
+enum Check {
+    /// In a zone, of the global's secrets.
+    Secrets(CheckSecret),
+    /// On the global, of addresses in a zone's statuses.
+    Vips(CheckVip),
 }
 
 /// A response, understood.
@@ -103,20 +110,20 @@ impl Receiver {
     /// In a zone: nothing is known of the global yet.
     pub fn of_global(own_zone: &str, about: About, check_secret: CheckSecret) -> Self {
         let zone = own_zone.to_owned();
-        Self::new(Scope::FromGlobal { zone }, about, Some(check_secret))
+        Self::new(Scope::FromGlobal { zone }, about, Check::Secrets(check_secret))
     }
 
     /// On the global: nothing is known of the zone yet.
-    pub fn of_zone(zone: &str, about: About) -> Self {
+    pub fn of_zone(zone: &str, about: About, check_vip: CheckVip) -> Self {
         let zone = zone.to_owned();
-        Self::new(Scope::FromZone { zone }, about, None)
+        Self::new(Scope::FromZone { zone }, about, Check::Vips(check_vip))
     }
 
-    fn new(scope: Scope, about: About, check_secret: Option<CheckSecret>) -> Self {
+    fn new(scope: Scope, about: About, check: Check) -> Self {
         Self {
             scope,
             about,
-            check_secret,
+            check,
             versions: BTreeMap::new(),
             expects_all: BTreeMap::new(),
             rejected: BTreeMap::new(),
@@ -283,14 +290,14 @@ impl Receiver {
         snapshot: &Snapshot,
         delivery: &mut Delivery,
     ) -> Result<Resource, String> {
-        let Scope::FromZone { zone } = &self.scope else {
-            let secret = matches!(received.kind, Kind::Secret | Kind::GlobalSecret);
-            return match &self.check_secret {
-                Some(check) if secret => check(&received).map(|()| received),
-                _ => Ok(received),
-            };
+        let (zone, check_vip) = match (&self.scope, &self.check) {
+            (Scope::FromZone { zone }, Check::Vips(check_vip)) => (zone, check_vip),
+            (_, Check::Secrets(check)) if matches!(received.kind, Kind::Secret | Kind::GlobalSecret) => {
+                return check(&received).map(|()| received);
+            }
+            _ => return Ok(received),
         };
-        match admission::check(&received, sent.encoded_len(), zone, snapshot) {
+        match admission::check(&received, sent.encoded_len(), zone, snapshot, check_vip) {
             Ok(()) => {}
             Err(Refusal::Invalid(reason)) => return Err(reason),
             Err(Refusal::MissingMesh(mesh)) => {

@@ -103,7 +103,7 @@ mod tests {
         let disk = MemoryStore::new();
         let mesh = Resource::new(Kind::Mesh, "", "default", json!({}));
         disk.apply(vec![Write::create(mesh)]).await.unwrap();
-        let mut receiver = Receiver::of_zone("west", About::default());
+        let mut receiver = Receiver::of_zone("west", About::default(), std::sync::Arc::new(|_, _| Ok(())));
         receiver.subscribe(&disk.snapshot());
         let name = meshspan_model::name::synced("default", "redis", Some("west"), None);
         let service = Resource::new(Kind::MeshService, "default", &name, json!({"ports": []}))

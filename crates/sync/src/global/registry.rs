@@ -9,13 +9,14 @@ use tonic::Status;
 
 use super::caller::Caller;
 use super::connection::{Connection, StreamGuard, StreamKind};
+use crate::admission::CheckVip;
 use crate::node::About;
 use crate::receiver::Receiver;
 
 /// All zones.
-#[derive(Debug)]
 pub(super) struct Registry {
     about: About,
+    check_vip: CheckVip,
     zones: Mutex<BTreeMap<String, Zone>>,
 }
 
@@ -33,9 +34,10 @@ pub(super) struct Admitted {
 }
 
 impl Registry {
-    pub(super) fn new(about: About) -> Self {
+    pub(super) fn new(about: About, check_vip: CheckVip) -> Self {
         Self {
             about,
+            check_vip,
             zones: Mutex::default(),
         }
     }
@@ -50,7 +52,11 @@ impl Registry {
         let mut zones = self.lock();
         let zone = zones.entry(caller.zone.clone()).or_insert_with(|| Zone {
             current: None,
-            receiver: Arc::new(AsyncMutex::new(Receiver::of_zone(&caller.zone, self.about.clone()))),
+            receiver: Arc::new(AsyncMutex::new(Receiver::of_zone(
+                &caller.zone,
+                self.about.clone(),
+                self.check_vip.clone(),
+            ))),
         });
         if let Some(current) = zone.current.as_ref().filter(|current| !current.is_closed()) {
             if current.caller.connection == caller.connection

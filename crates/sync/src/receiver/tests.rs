@@ -15,7 +15,7 @@ fn east() -> Receiver {
 }
 
 fn of_west() -> Receiver {
-    Receiver::of_zone("west", About::default())
+    Receiver::of_zone("west", About::default(), std::sync::Arc::new(|_, _| Ok(())))
 }
 
 fn service(name: &str, port: u16) -> Resource {
