@@ -636,3 +636,46 @@ async fn one_proxy_in_full_and_what_its_envoy_says() {
         .error();
     assert!(error.contains("curl http://127.0.0.1:9901/clusters"), "{error}");
 }
+
+#[tokio::test]
+async fn a_zone_that_is_offline_says_since_when_and_why() {
+    let cp = ControlPlane::start().await;
+    let zone = json!({ "type": "ZoneOverview", "name": "west", "zone": {}, "zoneInsight": { "subscriptions": [
+        { "connectTime": "2025-02-03T09:00:00Z", "disconnectTime": "2025-02-03T11:58:00Z",
+          "disconnectReason": "its token expired", "tokenExpires": "2025-02-03T11:58:00Z" } ] } });
+    cp.list("/zones/_overview", json!([zone]));
+    cp.put("/zones/west/_overview", zone);
+    let note = "not connected since 2025-02-03 11:58:00 (2m ago): its token expired";
+    let listed = cp.run(&["inspect", "zones"]).await.done();
+    assert!(listed.ends_with(&format!("west: {note}\n")), "{listed}");
+    let one = cp.run(&["inspect", "zone", "west"]).await.done();
+    assert!(
+        one.contains(note) && one.contains("Token until:     2025-02-03 11:58:00"),
+        "{one}"
+    );
+}
+
+#[tokio::test]
+async fn the_global_repeats_what_the_zone_found_wrong_with_a_proxy() {
+    let cp = ControlPlane::start().await;
+    let mut proxy = overview("redis-x7", &["Ready"], true);
+    proxy["labels"] = json!({ "kuma.io/display-name": "redis-1" });
+    proxy["dataplaneInsight"]["problems"] = json!(["its address does not resolve"]);
+    proxy["dataplaneInsight"]["presence"] = json!({ "tokenExpires": "2025-02-04T09:00:00Z" });
+    cp.put("/meshes/default/dataplanes/redis-x7", proxy.clone());
+    cp.put("/meshes/default/dataplanes/redis-x7/_overview", proxy);
+    let shown = cp.run(&["inspect", "dataplane", "redis-x7"]).await.done();
+    assert!(shown.contains("Notes:\n  its address does not resolve\n"), "{shown}");
+    assert!(shown.contains("Token until:         2025-02-04 09:00:00"), "{shown}");
+
+    let closed = json!({ "type": "ZoneIngressOverview", "name": "in-1", "zoneIngress": { "zone": "east",
+        "networking": { "address": "10.0.0.1", "port": 10001 } },
+        "zoneIngressInsight": { "problems": ["its name does not resolve"] } });
+    cp.list("/zone-ingresses/_overview", json!([closed]));
+    let shown = cp.run(&["inspect", "zone-ingresses"]).await.done();
+    assert!(
+        shown.contains("in-1: it has no public address, so other zones cannot enter here"),
+        "{shown}"
+    );
+    assert!(shown.ends_with("in-1: its name does not resolve\n"), "{shown}");
+}

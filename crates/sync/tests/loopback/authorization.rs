@@ -156,6 +156,13 @@ async fn a_token_that_no_longer_holds_ends_the_connection_and_a_renewed_file_bri
     west.fails_with("it is revoked").await;
     west.disconnected().await;
     global.resources.online("west", false).await;
+    let says_why = |snapshot: &Snapshot| {
+        let insight = snapshot.list(Kind::ZoneInsight, None).next();
+        let subscriptions = insight.map(|insight| insight.resource.spec["subscriptions"].to_string());
+        let subscriptions = subscriptions.unwrap_or_default();
+        subscriptions.contains("disconnectReason") && subscriptions.contains("it is revoked")
+    };
+    global.resources.eventually("the reason to be shown", says_why).await;
     std::fs::remove_file(&file).unwrap();
     west.fails_with("KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH").await;
     renew("third", None);
