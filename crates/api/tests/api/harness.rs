@@ -224,7 +224,9 @@ fn payload(kind: Kind) -> Option<Value> {
             "address": "10.0.0.1",
             "inbound": [{"port": 8080, "tags": {"kuma.io/service": "web"}}],
         }}),
-        Kind::ZoneIngress => json!({"networking": {"address": "10.0.0.2", "port": 10001}}),
+        Kind::ZoneIngress => json!({"networking": {
+            "address": "10.0.0.2", "port": 10001, "advertisedAddress": "192.0.2.2", "advertisedPort": 10001,
+        }}),
         Kind::ZoneEgress => json!({"networking": {"address": "10.0.0.3", "port": 10002}}),
         Kind::MeshExternalService => json!({
             "match": {"port": 443, "protocol": "http"},
