@@ -173,9 +173,16 @@ pub fn node(who: &Identity, dataplane: &Value) -> Node {
     let text = |text: &str| ProtoValue {
         kind: Some(Kind::StringValue(text.to_owned())),
     };
+    let found = |pointer: &str| dataplane.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let service = found("/networking/inbound/0/tags/kuma.io~1service");
+    let address = found("/networking/address");
     let fields = [
         ("dataplane.resource", text(&dataplane.to_string())),
         ("dataplane.proxyType", text("dataplane")),
+        // By which access logs call the proxy.
+        ("accessLog.source.service", text(service)),
+        ("accessLog.source.address", text(address)),
+        ("accessLog.source.addressWithPort", text(&format!("{address}:0"))),
     ];
     Node {
         id: format!("{}.{}", who.mesh, who.name),

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use meshspan_model::kinds::mesh_access_log::sink_socket;
+use meshspan_world::view::Source;
 use serde_json::{Map, Value, json};
 
 use crate::network::{SO_MARK, SOCKET_MARK_DESCRIPTION, SOL_SOCKET};
+use crate::node_source;
 use crate::policies::SINK_CLUSTER;
 
 pub use credential::{Credential, injects_credentials};
@@ -62,6 +64,8 @@ pub struct BootstrapParams {
     pub name: String,
     /// First `kuma.io/service` tag of a sidecar; zone proxies are called by their type instead.
     pub service: String,
+    /// What access logs call a sidecar.
+    pub source: Option<Source>,
     /// Zone of the control plane.
     pub zone: String,
     /// Port of Envoy's admin interface on 127.0.0.1.
@@ -173,6 +177,9 @@ fn metadata(params: &BootstrapParams) -> Value {
     }
     if !params.resource.is_empty() {
         set("dataplane.resource", json!(params.resource));
+    }
+    for (key, text) in params.source.iter().flat_map(node_source::metadata) {
+        set(key, json!(text));
     }
     set("dynamicMetadata", json!(params.dynamic_metadata));
     set("version", params.version.clone());
@@ -314,6 +321,7 @@ mod tests {
             mesh: "default".to_owned(),
             name: "web-1".to_owned(),
             service: "web".to_owned(),
+            source: None,
             zone: "east".to_owned(),
             admin_port: 9901,
             resource: String::new(),

@@ -26,6 +26,7 @@ pub mod ingress;
 pub mod json;
 pub mod names;
 mod network;
+pub mod node_source;
 mod parts;
 mod policies;
 pub mod secrets;

@@ -172,9 +172,10 @@ impl Runner {
                 stream,
                 feed,
                 options,
+                source,
             } => {
                 self.problems.connected(&id);
-                self.projector.connect(id, stream, feed, options);
+                self.projector.connect(id, stream, feed, options, source);
             }
             Command::ProxyDisconnected { id, stream } => self.projector.disconnect(&id, stream),
             Command::LogsUnopened { id, stream, files } => self.projector.leave_out_logs(&id, stream, files),
@@ -193,8 +194,16 @@ impl Runner {
             Command::Inspect { id, mode, answer } => {
                 let inspected = self.world.inspect(&id.mesh, &id.name, mode);
                 let options = self.projector.options(&id).unwrap_or(UNKNOWN_PROXY);
+                let inspection = inspected.map(|inspected| Inspection {
+                    options,
+                    says_source: self
+                        .projector
+                        .sidecars()
+                        .says_source(&id, &inspected.view.sidecar.source),
+                    inspected,
+                });
                 // The caller may have gone while it waited.
-                let _ = answer.send(inspected.map(|inspected| Inspection { inspected, options }));
+                let _ = answer.send(inspection);
             }
             Command::Problems { answer } => {
                 let mut problems = self.world.proxy_problems();

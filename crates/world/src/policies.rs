@@ -18,7 +18,7 @@ use meshspan_policy::{
     Service, Services, touch,
 };
 
-use crate::view::{ClassKey, DestinationKey, DestinationPolicies, InboundPolicies, Source};
+use crate::view::{ClassKey, DestinationKey, DestinationPolicies, InboundPolicies};
 use class::Class;
 
 /// What changed of one class: destinations of which something else is said; `None` for those that are gone.
@@ -128,9 +128,9 @@ impl Policies {
     }
 
     /// What policies say about a proxy, which becomes a member of its class.
-    pub(crate) fn of_proxy(&mut self, name: &str, proxy: &Proxy, source: Source) -> OfProxy {
+    pub(crate) fn of_proxy(&mut self, name: &str, proxy: &Proxy) -> OfProxy {
         let matched = Matched::of(proxy, &self.set, Mode::Live);
-        let key = class::key(&matched.outbound, proxy, source);
+        let key = class::key(&matched.outbound, proxy);
         self.join(name, key.clone());
         let targets = &self.targets;
         let class = self
@@ -230,12 +230,11 @@ impl Policies {
     pub(crate) fn inspect(
         &self,
         proxy: &Proxy,
-        source: Source,
         mode: Mode,
         destinations: &BTreeSet<DestinationKey>,
     ) -> (OfProxy, BTreeMap<DestinationKey, Arc<DestinationPolicies>>) {
         let matched = Matched::of(proxy, &self.set, mode);
-        let key = class::key(&matched.outbound, proxy, source);
+        let key = class::key(&matched.outbound, proxy);
         let mut class = Class::new(matched.outbound.clone(), key.client.clone(), &self.targets);
         let about = class.derive(destinations, &BTreeSet::new(), &self.targets);
         let of_proxy = OfProxy {
@@ -256,7 +255,7 @@ impl Policies {
 fn is_about_destinations_only(before: &Policy, after: &Policy) -> bool {
     // Labels decide on scope and effect, and those of a route on which policies are about it.
     let same_labels = before.resource.labels == after.resource.labels;
-    // Access logs also name the proxy and count for passthrough, strategies may need tags of the proxy.
+    // Access logs also count for passthrough, strategies may need tags of the proxy.
     let also_of_proxies = [PolicyKind::MeshAccessLog, PolicyKind::MeshLoadBalancingStrategy];
     let inbound = |policy: &Policy| !policy.rules.is_empty();
     same_labels

@@ -32,19 +32,6 @@ fn is_limited(dataplane: &Dataplane) -> bool {
         .is_none_or(|transparent| transparent.reachable_backends.is_some())
 }
 
-/// What access logs call a proxy.
-pub(crate) fn source(entry: &DataplaneEntry) -> Source {
-    let networking = &entry.spec.networking;
-    let service = networking.inbound.first().map_or("", |inbound| inbound.service());
-    Source {
-        service: match service {
-            "" => entry.resource.display_name().to_owned(),
-            service => service.to_owned(),
-        },
-        address: networking.address.clone(),
-    }
-}
-
 /// The view of a sidecar; `None` while the Mesh is unknown.
 pub(crate) fn view(
     mesh: &MeshState,
@@ -67,7 +54,7 @@ pub(crate) fn view(
         inbound_tls,
         inbound_policies: policies.inbounds,
         passthrough_confs: policies.passthrough,
-        source: source(entry),
+        source: Source::of(&entry.spec, &entry.resource),
         passthrough: spec.passthrough(),
         vip_ranges: settings.vip_ranges(),
         outbounds: Vec::new(),

@@ -11,7 +11,7 @@ use meshspan_model::kinds::mesh_external_service::MeshExternalService;
 use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_model::policy::PolicyKind;
-use meshspan_model::{ServiceIdentity, ServiceKind};
+use meshspan_model::{Resource, ServiceIdentity, ServiceKind};
 use meshspan_policy::{Confs, Fingerprint, InboundRules};
 use serde_json::Value;
 
@@ -226,8 +226,6 @@ pub struct DestinationPolicies {
 pub struct Client {
     /// Its tags with the keys of `affinityTags`.
     pub tags: BTreeMap<String, String>,
-    /// What access logs call it.
-    pub source: Option<Source>,
 }
 
 /// A proxy as access logs call it.
@@ -237,6 +235,21 @@ pub struct Source {
     pub service: String,
     /// `networking.address`.
     pub address: String,
+}
+
+impl Source {
+    /// What a Dataplane is called.
+    pub fn of(dataplane: &Dataplane, resource: &Resource) -> Self {
+        let networking = &dataplane.networking;
+        let service = networking.inbound.first().map_or("", |inbound| inbound.service());
+        Self {
+            service: match service {
+                "" => resource.display_name().to_owned(),
+                service => service.to_owned(),
+            },
+            address: networking.address.clone(),
+        }
+    }
 }
 
 /// A rule of a MeshHTTPRoute.
@@ -317,6 +330,8 @@ pub struct Outbound {
     pub policies: Arc<DestinationPolicies>,
     /// Where it goes when nothing of the destination is left, in this order.
     pub fallbacks: Vec<DestinationKey>,
+    /// What access logs call the proxy; `None` where that is said by its node, as in a listener that proxies share.
+    pub source: Option<Source>,
 }
 
 /// What is particular to one sidecar: all but the destinations that it shares with its mesh.

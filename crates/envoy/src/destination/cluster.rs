@@ -40,7 +40,14 @@ pub(super) fn cluster_parts(destination: &Destination, policies: &DestinationPol
         http: destination.protocol.is_http().then(|| http::to_peer(max_requests)),
         tls: destination.tls.as_ref().map(|peer| tls::upstream(mesh, peer)),
     };
-    policies::cluster(&Towards { destination, policies }, &mut parts);
+    policies::cluster(
+        &Towards {
+            destination,
+            policies,
+            source: None,
+        },
+        &mut parts,
+    );
     parts
 }
 

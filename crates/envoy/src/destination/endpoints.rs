@@ -26,7 +26,14 @@ const OVERPROVISIONING_FACTOR: u32 = 200;
 pub fn destination_endpoints(destination: &Destination, policies: &DestinationPolicies) -> Encoded {
     let name = names::destination(&destination.key);
     let mut assignment = load_assignment(name, destination.localities.iter());
-    policies::endpoints(&Towards { destination, policies }, &mut assignment);
+    policies::endpoints(
+        &Towards {
+            destination,
+            policies,
+            source: None,
+        },
+        &mut assignment,
+    );
     list_the_last_alone(&mut assignment);
     Encoded::endpoints(&assignment)
 }

@@ -51,7 +51,12 @@ pub fn outbound_listener(outbound: &Outbound) -> Encoded {
             proxy: network::tcp_proxy(&name, &cluster),
         }))
     };
-    policies::outbound(&Towards { destination, policies }, &mut chain);
+    let towards = Towards {
+        destination,
+        policies,
+        source: outbound.source.as_ref(),
+    };
+    policies::outbound(&towards, &mut chain);
     Encoded::listener(&Listener {
         address: address(outbound.address, outbound.port),
         traffic_direction: TrafficDirection::Outbound.into(),
@@ -108,6 +113,10 @@ pub(crate) fn fallback_clusters(outbound: &Outbound) -> Vec<Encoded> {
 /// Clusters that the listener of a destination needs, other than those of destinations. Several destinations may need the
 /// same one; it has the same name then.
 pub fn outbound_clusters(destination: &Destination, policies: &DestinationPolicies) -> Vec<Encoded> {
-    let clusters = policies::outbound_clusters(&Towards { destination, policies });
+    let clusters = policies::outbound_clusters(&Towards {
+        destination,
+        policies,
+        source: None,
+    });
     clusters.iter().map(Encoded::cluster).collect()
 }

@@ -9,18 +9,16 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use meshspan_model::kinds::mesh_access_log::Conf;
 use meshspan_model::labels::TAG_SERVICE;
 use meshspan_policy::InboundRules;
-use meshspan_world::view::{Sidecar, Source};
+use meshspan_world::view::Sidecar;
 
 use super::{Effect, Incoming, Towards, for_all};
 use crate::names;
 use crate::parts::Chain;
-use line::{Facts, Protocol};
+use line::{Facts, LoggedSource, Protocol};
 use otel::Side;
 
 pub(crate) use logger::SINK_CLUSTER;
 
-/// What Kuma calls whoever it does not know.
-const UNKNOWN: &str = "unknown";
 /// What Kuma calls everything outside of the mesh.
 const PASS_THROUGH: &str = "pass_through";
 
@@ -35,7 +33,11 @@ impl Effect for MeshAccessLog {
         let service = names::destination(key);
         add(
             conf,
-            &outgoing(&key.service.mesh, to.policies.client.source.as_ref(), &service),
+            &outgoing(
+                &key.service.mesh,
+                to.source.map_or(LoggedSource::Node, LoggedSource::Known),
+                &service,
+            ),
             Side::Shared,
             chain,
         );
@@ -51,8 +53,7 @@ impl Effect for MeshAccessLog {
         let facts = Facts {
             mesh: &from.sidecar.mesh,
             direction: "INBOUND",
-            source_service: UNKNOWN,
-            source_address: None,
+            source: LoggedSource::Peer,
             destination_service: own.unwrap_or(&from.sidecar.source.service),
         };
         add(for_all(rules).as_ref(), &facts, Side::Own, chain);
@@ -66,19 +67,18 @@ impl Effect for MeshAccessLog {
 /// Logs of connections to destinations that the mesh does not know, and the clusters that they need.
 pub(crate) fn passthrough(sidecar: &Sidecar) -> (Vec<AccessLog>, Vec<Cluster>) {
     let conf: Option<Conf> = sidecar.passthrough_confs.get();
-    let facts = outgoing(&sidecar.mesh, Some(&sidecar.source), PASS_THROUGH);
+    let facts = outgoing(&sidecar.mesh, LoggedSource::Known(&sidecar.source), PASS_THROUGH);
     (
         logger::loggers(conf.as_ref(), Protocol::Tcp, &facts, Side::Own),
         otel::clusters(conf.as_ref(), Side::Own),
     )
 }
 
-fn outgoing<'a>(mesh: &'a str, source: Option<&'a Source>, destination_service: &'a str) -> Facts<'a> {
+fn outgoing<'a>(mesh: &'a str, source: LoggedSource<'a>, destination_service: &'a str) -> Facts<'a> {
     Facts {
         mesh,
         direction: "OUTBOUND",
-        source_service: source.map_or(UNKNOWN, |source| &source.service),
-        source_address: source.map(|source| source.address.as_str()),
+        source,
         destination_service,
     }
 }

@@ -24,7 +24,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::TlsParameters;
 use meshspan_model::policy::Conf;
 use meshspan_policy::InboundRules;
-use meshspan_world::view::{Destination, DestinationPolicies, InboundPolicies, InboundTls, Sidecar};
+use meshspan_world::view::{Destination, DestinationPolicies, InboundPolicies, InboundTls, Sidecar, Source};
 
 use crate::parts::{Chain, ClusterParts, RouteParts};
 use crate::sidecar::Port;
@@ -42,6 +42,8 @@ pub(crate) struct Towards<'a> {
     pub(crate) destination: &'a Destination,
     /// What policies say.
     pub(crate) policies: &'a DestinationPolicies,
+    /// What access logs call the proxy; `None` where its node says that.
+    pub(crate) source: Option<&'a Source>,
 }
 
 /// Incoming traffic of one inbound.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use meshspan_model::kinds::mesh_access_log::PLAIN_OPERATORS;
 use meshspan_model::policy::PolicyKind;
-use meshspan_world::view::{DestinationPolicies, Protocol, Sidecar, Source};
+use meshspan_world::view::{DestinationPolicies, Protocol, Sidecar};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -25,12 +25,7 @@ fn conf(backend: &Value) -> Value {
 
 /// Logs of traffic to a destination.
 fn outgoing(backend: &Value) -> DestinationPolicies {
-    let mut said = policies([(KIND, conf(backend))]);
-    said.client.source = Some(Source {
-        service: "web".to_owned(),
-        address: "10.1.2.3".to_owned(),
-    });
-    said
+    policies([(KIND, conf(backend))])
 }
 
 /// Logs of traffic to an inbound that lets everybody in.

@@ -153,6 +153,7 @@ impl ControlPlane {
                         destination: destination.clone(),
                         policies: about(key),
                         fallbacks: Vec::new(),
+                        source: None,
                     }));
                 }
             }
@@ -173,6 +174,7 @@ impl ControlPlane {
                 destination: destination.clone(),
                 policies: about(&outbound.destination),
                 fallbacks: outbound.fallbacks.clone(),
+                source: Some(view.sidecar.source.clone()),
             });
         }
         for key in &reached {

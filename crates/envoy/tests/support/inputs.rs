@@ -156,6 +156,7 @@ pub fn outbound_with(
         destination: Arc::new(destination.clone()),
         policies: Arc::new(policies.clone()),
         fallbacks: Vec::new(),
+        source: None,
     }
 }
 
@@ -246,6 +247,7 @@ pub fn bootstrap_params(xds_host: &str, ca_pem: &str) -> BootstrapParams {
         mesh: MESH.to_owned(),
         name: "web-1".to_owned(),
         service: "web".to_owned(),
+        source: None,
         zone: "east".to_owned(),
         admin_port: 9901,
         resource: "{\"type\":\"Dataplane\"}".to_owned(),

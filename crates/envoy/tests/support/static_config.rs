@@ -19,9 +19,11 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, Secret, UpstreamTlsContext,
 };
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
-use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Any, Struct, Value};
 use envoy_types::util::pack_any;
 use meshspan_envoy::{Encoded, ResourceType};
+use meshspan_world::view::Source;
 use prost::{Message, Name};
 
 pub fn decode<T: Message + Default>(resource: &Encoded) -> T {
@@ -66,6 +68,7 @@ pub fn bootstrap(resources: &[Encoded], zone: &str, folder: &Path) -> Bootstrap 
                 zone: zone.to_owned(),
                 ..Default::default()
             }),
+            metadata: Some(says_source("web", "10.1.2.3")),
             ..Default::default()
         }),
         admin: Some(Admin {
@@ -244,4 +247,19 @@ pub fn names(resources: &[Encoded], resource_type: ResourceType) -> Vec<String> 
         "names of {resource_type:?} must be unique"
     );
     counted.into_keys().collect()
+}
+
+/// The metadata of a node that says what access logs call its proxy.
+fn says_source(service: &str, address: &str) -> Struct {
+    let source = Source {
+        service: service.to_owned(),
+        address: address.to_owned(),
+    };
+    let text = |text: String| Value {
+        kind: Some(Kind::StringValue(text)),
+    };
+    let fields = meshspan_envoy::node_source::metadata(&source).into_iter();
+    Struct {
+        fields: fields.map(|(key, value)| (key.to_owned(), text(value))).collect(),
+    }
 }

@@ -101,10 +101,11 @@ async fn open(plane: &Arc<DataPlane>, node: &Node, token: Option<String>, resume
             .filter(|path| !path.is_empty())
             .map(Into::into),
     };
+    let source = meshspan_envoy::node_source::read(|key| metadata.text(key));
     let stopping = || Status::unavailable("the control plane is stopping");
     plane
         .engine
-        .proxy_connected(id.clone(), stream, feed, options)
+        .proxy_connected(id.clone(), stream, feed, options, source)
         .await
         .map_err(|_| stopping())?;
     if opened.says_so {

@@ -19,6 +19,7 @@ use meshspan_model::Kind;
 use meshspan_model::kinds::dataplane::Dataplane;
 use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
+use meshspan_world::view::Source;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -161,7 +162,7 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
             .map_err(|text| invalid(format!("dataplaneResource: {text}")))?;
         resource
     };
-    let (proxy_type, service, admin_port, address) = match id.kind {
+    let (proxy_type, service, source, admin_port, address) = match id.kind {
         ProxyKind::Sidecar => {
             let dataplane: Dataplane = resource.parse().map_err(|violations| invalid(violations.to_string()))?;
             auth::check(plane, &id, Some(token), Some(&dataplane))
@@ -173,6 +174,7 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
             (
                 ProxyType::Dataplane,
                 service.unwrap_or_default(),
+                Some(Source::of(&dataplane, &resource)),
                 dataplane.admin_port(),
                 dataplane.networking.address,
             )
@@ -183,6 +185,7 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
             (
                 ProxyType::Ingress,
                 String::new(),
+                None,
                 ingress.admin_port(),
                 ingress.networking.address,
             )
@@ -193,6 +196,7 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
             (
                 ProxyType::Egress,
                 String::new(),
+                None,
                 egress.admin_port(),
                 egress.networking.address,
             )
@@ -206,6 +210,7 @@ fn answer(plane: &DataPlane, host: &str, body: &[u8]) -> Result<Answer, Refusal>
         mesh: id.mesh,
         name: id.name,
         service,
+        source,
         zone: plane.zone().to_owned(),
         admin_port,
         resource: request.dataplane_resource,

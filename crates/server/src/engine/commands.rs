@@ -8,7 +8,7 @@ use meshspan_envoy::{Encoded, ProxyOptions};
 use meshspan_model::ResourceKey;
 use meshspan_policy::Mode;
 use meshspan_world::Inspected;
-use meshspan_world::view::SidecarView;
+use meshspan_world::view::{SidecarView, Source};
 use meshspan_xds::ProxyFeed;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -33,6 +33,7 @@ pub(super) enum Command {
         stream: u64,
         feed: ProxyFeed,
         options: ProxyOptions,
+        source: Option<Source>,
     },
     ProxyDisconnected {
         id: ProxyKey,
@@ -67,12 +68,14 @@ pub(super) enum Command {
 pub struct Inspection {
     pub(super) inspected: Inspected,
     pub(super) options: ProxyOptions,
+    /// The node says what access logs call the proxy.
+    pub(super) says_source: bool,
 }
 
 impl Inspection {
     /// All resources but secrets, by type and name.
     pub fn resources(&self) -> Vec<Encoded> {
-        fleet::sidecar_resources(&self.inspected, &self.options)
+        fleet::sidecar_resources(&self.inspected, &self.options, self.says_source)
     }
 }
 
@@ -90,7 +93,8 @@ pub struct ProxyWatch {
 pub struct Stopped;
 
 impl Engine {
-    /// Starts serving a connected proxy. A newer stream of the same proxy replaces an older one.
+    /// Starts serving a connected proxy; `source` is what its node says that access logs call it. A newer stream of the same
+    /// proxy replaces an older one.
     ///
     /// # Errors
     /// [`Stopped`].
@@ -100,12 +104,14 @@ impl Engine {
         stream: u64,
         feed: ProxyFeed,
         options: ProxyOptions,
+        source: Option<Source>,
     ) -> Result<(), Stopped> {
         self.send(Command::ProxyConnected {
             id,
             stream,
             feed,
             options,
+            source,
         })
         .await
     }

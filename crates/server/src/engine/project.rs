@@ -9,7 +9,7 @@ use meshspan_envoy::ProxyOptions;
 use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_world::ClassChanges;
-use meshspan_world::view::{ClassKey, Destination, DestinationKey, SidecarView};
+use meshspan_world::view::{ClassKey, Destination, DestinationKey, SidecarView, Source};
 use meshspan_xds::ProxyFeed;
 
 use super::fleet::{Egresses, Fleet, Ingresses, Sidecars};
@@ -72,14 +72,21 @@ impl Projector {
         }
     }
 
-    pub(super) fn connect(&mut self, id: ProxyKey, number: u64, feed: ProxyFeed, options: ProxyOptions) {
+    pub(super) fn connect(
+        &mut self,
+        id: ProxyKey,
+        number: u64,
+        feed: ProxyFeed,
+        options: ProxyOptions,
+        source: Option<Source>,
+    ) {
         let mut stream = Stream::new(number, feed, options);
         if let Some(old) = self.streams.remove(&id) {
             old.feed
                 .close(tonic::Status::aborted("a newer stream of the same proxy took over"));
             stream.take_identities(old);
         }
-        self.fleets.of(id.kind).connected(&id);
+        self.fleets.of(id.kind).connected(&id, source);
         self.stale.insert(id.clone());
         self.streams.insert(id, stream);
     }

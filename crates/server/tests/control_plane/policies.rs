@@ -141,6 +141,55 @@ async fn a_route_brings_its_backends_to_proxies_that_do_not_name_them() {
         .await;
 }
 
+/// The texts of a resource, as far as they are plain.
+fn says(proxy: &Proxy, name: &str, text: &str) -> bool {
+    let (_, body) = proxy.mirror.get(Listener, name).unwrap();
+    body.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+#[tokio::test]
+async fn proxies_share_listeners_with_access_logs_if_their_nodes_say_who_they_are() {
+    let (cp, mut redis, mut web) = two_proxies().await;
+    let backend = json!({ "type": "File", "file": { "path": "/tmp/a.log",
+                          "format": { "type": "Plain", "plain": "from %KUMA_SOURCE_SERVICE%" } } });
+    let to = json!([{ "targetRef": { "kind": "Mesh" }, "default": { "backends": [backend] } }]);
+    let spec = json!({ "targetRef": { "kind": "Mesh" }, "to": to });
+    let logs = Resource::new(Kind::MeshAccessLog, "default", "all", spec).with_label("kuma.io/origin", "zone");
+    cp.put(logs).await;
+    let name = multi_zone_cluster("default", "redis", PORT);
+    for proxy in [&mut redis, &mut web] {
+        proxy
+            .until("the log", |proxy| says(proxy, &name, "accessLog.source.service"))
+            .await;
+    }
+    assert_eq!(redis.version(Listener, &name), web.version(Listener, &name));
+
+    // What a node says holds until its Envoy starts anew; the Dataplane may be another by then.
+    let mut renamed = dataplane("default", "redis-1", "redis", "10.0.0.1");
+    renamed["networking"]["inbound"][0]["tags"]["kuma.io/service"] = json!("cache");
+    cp.apply(&renamed).await;
+    redis
+        .until("its new name", |redis| says(redis, &name, "from cache"))
+        .await;
+    assert!(says(&web, &name, "accessLog.source.service"));
+    // It hears of services that come later, under its name.
+    cp.put(multi_zone_service("default", "late", "late", PORT)).await;
+    let late = multi_zone_cluster("default", "late", PORT);
+    for proxy in [&mut redis, &mut web] {
+        proxy.until("the service", |proxy| proxy.has_all_of(&late)).await;
+    }
+    redis
+        .until("its name in it", |redis| says(redis, &late, "from cache"))
+        .await;
+    assert!(says(&web, &late, "accessLog.source.service"));
+    cp.apply(&dataplane("default", "redis-1", "redis", "10.0.0.1")).await;
+    redis
+        .until("the shared listeners", |redis| {
+            redis.version(Listener, &late) == web.version(Listener, &late)
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn a_shadow_policy_is_told_but_not_sent() {
     let (cp, mut redis, mut web) = two_proxies().await;

@@ -47,6 +47,14 @@ fn timeout(seconds: u32) -> Resource {
     Resource::new(Kind::MeshTimeout, "default", "of-one", spec).with_label("kuma.io/origin", "zone")
 }
 
+/// Logs of all proxies, in which each calls itself by its own name.
+fn access_log() -> Resource {
+    let to = json!([{ "targetRef": { "kind": "Mesh" },
+                      "default": { "backends": [{ "type": "File", "file": { "path": "/dev/stdout" } }] } }]);
+    let spec = json!({ "targetRef": { "kind": "Mesh" }, "to": to });
+    Resource::new(Kind::MeshAccessLog, "default", "of-all", spec).with_label("kuma.io/origin", "zone")
+}
+
 impl Zone {
     async fn of(size: usize) -> Self {
         let port = {
@@ -56,6 +64,7 @@ impl Zone {
         let cp = ControlPlane::start_with(|settings| settings.diagnostics.server_port = port).await;
         let (mut others, mut ready) = (Vec::new(), Vec::new());
         cp.put(timeout(3)).await;
+        cp.put(access_log()).await;
         cp.put(multi_zone_service("default", "flipped", "flipped", PORT)).await;
         for number in 0..size {
             let name = service(number);

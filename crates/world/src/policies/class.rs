@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::ClassChanges;
 use super::destination::{self, About};
-use crate::view::{ClassKey, Client, DestinationKey, DestinationPolicies, Source};
+use crate::view::{ClassKey, Client, DestinationKey, DestinationPolicies};
 
 #[derive(Clone, Debug)]
 pub(super) struct Class {
@@ -36,7 +36,7 @@ enum Due {
 }
 
 /// The class of a proxy.
-pub(super) fn key(policies: &[Arc<Policy>], proxy: &Proxy, source: Source) -> ClassKey {
+pub(super) fn key(policies: &[Arc<Policy>], proxy: &Proxy) -> ClassKey {
     let mut tags = BTreeMap::new();
     for affinity in policies.iter().flat_map(|policy| affinity_keys(policy)) {
         let value = proxy.inbounds.iter().find_map(|inbound| inbound.tags.get(&affinity));
@@ -44,15 +44,9 @@ pub(super) fn key(policies: &[Arc<Policy>], proxy: &Proxy, source: Source) -> Cl
             tags.insert(affinity, value.clone());
         }
     }
-    let logs = policies
-        .iter()
-        .any(|policy| policy.id.kind == PolicyKind::MeshAccessLog);
     ClassKey {
         policies: which(policies),
-        client: Client {
-            tags,
-            source: logs.then_some(source),
-        },
+        client: Client { tags },
     }
 }
 

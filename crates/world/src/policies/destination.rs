@@ -120,9 +120,6 @@ fn of(
     if policies.has(PolicyKind::MeshLoadBalancingStrategy) {
         policies.client.tags.clone_from(&client.tags);
     }
-    if policies.has(PolicyKind::MeshAccessLog) {
-        policies.client.source.clone_from(&client.source);
-    }
     policies
 }
 

@@ -2,7 +2,7 @@
 
 use meshspan_policy::{Confs, Fingerprint, Fingerprinter};
 
-use super::{Client, DestinationKey, DestinationPolicies, HttpRule, RouteBackend, Source};
+use super::{Client, DestinationKey, DestinationPolicies, HttpRule, RouteBackend};
 
 impl DestinationPolicies {
     /// Equal for equal content, in every process.
@@ -34,15 +34,11 @@ fn add_list<T>(print: &mut Fingerprinter, list: Option<&[T]>, add: impl Fn(&mut 
     }
 }
 
-fn add_client(print: &mut Fingerprinter, Client { tags, source }: &Client) {
+fn add_client(print: &mut Fingerprinter, Client { tags }: &Client) {
     print.number(tags.len() as u128);
     for (key, value) in tags {
         print.text(key).text(value);
     }
-    match source {
-        None => print.text("none"),
-        Some(Source { service, address }) => print.text("source").text(service).text(address),
-    };
 }
 
 fn add_confs(print: &mut Fingerprinter, confs: &Confs) {
@@ -108,28 +104,19 @@ mod tests {
             }
         };
         let confs = |kind, conf| [(kind, conf)].into_iter().collect::<Confs>();
-        let client = |tags: &[(&str, &str)], source| DestinationPolicies {
+        let client = |tags: &[(&str, &str)]| DestinationPolicies {
             client: Client {
                 tags: tags
                     .iter()
                     .map(|(key, value)| ((*key).into(), (*value).into()))
                     .collect(),
-                source,
             },
             ..Default::default()
         };
-        let source = |service: &str, address: &str| {
-            Some(Source {
-                service: service.into(),
-                address: address.into(),
-            })
-        };
         let all = [
             DestinationPolicies::default(),
-            client(&[("a", "b")], None),
-            client(&[("ab", "")], None),
-            client(&[], source("a", "b")),
-            client(&[], source("ab", "")),
+            client(&[("a", "b")]),
+            client(&[("ab", "")]),
             DestinationPolicies {
                 confs: confs(PolicyKind::MeshTimeout, json!({ "a": 1 })),
                 ..Default::default()

@@ -209,7 +209,7 @@ fn derive_sidecar(
 ) -> bool {
     let entry = mesh.dataplanes.get(name).filter(|_| mesh.mesh.is_some()).cloned();
     let view = entry.and_then(|entry| {
-        let policies = mesh.policies.of_proxy(name, &entry.proxy, sidecar::source(&entry));
+        let policies = mesh.policies.of_proxy(name, &entry.proxy);
         sidecar::view(mesh, &entry, policies, settings)
     });
     if view.is_none() {

@@ -24,9 +24,7 @@ impl World {
     pub fn inspect(&self, mesh: &str, name: &str, mode: Mode) -> Option<Inspected> {
         let mesh = self.meshes.get(mesh)?;
         let entry = mesh.dataplanes.get(name)?;
-        let (policies, about) =
-            mesh.policies
-                .inspect(&entry.proxy, sidecar::source(entry), mode, &mesh.destination_keys);
+        let (policies, about) = mesh.policies.inspect(&entry.proxy, mode, &mesh.destination_keys);
         let view = sidecar::view(mesh, entry, policies, &self.settings)?;
         let all = mesh.destinations.values().flatten();
         let destinations = all.filter_map(|(key, destination)| {

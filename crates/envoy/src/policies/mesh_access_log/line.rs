@@ -1,8 +1,9 @@
 //! Formats with what the control plane knows filled in.
 
-use std::net::IpAddr;
-
 use meshspan_model::kinds::mesh_access_log::format::{FormatError, Piece, Placeholder, escape, parse};
+use meshspan_world::view::Source;
+
+use crate::node_source;
 
 /// What is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +38,26 @@ impl Protocol {
     }
 }
 
+/// What Kuma calls whoever it does not know.
+const UNKNOWN: &str = "unknown";
+
+/// Who is written as the source.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LoggedSource<'a> {
+    /// The proxy, which is known here.
+    Known(&'a Source),
+    /// The proxy as its node says it: so that proxies share a listener although each is another source.
+    Node,
+    /// Whoever connects, of whom only Envoy knows something.
+    Peer,
+}
+
 /// What the control plane knows of what is logged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<'a> {
     pub(super) mesh: &'a str,
     pub(super) direction: &'static str,
-    pub(super) source_service: &'a str,
-    /// `None` where only Envoy knows it.
-    pub(super) source_address: Option<&'a str>,
+    pub(super) source: LoggedSource<'a>,
     pub(super) destination_service: &'a str,
 }
 
@@ -65,18 +78,30 @@ impl Facts<'_> {
     }
 
     fn text(&self, placeholder: Placeholder) -> String {
-        match (placeholder, self.source_address) {
-            (Placeholder::SourceAddressWithoutPort, Some(address)) => escape(address),
-            (Placeholder::SourceAddressWithoutPort, None) => "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%".to_owned(),
-            (Placeholder::SourceAddress, Some(address)) => match address.parse() {
-                Ok(IpAddr::V6(ip)) => format!("[{ip}]:0"),
-                _ => format!("{}:0", escape(address)),
+        match placeholder {
+            Placeholder::SourceAddressWithoutPort => match self.source {
+                LoggedSource::Known(source) => escape(&source.address),
+                LoggedSource::Node => of_node(node_source::ADDRESS),
+                LoggedSource::Peer => "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%".to_owned(),
             },
-            (Placeholder::SourceAddress, None) => "%DOWNSTREAM_REMOTE_ADDRESS%".to_owned(),
-            (Placeholder::SourceService, _) => escape(self.source_service),
-            (Placeholder::DestinationService, _) => escape(self.destination_service),
-            (Placeholder::Mesh, _) => escape(self.mesh),
-            (Placeholder::TrafficDirection, _) => self.direction.to_owned(),
+            Placeholder::SourceAddress => match self.source {
+                LoggedSource::Known(source) => escape(&node_source::with_port(&source.address)),
+                LoggedSource::Node => of_node(node_source::ADDRESS_WITH_PORT),
+                LoggedSource::Peer => "%DOWNSTREAM_REMOTE_ADDRESS%".to_owned(),
+            },
+            Placeholder::SourceService => match self.source {
+                LoggedSource::Known(source) => escape(&source.service),
+                LoggedSource::Node => of_node(node_source::SERVICE),
+                LoggedSource::Peer => UNKNOWN.to_owned(),
+            },
+            Placeholder::DestinationService => escape(self.destination_service),
+            Placeholder::Mesh => escape(self.mesh),
+            Placeholder::TrafficDirection => self.direction.to_owned(),
         }
     }
+}
+
+/// The operator for a text of the node's metadata (`envoy.formatter.cel`, which is built in).
+fn of_node(key: &str) -> String {
+    format!("%CEL(xds.node.metadata['{key}'])%")
 }

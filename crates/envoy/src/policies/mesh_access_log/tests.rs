@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::sync::LazyLock;
+
 use envoy_types::pb::envoy::config::accesslog::v3::access_log::ConfigType;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
@@ -8,18 +10,23 @@ use envoy_types::pb::envoy::extensions::access_loggers::file::v3::FileAccessLog;
 use envoy_types::pb::envoy::extensions::access_loggers::file::v3::file_access_log::AccessLogFormat;
 use envoy_types::pb::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
 use envoy_types::pb::opentelemetry::proto::common::v1::any_value;
+use meshspan_world::view::Source;
 use prost::Message;
 use serde_json::{Value, json};
 
 use super::*;
 
-const FACTS: Facts<'_> = Facts {
+static SOURCE: LazyLock<Source> = LazyLock::new(|| Source {
+    service: "web 100%".to_owned(),
+    address: "fd00::1".to_owned(),
+});
+
+static FACTS: LazyLock<Facts<'static>> = LazyLock::new(|| Facts {
     mesh: "default",
     direction: "OUTBOUND",
-    source_service: "web 100%",
-    source_address: Some("fd00::1"),
+    source: LoggedSource::Known(&SOURCE),
     destination_service: "backend",
-};
+});
 
 fn conf(backends: Value) -> Conf {
     serde_json::from_value(json!({ "backends": backends })).unwrap()
@@ -77,9 +84,17 @@ fn placeholders_are_filled_in_and_operators_are_left() {
     ] {
         assert_eq!(plain(format, &FACTS), expected);
     }
+    let of_node = Facts {
+        source: LoggedSource::Node,
+        ..*FACTS
+    };
+    assert_eq!(
+        plain("%KUMA_SOURCE_SERVICE% %KUMA_SOURCE_ADDRESS_WITHOUT_PORT%", &of_node),
+        "%CEL(xds.node.metadata['accessLog.source.service'])% %CEL(xds.node.metadata['accessLog.source.address'])%\n"
+    );
     let incoming = Facts {
-        source_address: None,
-        ..FACTS
+        source: LoggedSource::Peer,
+        ..*FACTS
     };
     assert_eq!(
         plain("%KUMA_SOURCE_ADDRESS% %KUMA_SOURCE_ADDRESS_WITHOUT_PORT%", &incoming),

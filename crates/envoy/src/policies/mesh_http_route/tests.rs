@@ -79,6 +79,7 @@ fn routes_of(rules: Vec<HttpRule>) -> Vec<Route> {
     let to = Towards {
         destination: &destination,
         policies: &policies,
+        source: None,
     };
     let chain = http::outbound_chain(
         "listener",

@@ -83,15 +83,13 @@ fn arranged(destination: &Destination, client: &[(&str, &str)], awareness: Value
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let policies = DestinationPolicies {
-        client: Client {
-            tags: client.collect(),
-            ..Default::default()
-        },
+        client: Client { tags: client.collect() },
         ..Default::default()
     };
     let to = Towards {
         destination,
         policies: &policies,
+        source: None,
     };
     let mut assignment = load_assignment("backend".to_owned(), destination.localities.iter());
     let conf = conf(json!({ "localityAwareness": awareness }));
@@ -256,6 +254,7 @@ fn a_balancer_becomes_a_policy_of_envoy_and_zones_keep_their_weights() {
         let to = Towards {
             destination: &destination,
             policies: &policies,
+            source: None,
         };
         MeshLoadBalancingStrategy::cluster(Some(&conf(json!({ "loadBalancer": balancer }))), &to, &mut parts);
         let common = parts.cluster.common_lb_config.unwrap();
@@ -348,7 +347,11 @@ fn with_hash_policies(policies: &Value) -> [Conf; 3] {
 }
 
 fn towards<'a>(destination: &'a Destination, policies: &'a DestinationPolicies) -> Towards<'a> {
-    Towards { destination, policies }
+    Towards {
+        destination,
+        policies,
+        source: None,
+    }
 }
 
 #[test]

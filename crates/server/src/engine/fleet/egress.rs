@@ -7,7 +7,7 @@ use std::sync::Arc;
 use meshspan_envoy::ProxyOptions;
 use meshspan_model::ProxyKind;
 use meshspan_model::kinds::zone_egress::ZoneEgress;
-use meshspan_world::view::Egress;
+use meshspan_world::view::{Egress, Source};
 use meshspan_xds::ResourceSet;
 
 use super::{Fleet, OwnHalf};
@@ -87,7 +87,7 @@ impl Egresses {
 }
 
 impl Fleet for Egresses {
-    fn connected(&mut self, id: &ProxyKey) {
+    fn connected(&mut self, id: &ProxyKey, _: Option<Source>) {
         self.connected.insert(id.clone());
         self.came.insert(id.clone());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use meshspan_envoy::ProxyOptions;
 use meshspan_model::kinds::zone_ingress::ZoneIngress;
-use meshspan_world::view::Ingress;
+use meshspan_world::view::{Ingress, Source};
 use meshspan_xds::ResourceSet;
 
 use super::{Fleet, OwnHalf};
@@ -61,7 +61,7 @@ impl Ingresses {
 }
 
 impl Fleet for Ingresses {
-    fn connected(&mut self, id: &ProxyKey) {
+    fn connected(&mut self, id: &ProxyKey, _: Option<Source>) {
         self.connected.insert(id.clone());
     }
 

@@ -8,6 +8,7 @@ mod sidecar;
 use std::collections::BTreeSet;
 
 use meshspan_envoy::{Encoded, ProxyOptions};
+use meshspan_world::view::Source;
 use meshspan_xds::ResourceSet;
 
 use super::pools::{Names, PoolChanges, Pools};
@@ -19,8 +20,8 @@ pub(super) use sidecar::{Sidecars, resources as sidecar_resources};
 
 /// What the projector asks of each kind of proxy.
 pub(super) trait Fleet {
-    /// A stream of a proxy began.
-    fn connected(&mut self, id: &ProxyKey);
+    /// A stream of a proxy began; `source` is what its node says that access logs call it.
+    fn connected(&mut self, id: &ProxyKey, source: Option<Source>);
 
     /// A proxy has no stream any more.
     fn disconnected(&mut self, id: &ProxyKey);

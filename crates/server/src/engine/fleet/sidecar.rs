@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use meshspan_envoy::ProxyOptions;
 use meshspan_world::ClassChanges;
-use meshspan_world::view::{ClassKey, Destination, DestinationKey, SidecarView};
+use meshspan_world::view::{ClassKey, Destination, DestinationKey, SidecarView, Source};
 use meshspan_xds::ResourceSet;
 
 use super::{Fleet, OwnHalf};
@@ -24,13 +24,16 @@ pub(in crate::engine) struct Sidecars {
     views: BTreeMap<ProxyKey, Arc<SidecarView>>,
     /// Why inbounds are not served; of those where there is something to say.
     problems: BTreeMap<ProxyKey, Vec<String>>,
-    connected: BTreeSet<ProxyKey>,
+    /// With what their nodes say that access logs call them.
+    connected: BTreeMap<ProxyKey, Option<Source>>,
     /// What connected ones were projected from.
     following: BTreeMap<ProxyKey, Following>,
     /// The same, by the class that is shared.
     sharing: BTreeMap<(String, ClassKey), BTreeSet<ProxyKey>>,
     /// The same, by the destinations that are used, as a class has them.
     users: BTreeMap<DestinationKey, BTreeMap<ClassKey, BTreeSet<ProxyKey>>>,
+    /// Those that share, although their nodes do not say what access logs call them: they have listeners of their own instead.
+    misnamed: BTreeMap<(String, ClassKey), BTreeSet<ProxyKey>>,
     /// Sidecars that came, went or changed since the last [`Sidecars::take_changed`].
     changed: BTreeSet<ProxyKey>,
 }
@@ -41,6 +44,8 @@ struct Following {
     class: ClassKey,
     /// It shares the outbound half of its class.
     shares: bool,
+    /// Its node says what access logs call it.
+    says_source: bool,
     /// Destinations among its own resources.
     uses: BTreeSet<DestinationKey>,
 }
@@ -48,6 +53,11 @@ struct Following {
 impl Sidecars {
     pub(in crate::engine) fn view(&self, id: &ProxyKey) -> Option<&Arc<SidecarView>> {
         self.views.get(id)
+    }
+
+    /// Whether the node of a proxy says what access logs call it; of one that is not connected that is assumed.
+    pub(in crate::engine) fn says_source(&self, id: &ProxyKey, source: &Source) -> bool {
+        self.connected.get(id).is_none_or(|said| said.as_ref() == Some(source))
     }
 
     /// Why inbounds are not served, by sidecar.
@@ -58,7 +68,8 @@ impl Sidecars {
     /// Connected sidecars of a mesh.
     pub(in crate::engine) fn connected_in<'a>(&'a self, mesh: &'a str) -> impl Iterator<Item = &'a ProxyKey> {
         let first = ProxyKey::new(ProxyKind::Sidecar, mesh, "");
-        self.connected.range(first..).take_while(move |id| id.mesh == mesh)
+        let from_there = self.connected.range(first..).map(|(id, _)| id);
+        from_there.take_while(move |id| id.mesh == mesh)
     }
 
     /// Sidecars that came, went or changed since the last call.
@@ -84,7 +95,10 @@ impl Sidecars {
         changes: &BTreeMap<(String, ClassKey), Option<ClassChanges>>,
         stale: &mut BTreeSet<ProxyKey>,
     ) {
-        for ((_, class), changes) in changes {
+        for (key, changes) in changes {
+            let (_, class) = key;
+            // What is new to the class is new to them.
+            stale.extend(self.misnamed.get(key).into_iter().flatten().cloned());
             for key in changes.iter().flat_map(BTreeMap::keys) {
                 let users = self.users.get(key).and_then(|classes| classes.get(class));
                 stale.extend(users.into_iter().flatten().cloned());
@@ -115,7 +129,7 @@ impl Sidecars {
                 self.follow(&id, None);
             }
         }
-        if self.connected.contains(&id) {
+        if self.connected.contains_key(&id) {
             stale.insert(id.clone());
         }
         self.changed.insert(id);
@@ -139,6 +153,9 @@ impl Sidecars {
         if let Some(after) = after {
             if after.shares {
                 let class = (id.mesh.clone(), after.class.clone());
+                if !after.says_source {
+                    self.misnamed.entry(class.clone()).or_default().insert(id.clone());
+                }
                 self.sharing.entry(class).or_default().insert(id.clone());
             }
             for key in &after.uses {
@@ -160,7 +177,9 @@ impl Sidecars {
             }
         }
         if before.shares {
-            remove(&mut self.sharing, &(id.mesh.clone(), before.class), id);
+            let class = (id.mesh.clone(), before.class);
+            remove(&mut self.sharing, &class, id);
+            remove(&mut self.misnamed, &class, id);
         }
     }
 }
@@ -176,8 +195,8 @@ fn remove<K: Ord>(index: &mut BTreeMap<K, BTreeSet<ProxyKey>>, key: &K, id: &Pro
 }
 
 impl Fleet for Sidecars {
-    fn connected(&mut self, id: &ProxyKey) {
-        self.connected.insert(id.clone());
+    fn connected(&mut self, id: &ProxyKey, source: Option<Source>) {
+        self.connected.insert(id.clone(), source);
         self.changed.insert(id.clone());
     }
 
@@ -191,12 +210,24 @@ impl Fleet for Sidecars {
         let view = self.views.get(id)?.clone();
         let pool = pools.mesh(&id.mesh);
         let lookup = |key: &DestinationKey| pool?.get(&view.class, key);
+        let says_source = self.says_source(id, &view.sidecar.source);
+        let (mut resources, mut encoded) = own_half::of_pool(&view, options, lookup, says_source);
+        let mut uses = own_half::destinations(&view, lookup);
+        if view.all_destinations && !says_source {
+            let all = pool.into_iter().flat_map(|pool| pool.of_class(&view.class));
+            for (key, entry) in all {
+                let listener = own_half::listener_with_source(&entry, &view.sidecar.source);
+                encoded += usize::from(listener.is_some());
+                resources.extend(listener);
+                uses.insert(key.clone());
+            }
+        }
         let following = Following {
             class: view.class.clone(),
             shares: view.all_destinations,
-            uses: own_half::destinations(&view, lookup),
+            says_source,
+            uses,
         };
-        let (resources, encoded) = own_half::of_pool(&view, options, lookup);
         Some(OwnHalf {
             resources,
             encoded,

@@ -44,6 +44,13 @@ impl MeshPool {
         self.destinations.get(key)?.get(*self.ids.get(class)?)
     }
 
+    /// All destinations that a class has.
+    pub(in crate::engine) fn of_class(&self, class: &ClassKey) -> impl Iterator<Item = (&DestinationKey, Entry<'_>)> {
+        let id = self.ids.get(class).copied();
+        let all = self.destinations.iter();
+        all.filter_map(move |(key, entry)| Some((key, entry.get(id?)?)))
+    }
+
     /// What the proxies of a class share.
     pub(in crate::engine) fn shared(&self, class: &ClassKey) -> ResourceSet {
         let class = self.ids.get(class).and_then(|id| self.classes.get(id));

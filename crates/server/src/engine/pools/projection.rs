@@ -44,6 +44,7 @@ pub(super) fn others(destination: &Arc<Destination>, policies: &Arc<DestinationP
             destination: destination.clone(),
             policies: policies.clone(),
             fallbacks: Vec::new(),
+            source: None,
         }));
     }
     resources.extend(meshspan_envoy::outbound_clusters(destination, policies));

@@ -11,6 +11,8 @@ use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, secret};
 use envoy_types::pb::google::protobuf::value::Kind as ProtoKind;
 use envoy_types::pb::google::protobuf::{Struct, Value as ProtoValue};
+use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_world::view::Source;
 use meshspan_xds::ResourceType::{self, Cluster as CDS, Endpoint as EDS, Listener as LDS, Secret as SDS};
 use meshspan_xds::client::{AdsClient, Mirror};
 use meshspan_xds::proto::ads::{DeltaDiscoveryResponse, Node};
@@ -73,6 +75,9 @@ fn node(mesh: &str, name: &str, resource: Option<&Value>) -> Node {
         .fields
         .insert("dataplane.proxyType".into(), text(proxy_type.into()));
     if let Some(resource) = resource {
+        for (key, value) in says_source(resource) {
+            metadata.fields.insert(key.into(), text(value));
+        }
         metadata
             .fields
             .insert("dataplane.resource".into(), text(resource.to_string()));
@@ -81,6 +86,17 @@ fn node(mesh: &str, name: &str, resource: Option<&Value>) -> Node {
         id: format!("{mesh}.{name}"),
         metadata: Some(metadata),
         ..Node::default()
+    }
+}
+
+/// What the bootstrap of a sidecar says of it for access logs.
+fn says_source(resource: &Value) -> BTreeMap<&'static str, String> {
+    let Ok(parsed) = meshspan_model::document::read(resource) else {
+        return BTreeMap::new();
+    };
+    match parsed.resource.parse::<Dataplane>() {
+        Ok(dataplane) => meshspan_envoy::node_source::metadata(&Source::of(&dataplane, &parsed.resource)),
+        Err(_) => BTreeMap::new(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The resources of one sidecar: those that no other has, or, for an answer to somebody who asks, all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use meshspan_envoy::{Encoded, ProxyOptions, ResourceType};
+use meshspan_model::policy::PolicyKind;
 use meshspan_world::Inspected;
-use meshspan_world::view::{Destination, DestinationKey, DestinationPolicies, Outbound, OutboundRef, SidecarView};
+use meshspan_world::view::{DestinationKey, Outbound, OutboundRef, SidecarView, Source};
 
 use crate::engine::pools::{Entry, Projection};
 
@@ -29,8 +29,9 @@ pub(super) fn of_pool<'a>(
     view: &SidecarView,
     options: &ProxyOptions,
     lookup: impl Fn(&DestinationKey) -> Option<Entry<'a>>,
+    says_source: bool,
 ) -> (Vec<Encoded>, usize) {
-    let mut resources = Vec::new();
+    let (mut resources, mut count) = (Vec::new(), 0);
     let mut sidecar = view.sidecar.clone();
     for outbound in &view.outbounds {
         let Some(entry) = lookup(&outbound.destination) else {
@@ -41,18 +42,24 @@ pub(super) fn of_pool<'a>(
             resources.extend(behind.projection.without_listener().cloned());
         }
         resources.extend(of_destination(outbound, entry.projection).cloned());
-        sidecar
-            .outbounds
-            .extend(with_listener(outbound, entry.destination, entry.policies));
+        match with_listener(outbound, &entry, &view.sidecar.source) {
+            Some(with_listener) => sidecar.outbounds.push(with_listener),
+            None if says_source => {}
+            None => {
+                let listener = listener_with_source(&entry, &view.sidecar.source);
+                count += usize::from(listener.is_some());
+                resources.extend(listener);
+            }
+        }
     }
     let encoded = meshspan_envoy::sidecar(&sidecar, options);
-    let count = encoded.len();
+    count += encoded.len();
     resources.extend(encoded);
     (resources, count)
 }
 
 /// Everything that a sidecar is served, secrets left out, by type and name: projected again from what the world says of it.
-pub(in crate::engine) fn resources(inspected: &Inspected, options: &ProxyOptions) -> Vec<Encoded> {
+pub(in crate::engine) fn resources(inspected: &Inspected, options: &ProxyOptions, says_source: bool) -> Vec<Encoded> {
     let projected: BTreeMap<_, _> = wanted(inspected)
         .into_iter()
         .filter_map(|key| {
@@ -68,10 +75,13 @@ pub(in crate::engine) fn resources(inspected: &Inspected, options: &ProxyOptions
             projection,
         })
     };
-    let shared = projected.values().filter(|_| inspected.view.all_destinations);
-    let shared = shared.flat_map(|(_, _, projection)| projection.all().cloned());
+    let shared = projected.keys().filter(|_| inspected.view.all_destinations);
+    let shared = shared.filter_map(|key| lookup(key)).flat_map(|entry| {
+        let own = listener_with_source(&entry, &inspected.view.sidecar.source).filter(|_| !says_source);
+        entry.projection.all().cloned().chain(own).collect::<Vec<_>>()
+    });
     let by_name: BTreeMap<(ResourceType, _), Encoded> = shared
-        .chain(of_pool(&inspected.view, options, lookup).0)
+        .chain(of_pool(&inspected.view, options, lookup, says_source).0)
         .map(|resource| ((resource.resource_type, resource.name.clone()), resource))
         .collect();
     by_name.into_values().collect()
@@ -101,17 +111,32 @@ fn of_destination<'a>(outbound: &OutboundRef, projection: &'a Projection) -> imp
 }
 
 /// The listener at an address of its own.
-fn with_listener(
-    outbound: &OutboundRef,
-    destination: &Arc<Destination>,
-    policies: &Arc<DestinationPolicies>,
-) -> Option<Outbound> {
+fn with_listener(outbound: &OutboundRef, entry: &Entry<'_>, source: &Source) -> Option<Outbound> {
     Some(Outbound {
         address: outbound.address?,
         port: outbound.port,
         bind: outbound.bind,
-        destination: destination.clone(),
-        policies: policies.clone(),
+        destination: entry.destination.clone(),
+        policies: entry.policies.clone(),
         fallbacks: outbound.fallbacks.clone(),
+        source: Some(source.clone()),
     })
+}
+
+/// The listener at the VIP with what access logs call the proxy written into it, instead of the shared one of that name, which
+/// takes it from the node; `None` if nothing is logged.
+pub(super) fn listener_with_source(entry: &Entry<'_>, source: &Source) -> Option<Encoded> {
+    let address = entry
+        .destination
+        .vip
+        .filter(|_| entry.policies.has(PolicyKind::MeshAccessLog))?;
+    Some(meshspan_envoy::outbound_listener(&Outbound {
+        address,
+        port: entry.destination.port,
+        bind: false,
+        destination: entry.destination.clone(),
+        policies: entry.policies.clone(),
+        fallbacks: Vec::new(),
+        source: Some(source.clone()),
+    }))
 }
