@@ -1,4 +1,4 @@
-//! Health of the process on port 5680: `/healthy` while it runs, `/ready` once it serves, `/metrics`.
+//! Health of the process on port 5680: `/healthy` while it runs, `/ready` while it serves, `/metrics`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::components::Components;
 use crate::engine::Work;
 
 /// What the endpoints tell.
@@ -21,6 +22,8 @@ use crate::engine::Work;
 pub struct Diagnostics {
     /// Whether everything has started.
     pub ready: Arc<AtomicBool>,
+    /// Whether everything still runs.
+    pub components: Components,
     /// Counted for `/metrics`.
     pub store: Arc<dyn Store>,
     /// What projection does; zones only.
@@ -39,7 +42,7 @@ pub fn router(diagnostics: Diagnostics) -> Router {
 }
 
 async fn ready(State(diagnostics): State<Diagnostics>) -> StatusCode {
-    if diagnostics.ready.load(Ordering::Acquire) {
+    if diagnostics.ready.load(Ordering::Acquire) && diagnostics.components.all_run() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
@@ -62,6 +65,7 @@ async fn metrics(State(diagnostics): State<Diagnostics>) -> Result<String, Statu
         counts.get_or_create(&[("resource_type", kind.name())]).set(count);
     }
     registry.register("resources_count", "Stored resources by kind", counts);
+    diagnostics.components.register(&mut registry);
     if let Some(work) = &diagnostics.work {
         work.register(&mut registry);
     }

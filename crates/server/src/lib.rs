@@ -9,9 +9,11 @@
 //! | `sync` | which side of zone synchronisation runs |
 //! | `listener`, `tls`, `files` | ports, certificates, and what settings name |
 //! | `published` | values that streams follow, each with what changed since it looked last |
+//! | `components` | the long-lived tasks, each watched |
 //! | `diagnostics` | readiness and metrics of the process |
 
 mod api_threads;
+mod components;
 mod diagnostics;
 mod dp;
 mod engine;
@@ -26,5 +28,6 @@ pub mod settings;
 mod sync;
 mod tls;
 
+pub use components::Components;
 pub use meshspan_model::COMPATIBLE_VERSION;
 pub use run::{Addresses, RunArgs, run, start};

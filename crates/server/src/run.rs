@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api_threads;
+use crate::components::Components;
 use crate::diagnostics::{self, Diagnostics};
 use crate::dp::{self, DataPlane, Insights};
 use crate::engine;
@@ -55,18 +56,19 @@ pub async fn run(args: RunArgs) -> Result<()> {
             "KUMA_API_SERVER_AUTHN_ANONYMOUS_WRITES: whoever reaches the API may write and delete resources without a token"
         );
     }
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
+    let components = Components::new();
+    let (stop, tasks) = (components.stop().clone(), components.tasks().clone());
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let store = open_store::open_store(&settings).await?;
     tokio::select! {
-        started = start(settings, store.clone(), stop.clone(), tasks.clone()) => { started?; }
+        started = start(settings, store.clone(), &components) => { started?; }
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = stop.cancelled() => {}
     }
     tracing::info!("stopping; proxies keep their configuration");
     stop.cancel();
@@ -74,7 +76,10 @@ pub async fn run(args: RunArgs) -> Result<()> {
     if tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
-    Ok(())
+    match components.failure() {
+        None => Ok(()),
+        Some(failure) => Err(anyhow::anyhow!(failure)),
+    }
 }
 
 /// Where a control plane listens; `None` for what it does not serve.
@@ -90,16 +95,12 @@ pub struct Addresses {
     pub diagnostics: Option<SocketAddr>,
 }
 
-/// Starts a control plane on a store and returns when it serves. It runs in `tasks` until `stop`.
+/// Starts a control plane on a store and returns when it serves. It runs until the components are told to stop.
 ///
 /// # Errors
 /// A port that is taken, a certificate that cannot be used: each with what to do.
-pub async fn start(
-    settings: Settings,
-    store: Arc<dyn Store>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-) -> Result<Addresses> {
+pub async fn start(settings: Settings, store: Arc<dyn Store>, components: &Components) -> Result<Addresses> {
+    let (stop, tasks) = (components.stop().clone(), components.tasks().clone());
     let mut addresses = Addresses::default();
     let instance_id = instance_id();
     let config = serde_json::to_value(&settings)?;
@@ -147,6 +148,7 @@ pub async fn start(
         addresses.diagnostics = Some(listener.local_addr()?);
         let state = Diagnostics {
             ready: ready.clone(),
+            components: components.clone(),
             work: (settings.mode == Mode::Zone).then(|| work.clone()),
             store: store.clone(),
             instance_id: instance_id.as_str().into(),
@@ -205,14 +207,14 @@ pub async fn start(
     match role {
         Role::Global(listener, tls) => {
             let global = sync::global(store, &settings, &instance_id, stop.clone()).await?;
-            tasks.spawn(async move {
+            components.essential("zone synchronisation", async move {
                 if let Err(error) = global.serve(listener, tls).await {
                     tracing::error!(%error, "zone synchronisation ended");
                 }
             });
         }
         Role::Zone(listener, tls) => {
-            let plane = data_plane(&settings, &state, &instance_id, &tls, work, &stop, &tasks)?;
+            let plane = data_plane(&settings, &state, &instance_id, &tls, work, components)?;
             state.proxy_configs = Some(Arc::new(ServedConfigs::new(plane.engine.clone())));
             servers.push(Server {
                 name: "data plane",
@@ -225,7 +227,10 @@ pub async fn start(
             if settings.is_federated() {
                 let zone = sync::zone(store, &settings, &instance_id, config.to_string())?;
                 let stop = stop.clone();
-                tasks.spawn(async move { zone.run(stop).await });
+                components.essential(
+                    "connection to the global control plane",
+                    async move { zone.run(stop).await },
+                );
             }
         }
     }
@@ -241,7 +246,8 @@ pub async fn start(
             streams: &[],
             limit: Limit::share(Purpose::Api, files),
         };
-        of_api.spawn_on(listener::serve(server, stop_api.clone(), of_api.clone()), &threads);
+        let serve = listener::serve(server, stop_api.clone(), of_api.clone());
+        components.essential_on("API", serve, &of_api, &threads);
     }
     let with_us = stop_api.drop_guard();
     tasks.spawn(async move {
@@ -249,7 +255,8 @@ pub async fn start(
         drop(with_us);
     });
     for server in servers {
-        tasks.spawn(listener::serve(server, stop.clone(), tasks.clone()));
+        let name = server.name;
+        components.essential(name, listener::serve(server, stop.clone(), tasks.clone()));
     }
     ready.store(true, Ordering::Release);
     let zone = &settings.multizone.zone;
@@ -274,9 +281,9 @@ fn data_plane(
     instance_id: &str,
     tls: &ServerTls,
     work: engine::Work,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
+    components: &Components,
 ) -> Result<Arc<DataPlane>> {
+    let stop = components.stop();
     let store = api.store.clone();
     let flush = settings.xds_server.dataplane_status_flush_interval.0;
     let insights = Arc::new(Insights::new(instance_id.to_owned(), flush));
@@ -298,10 +305,16 @@ fn data_plane(
         Arc::new(move |certificate| news.certificate(certificate)),
         Arc::new(move |id, found| problems.problems(id, found)),
     );
-    tasks.spawn(runner.run(stop.clone()));
-    tasks.spawn(insights.clone().run(store.clone(), stop.clone()));
+    components.essential("engine", runner.run(stop.clone()));
+    let (of_insights, of_store, until) = (insights.clone(), store.clone(), stop.clone());
+    components.restarted("insights", move || {
+        of_insights.clone().run(of_store.clone(), until.clone())
+    });
     let trust_changes = Arc::new(dp::TrustChanges::default());
-    tasks.spawn(trust_changes.clone().run(store.clone(), stop.clone()));
+    let (changes, of_store, until) = (trust_changes.clone(), store.clone(), stop.clone());
+    components.restarted("trust in tokens", move || {
+        changes.clone().run(of_store.clone(), until.clone())
+    });
     let presence = dp::Presence::new(&*store, settings.xds_server.dataplane_deregistration_delay.0);
     let plane = Arc::new(DataPlane {
         store,
@@ -311,7 +324,7 @@ fn data_plane(
         ca_pem: tls.ca_pem.clone(),
         certificate: tls.certificate()?,
         stop: stop.clone(),
-        tasks: tasks.clone(),
+        tasks: components.tasks().clone(),
         registrations: dp::Registrations::default(),
         trust_changes,
         log_limit: api.log_limit.clone(),
@@ -319,7 +332,8 @@ fn data_plane(
         listening: dp::Listening::default(),
         streams: AtomicU64::new(1),
     });
-    tasks.spawn(dp::run_presence(plane.clone()));
+    let of_presence = plane.clone();
+    components.restarted("presence of proxies", move || dp::run_presence(of_presence.clone()));
     Ok(plane)
 }
 

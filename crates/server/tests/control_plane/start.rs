@@ -3,12 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
+use meshspan_server::Components;
 use meshspan_server::settings::Settings;
 use meshspan_store::MemoryStore;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::support::control_plane::{crypto, settings};
 
@@ -17,12 +16,12 @@ async fn failure(change: impl FnOnce(&TempDir, &mut Settings)) -> String {
     let folder = TempDir::new().unwrap();
     let mut settings = settings(folder.path());
     change(&folder, &mut settings);
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let components = Components::new();
     let store = Arc::new(MemoryStore::new());
-    let error = meshspan_server::start(settings, store, stop.clone(), tasks.clone()).await;
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+    let error = meshspan_server::start(settings, store, &components).await;
+    components.stop().cancel();
+    components.tasks().close();
+    components.tasks().wait().await;
     format!("{:#}", error.expect_err("it does not start"))
 }
 

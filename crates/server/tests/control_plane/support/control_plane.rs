@@ -11,6 +11,7 @@ use meshspan_model::kinds::Spec;
 use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, DiscoverySubscription};
 use meshspan_model::{Kind, Resource, ResourceKey};
 use meshspan_server::Addresses;
+use meshspan_server::Components;
 use meshspan_server::settings::{Mode, ProxyAuth, Settings};
 use meshspan_store::{MemoryStore, Snapshot, SqliteOptions, SqliteStore, Store, Stored, Write};
 use rustls_pki_types::pem::PemObject as _;
@@ -79,8 +80,9 @@ impl ControlPlane {
         crypto();
         let mut settings = settings(folder.path());
         change(&mut settings);
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let addresses = meshspan_server::start(settings, store.clone(), stop.clone(), tasks.clone())
+        let components = Components::new();
+        let (stop, tasks) = (components.stop().clone(), components.tasks().clone());
+        let addresses = meshspan_server::start(settings, store.clone(), &components)
             .await
             .unwrap();
         Self {
