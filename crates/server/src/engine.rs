@@ -74,6 +74,7 @@ pub fn engine(
         host_names: watch::Sender::new(BTreeSet::new()),
         names: BTreeMap::new(),
         views: BTreeMap::new(),
+        followed_views: 0,
         deadline: None,
         writer: Writer::new(store),
     };
@@ -94,6 +95,8 @@ pub struct Runner {
     host_names: watch::Sender<BTreeSet<String>>,
     names: BTreeMap<String, NamesPublisher>,
     views: BTreeMap<ProxyKey, watch::Sender<Option<Arc<SidecarView>>>>,
+    /// How many of these somebody followed when that was looked at last.
+    followed_views: usize,
     /// When the world wants to derive again without a change.
     deadline: Option<OffsetDateTime>,
     writer: Writer,
@@ -232,7 +235,10 @@ impl Runner {
                     .subscribe();
                 // The agent may have gone while it waited.
                 let _ = answer.send(ProxyWatch { names, view });
-                self.views.retain(|_, sender| sender.receiver_count() > 0);
+                if self.views.len() > 2 * self.followed_views {
+                    self.views.retain(|_, sender| sender.receiver_count() > 0);
+                    self.followed_views = self.views.len();
+                }
                 // A mesh that is gone has no names; its next one starts afresh.
                 self.names
                     .retain(|_, published| published.is_followed() || !published.current().is_empty());

@@ -279,7 +279,11 @@ impl Certificates {
                         question: self.asked,
                     };
                     projector.await_identity(&id);
-                    self.issuer.check(candidate, priority(projector, &id));
+                    let priority = match priority(projector, &id) {
+                        Priority::Start => Priority::Prerequisite,
+                        other => other,
+                    };
+                    self.issuer.check(candidate, priority);
                     self.questions.insert(id, self.asked);
                 }
             }

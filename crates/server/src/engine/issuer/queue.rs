@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// How soon a task is taken up; those of one priority in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine) enum Priority {
-    /// Others wait for it.
+    /// Others wait for it: a CA, or what a stream that was sent nothing yet is to begin with. Quick.
     Prerequisite,
     /// A proxy without a certificate, which serves nobody until it has one.
     Start,
