@@ -32,7 +32,7 @@ use crate::proxy_key::ProxyKey;
 use crate::published::Changed as _;
 use certificates::Certificates;
 pub use certificates::{CertificateNews, NewsSink};
-use commands::{Command, QUEUE};
+use commands::{Command, QUEUE, Question};
 pub use commands::{Engine, Inspection, ProxyWatch};
 use issuer::Issuer;
 use names::NamesPublisher;
@@ -75,6 +75,7 @@ pub fn engine(
         names: BTreeMap::new(),
         views: BTreeMap::new(),
         followed_views: 0,
+        questions: Vec::new(),
         deadline: None,
         writer: Writer::new(store),
     };
@@ -97,6 +98,7 @@ pub struct Runner {
     views: BTreeMap<ProxyKey, watch::Sender<Option<Arc<SidecarView>>>>,
     /// How many of these somebody followed when that was looked at last.
     followed_views: usize,
+    questions: Vec<Question>,
     /// When the world wants to derive again without a change.
     deadline: Option<OffsetDateTime>,
     writer: Writer,
@@ -194,20 +196,7 @@ impl Runner {
                     );
                 }
             }
-            Command::Inspect { id, mode, answer } => {
-                let inspected = self.world.inspect(&id.mesh, &id.name, mode);
-                let options = self.projector.options(&id).unwrap_or(UNKNOWN_PROXY);
-                let inspection = inspected.map(|inspected| Inspection {
-                    options,
-                    says_source: self
-                        .projector
-                        .sidecars()
-                        .says_source(&id, &inspected.view.sidecar.source),
-                    inspected,
-                });
-                // The caller may have gone while it waited.
-                let _ = answer.send(inspection);
-            }
+            Command::Inspect(question) => self.questions.push(question),
             Command::Problems { answer } => {
                 let mut problems = self.world.proxy_problems();
                 for (id, of_projection) in self.projector.sidecars().problems() {
@@ -286,6 +275,7 @@ impl Runner {
         self.projector.publish();
         let writes = self.versioned(writes);
         self.writer.add(writes);
+        self.inspect();
     }
 
     /// Publishes names before Envoys hear of their listeners: a name is answered when its listener is acknowledged.
@@ -315,6 +305,24 @@ impl Runner {
             if !changed.is_empty() {
                 self.names.entry(mesh.to_owned()).or_default().publish(names, &changed);
             }
+        }
+    }
+
+    /// Answers with what is in effect, changes of this round included.
+    fn inspect(&mut self) {
+        for Question { id, mode, answer } in std::mem::take(&mut self.questions) {
+            let inspected = self.world.inspect(&id.mesh, &id.name, mode);
+            let options = self.projector.options(&id).unwrap_or(UNKNOWN_PROXY);
+            let inspection = inspected.map(|inspected| Inspection {
+                options,
+                says_source: self
+                    .projector
+                    .sidecars()
+                    .says_source(&id, &inspected.view.sidecar.source),
+                inspected,
+            });
+            // The caller may have gone while it waited.
+            let _ = answer.send(inspection);
         }
     }
 

@@ -235,8 +235,16 @@ impl Policies {
     ) -> (OfProxy, BTreeMap<DestinationKey, Arc<DestinationPolicies>>) {
         let matched = Matched::of(proxy, &self.set, mode);
         let key = class::key(&matched.outbound, proxy);
-        let mut class = Class::new(matched.outbound.clone(), key.client.clone(), &self.targets);
-        let about = class.derive(destinations, &BTreeSet::new(), &self.targets);
+        // What is in effect has been derived.
+        let known = self.classes.get(&key).filter(|_| mode == Mode::Live);
+        let (about, passthrough) = match known {
+            Some(class) => (class.derived().clone(), class.passthrough()),
+            None => {
+                let mut class = Class::new(matched.outbound.clone(), key.client.clone(), &self.targets);
+                class.derive(destinations, &BTreeSet::new(), &self.targets);
+                (class.derived().clone(), class.passthrough())
+            }
+        };
         let of_proxy = OfProxy {
             class: key,
             inbounds: matched
@@ -244,10 +252,9 @@ impl Policies {
                 .iter()
                 .map(|policies| Arc::new(InboundRules::of(policies)))
                 .collect(),
-            passthrough: class.passthrough(),
+            passthrough,
         };
-        let about = about.into_iter().filter_map(|(key, policies)| Some((key, policies?)));
-        (of_proxy, about.collect())
+        (of_proxy, about)
     }
 }
 

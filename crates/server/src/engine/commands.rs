@@ -48,11 +48,7 @@ pub(super) enum Command {
         name: String,
         address: Result<IpAddr, String>,
     },
-    Inspect {
-        id: ProxyKey,
-        mode: Mode,
-        answer: oneshot::Sender<Option<Inspection>>,
-    },
+    Inspect(Question),
     Problems {
         answer: oneshot::Sender<BTreeMap<ResourceKey, Vec<String>>>,
     },
@@ -62,6 +58,13 @@ pub(super) enum Command {
         id: ProxyKey,
         answer: oneshot::Sender<ProxyWatch>,
     },
+}
+
+/// What is asked about a sidecar.
+pub(super) struct Question {
+    pub(super) id: ProxyKey,
+    pub(super) mode: Mode,
+    pub(super) answer: oneshot::Sender<Option<Inspection>>,
 }
 
 /// What a sidecar is served, as the world has it: projecting it takes time, and is for whoever asks.
@@ -149,7 +152,7 @@ impl Engine {
     /// [`Stopped`].
     pub async fn inspect(&self, id: ProxyKey, mode: Mode) -> Result<Option<Inspection>, Stopped> {
         let (answer, receiver) = oneshot::channel();
-        self.send(Command::Inspect { id, mode, answer }).await?;
+        self.send(Command::Inspect(Question { id, mode, answer })).await?;
         receiver.await.map_err(|_| Stopped)
     }
 

@@ -215,6 +215,11 @@ impl Class {
         Arc::new(about.destination(key))
     }
 
+    /// What is said of each destination.
+    pub(super) fn derived(&self) -> &BTreeMap<DestinationKey, Arc<DestinationPolicies>> {
+        &self.destinations
+    }
+
     /// The MeshAccessLog for traffic to destinations that the mesh does not know.
     pub(super) fn passthrough(&self) -> Confs {
         let kind = PolicyKind::MeshAccessLog;
