@@ -8,7 +8,9 @@ use meshspan_xds::ResourceType::{Cluster, Listener};
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::support::documents::{PORT, cluster, dataplane, explicit, multi_zone_cluster, multi_zone_service, probed};
+use crate::support::documents::{
+    PORT, cluster, dataplane, explicit, ingress, mesh_with_mtls, multi_zone_cluster, multi_zone_service, probed,
+};
 use crate::support::http::send;
 use crate::support::proxy::Driven;
 use crate::support::{Agent, ControlPlane, Proxy};
@@ -56,13 +58,19 @@ fn access_log() -> Resource {
 }
 
 impl Zone {
-    async fn of(size: usize) -> Self {
+    async fn of(size: usize, mtls: bool) -> Self {
         let port = {
             let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             socket.local_addr().unwrap().port()
         };
         let cp = ControlPlane::start_with(|settings| settings.diagnostics.server_port = port).await;
         let (mut others, mut ready) = (Vec::new(), Vec::new());
+        if mtls {
+            cp.apply(&mesh_with_mtls("default", "8000h")).await;
+            let document = ingress("ingress-1");
+            let zone_ingress = Proxy::connect(&cp, "", "ingress-1", Some(&document), None).await;
+            others.push(zone_ingress.unwrap().driven());
+        }
         cp.put(timeout(3)).await;
         cp.put(access_log()).await;
         cp.put(multi_zone_service("default", "flipped", "flipped", PORT)).await;
@@ -97,7 +105,8 @@ impl Zone {
         Self {
             cp,
             diagnostics: ([127, 0, 0, 1], port).into(),
-            broad: u64::try_from(size).unwrap() + 2,
+            // An ingress is handed as many: the same names, or its one listener instead of theirs.
+            broad: u64::try_from(size).unwrap() + 2 + u64::from(mtls),
             observer,
             flipped,
             _others: others,
@@ -206,8 +215,8 @@ impl Zone {
         }
     }
 
-    async fn all(size: usize) -> [(&'static str, Work); 5] {
-        let mut zone = Self::of(size).await;
+    async fn all(size: usize, mtls: bool) -> [(&'static str, Work); 5] {
+        let mut zone = Self::of(size, mtls).await;
         [
             ("markers alone", zone.nothing().await),
             ("a readiness flip", zone.readiness_flip().await),
@@ -220,7 +229,7 @@ impl Zone {
 
 #[tokio::test]
 async fn a_change_costs_the_same_among_few_and_among_many() {
-    let (few, many) = (Zone::all(2).await, Zone::all(20).await);
+    let (few, many) = (Zone::all(2, false).await, Zone::all(20, false).await);
     assert_eq!(few, many);
     let [(_, markers), (_, flip), (_, service), (_, edit), (_, reconnect)] = few;
     // Endpoints of the service and of the one that joins it over zones; its proxy is what the flip is of.
@@ -234,4 +243,9 @@ async fn a_change_costs_the_same_among_few_and_among_many() {
         reconnect.published_whole, 2,
         "the stream that takes over and the one that comes back"
     );
+}
+
+#[tokio::test]
+async fn with_mtls_and_an_ingress_as_well() {
+    assert_eq!(Zone::all(2, true).await, Zone::all(12, true).await);
 }
