@@ -12,12 +12,12 @@ use std::sync::{Arc, Weak};
 
 use meshspan_model::ServiceIdentity;
 use meshspan_model::labels::TAG_SERVICE;
-use meshspan_model::policy::PolicyKind;
 use meshspan_policy::{
     Confs, Fingerprint, InboundRules, Matched, Mode, Policy, PolicyId, PolicySet, Proxy, ProxyInbound, SelectBy,
     Service, Services, touch,
 };
 
+use crate::services::EGRESS_SERVICE;
 use crate::view::{ClassKey, DestinationKey, DestinationPolicies, InboundPolicies};
 use class::Class;
 
@@ -208,22 +208,19 @@ impl Policies {
 
     /// What policies for egresses say about traffic that leaves the mesh, if there are any: those that select proxies with the
     /// service tag of egresses. What is said of all proxies of a mesh is not said of them.
-    pub(crate) fn of_egress(&self, mesh: &str, service: &str) -> Option<Arc<InboundPolicies>> {
-        let tags = BTreeMap::from([(TAG_SERVICE.to_owned(), service.to_owned())]);
-        let egress = Proxy {
-            mesh: mesh.to_owned(),
-            name: service.to_owned(),
-            labels: tags.clone(),
-            gateway: None,
-            inbounds: vec![ProxyInbound {
-                tags,
-                ..ProxyInbound::default()
-            }],
-        };
-        let matched = Matched::of(&egress, &self.set, Mode::Live);
+    pub(crate) fn of_egress(&self, mesh: &str) -> Option<Arc<InboundPolicies>> {
+        let matched = Matched::of(&egress(mesh), &self.set, Mode::Live);
         let named = |policy: &&Arc<Policy>| policy.proxies.by != SelectBy::All;
         let policies: Vec<_> = matched.inbounds.iter().flatten().filter(named).cloned().collect();
         (!policies.is_empty()).then(|| Arc::new(InboundRules::of(&policies)))
+    }
+
+    /// Whether a policy says something of traffic that leaves the mesh.
+    pub(crate) fn is_about_egress(&self, id: &PolicyId) -> bool {
+        self.set.get(id).is_some_and(|policy| {
+            let inbound = !policy.rules.is_empty() && policy.proxies.by != SelectBy::All;
+            inbound && touch(policy, &egress(&id.mesh), &self.set, Mode::Live).is_some()
+        })
     }
 
     /// What policies say about a proxy and its destinations in a mode, without remembering it.
@@ -258,16 +255,30 @@ impl Policies {
     }
 }
 
+/// An egress as policies of a mesh see it.
+fn egress(mesh: &str) -> Proxy {
+    let tags = BTreeMap::from([(TAG_SERVICE.to_owned(), EGRESS_SERVICE.to_owned())]);
+    Proxy {
+        mesh: mesh.to_owned(),
+        name: EGRESS_SERVICE.to_owned(),
+        labels: tags.clone(),
+        gateway: None,
+        inbounds: vec![ProxyInbound {
+            tags,
+            ..ProxyInbound::default()
+        }],
+    }
+}
+
 /// True if an edit changes nothing but what is said of destinations: proxies keep their class and their inbounds.
 fn is_about_destinations_only(before: &Policy, after: &Policy) -> bool {
     // Labels decide on scope and effect, and those of a route on which policies are about it.
     let same_labels = before.resource.labels == after.resource.labels;
-    // Access logs also count for passthrough, strategies may need tags of the proxy.
-    let also_of_proxies = [PolicyKind::MeshAccessLog, PolicyKind::MeshLoadBalancingStrategy];
-    let inbound = |policy: &Policy| !policy.rules.is_empty();
+    let of_proxies = |policy: &Policy| !policy.rules.is_empty() || policy.default.is_some();
     same_labels
-        && !inbound(before)
-        && !inbound(after)
+        && !of_proxies(before)
+        && !of_proxies(after)
         && before.to.is_empty() == after.to.is_empty()
-        && !also_of_proxies.contains(&after.id.kind)
+        && !after.id.kind.info().passthrough
+        && class::client_tags(before) == class::client_tags(after)
 }

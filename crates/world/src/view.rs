@@ -277,10 +277,11 @@ pub struct RouteBackend {
 }
 
 impl DestinationPolicies {
-    /// True if a policy of this kind says something, of all traffic or of a route.
-    pub fn has(&self, kind: PolicyKind) -> bool {
+    /// The kinds of policies that say something, of all traffic or of a route; some of them several times.
+    pub fn kinds(&self) -> impl Iterator<Item = PolicyKind> {
         let routes = self.http_rules.iter().flatten().map(|rule| &rule.confs);
-        routes.chain([&self.confs]).any(|confs| confs.json(kind).is_some())
+        let confs = routes.chain([&self.confs]);
+        confs.flat_map(|confs| confs.iter().map(|(kind, _)| kind))
     }
 
     /// Every destination that routes lead to.

@@ -39,8 +39,8 @@ fn any_policy() -> impl Strategy<Value = Resource> {
             let default = json!({ "idleTimeout": format!("{seconds}s") });
             policy(Kind::MeshTimeout, name, json!({ "targetRef": top, "to": [{ "targetRef": target, "default": default }] }))
         }),
-        1 => (name.clone(), target).prop_map(|(name, target)| {
-            let default = json!({ "localityAwareness": { "localZone": { "affinityTags": [{ "key": "kuma.io/service" }] } } });
+        1 => (name.clone(), target, prop_oneof![Just("kuma.io/service"), Just("kuma.io/display-name")]).prop_map(|(name, target, key)| {
+            let default = json!({ "localityAwareness": { "localZone": { "affinityTags": [{ "key": key }] } } });
             policy(Kind::MeshLoadBalancingStrategy, name, json!({ "to": [{ "targetRef": target, "default": default }] }))
         }),
         2 => (name.clone(), top.clone(), service, prop_oneof![Just("redis"), Just("echo")], 80..82_u32).prop_map(|(name, top, target, backend, port)| {

@@ -98,6 +98,22 @@ pub struct PolicyInfo {
     pub mesh_only_fields: &'static [&'static str],
     /// Fields of a conf whose lists are appended when merging, beside all that start with `append`.
     pub appended: &'static [&'static str],
+    /// What about a client the effect depends on, beside its being a member of its class.
+    pub client: ClientInputs,
+    /// What is said of every destination holds for traffic to destinations that the mesh does not know, too.
+    pub passthrough: bool,
+}
+
+/// What about a client the effect of a policy on its outgoing traffic depends on. Clients that differ in nothing else share what is
+/// made of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientInputs {
+    /// Nothing.
+    Nothing,
+    /// Its tags, of which the keys stand in the confs: in the objects of the list at this JSON pointer, as `key`.
+    Tags(&'static str),
+    /// What it is called. Envoy knows that from its node, so that clients share all the same.
+    Name,
 }
 
 impl PolicyInfo {
@@ -122,6 +138,8 @@ impl PolicyInfo {
         split_by_proxy_type: false,
         mesh_only_fields: &[],
         appended: &[],
+        client: ClientInputs::Nothing,
+        passthrough: false,
     };
 
     /// The parts that policies of this kind have.
@@ -239,6 +257,7 @@ matrix! {
     }
     /// How endpoints are chosen, within and across zones.
     MeshLoadBalancingStrategy {
+        client: ClientInputs::Tags("/localityAwareness/localZone/affinityTags"),
         top: PROXIES, listener_tags: true,
         to: ANYTHING,
         narrowed: &[Narrowed { top: MeshGateway, with_field: "loadBalancer", to: MESH }],
@@ -252,6 +271,8 @@ matrix! {
     }
     /// Access logs.
     MeshAccessLog {
+        client: ClientInputs::Name,
+        passthrough: true,
         top: PROXIES, listener_tags: true,
         to: ANYTHING, narrowed: &[below(MeshGateway, MESH)],
         from: MESH, rules: true, rules_exclude_to: true,

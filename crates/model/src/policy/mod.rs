@@ -23,7 +23,7 @@ pub(crate) use document::relative_path;
 pub use document::{
     Document, FromItem, RuleItem, RuleMatch, SniMatch, SniMatchType, SpiffeIdMatch, SpiffeIdMatchType, ToItem,
 };
-pub use matrix::{Narrowed, Part, PolicyInfo, PolicyKind, Routing};
+pub use matrix::{ClientInputs, Narrowed, Part, PolicyInfo, PolicyKind, Routing};
 pub use role::Role;
 pub use spec::PolicySpec;
 pub use target_kind::TargetKind;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshspan_model::ServiceIdentity;
-use meshspan_model::policy::PolicyKind;
+use meshspan_model::policy::ClientInputs;
 use meshspan_policy::{
     Confs, Fingerprint, Fingerprinter, OutboundRules, Policy, PolicyId, PolicySet, Proxy, Resolved, Services, resolve,
 };
@@ -38,7 +38,7 @@ enum Due {
 /// The class of a proxy.
 pub(super) fn key(policies: &[Arc<Policy>], proxy: &Proxy) -> ClassKey {
     let mut tags = BTreeMap::new();
-    for affinity in policies.iter().flat_map(|policy| affinity_keys(policy)) {
+    for affinity in policies.iter().flat_map(|policy| client_tags(policy)) {
         let value = proxy.inbounds.iter().find_map(|inbound| inbound.tags.get(&affinity));
         if let Some(value) = value.or_else(|| proxy.labels.get(&affinity)) {
             tags.insert(affinity, value.clone());
@@ -58,14 +58,14 @@ fn which(policies: &[Arc<Policy>]) -> Fingerprint {
     print.finish()
 }
 
-/// Keys of the tags by which a MeshLoadBalancingStrategy prefers endpoints.
-fn affinity_keys(policy: &Policy) -> BTreeSet<String> {
-    if policy.id.kind != PolicyKind::MeshLoadBalancingStrategy {
+/// Keys of the tags of a client on which the effect of a policy depends.
+pub(super) fn client_tags(policy: &Policy) -> BTreeSet<String> {
+    let ClientInputs::Tags(place) = policy.id.kind.info().client else {
         return BTreeSet::new();
-    }
+    };
     let confs = policy.to.iter().map(|item| &item.contribution.conf);
     confs
-        .filter_map(|conf| conf.pointer("/localityAwareness/localZone/affinityTags"))
+        .filter_map(|conf| conf.pointer(place))
         .filter_map(Value::as_array)
         .flatten()
         .filter_map(|tag| tag.get("key")?.as_str())
@@ -220,10 +220,9 @@ impl Class {
         &self.destinations
     }
 
-    /// The MeshAccessLog for traffic to destinations that the mesh does not know.
+    /// What is said of traffic to destinations that the mesh does not know.
     pub(super) fn passthrough(&self) -> Confs {
-        let kind = PolicyKind::MeshAccessLog;
-        let logs = self.everywhere.confs.json(kind).cloned();
-        logs.into_iter().map(|conf| (kind, conf)).collect()
+        let confs = self.everywhere.confs.iter().filter(|(kind, _)| kind.info().passthrough);
+        confs.map(|(kind, conf)| (kind, conf.clone())).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meshspan_model::policy::{PolicyKind, Routing};
+use meshspan_model::policy::{ClientInputs, PolicyKind, Routing};
 use meshspan_policy::{Confs, Effective, OutboundRules, Policy, PolicyId, Services, resolve_backend};
 use serde_json::Value;
 
@@ -117,7 +117,8 @@ fn of(
         client: Client::default(),
     };
     // What no policy asks for would only keep proxies from sharing.
-    if policies.has(PolicyKind::MeshLoadBalancingStrategy) {
+    let asks_for_tags = |kind: PolicyKind| matches!(kind.info().client, ClientInputs::Tags(_));
+    if policies.kinds().any(asks_for_tags) {
         policies.client.tags.clone_from(&client.tags);
     }
     policies

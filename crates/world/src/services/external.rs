@@ -127,7 +127,7 @@ fn external(mesh: &MeshState, entry: &ExternalEntry) -> External {
 fn access(mesh: &MeshState, name: &str) -> EgressAccess {
     let routing = mesh.mesh.as_ref().and_then(|mesh| mesh.routing.as_ref());
     let forbidden = routing.is_some_and(|routing| routing.default_forbid_mesh_external_service_access);
-    match mesh.policies.of_egress(name, EGRESS_SERVICE) {
+    match mesh.policies.of_egress(name) {
         Some(policies) => EgressAccess::Permitted(policies),
         None if forbidden => EgressAccess::Nobody,
         None => EgressAccess::Everybody,

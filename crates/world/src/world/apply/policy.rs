@@ -32,11 +32,11 @@ impl World {
         };
         let mesh = self.mesh(&key.mesh);
         let proxies = mesh.dataplanes.iter().map(|(name, entry)| (name, &*entry.proxy));
+        let was_about_egress = mesh.policies.is_about_egress(&id);
         let touched = mesh.policies.apply(&id, policy, proxies);
         mesh.dirty.sidecars.extend(touched);
         mesh.dirty.policies = true;
-        if kind == PolicyKind::MeshTrafficPermission {
-            // Egresses ask who may leave.
+        if was_about_egress || mesh.policies.is_about_egress(&id) {
             mesh.mark_behind_egress();
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meshspan_envoy::{Encoded, ProxyOptions, ResourceType};
-use meshspan_model::policy::PolicyKind;
+use meshspan_model::policy::ClientInputs;
 use meshspan_world::Inspected;
 use meshspan_world::view::{DestinationKey, Outbound, OutboundRef, SidecarView, Source};
 
@@ -123,13 +123,15 @@ fn with_listener(outbound: &OutboundRef, entry: &Entry<'_>, source: &Source) -> 
     })
 }
 
-/// The listener at the VIP with what access logs call the proxy written into it, instead of the shared one of that name, which
-/// takes it from the node; `None` if nothing is logged.
+/// The listener at the VIP with what the proxy is called written into it, instead of the shared one of that name, which
+/// takes it from the node; `None` if no policy asks for that.
 pub(super) fn listener_with_source(entry: &Entry<'_>, source: &Source) -> Option<Encoded> {
-    let address = entry
-        .destination
-        .vip
-        .filter(|_| entry.policies.has(PolicyKind::MeshAccessLog))?;
+    let address = entry.destination.vip.filter(|_| {
+        entry
+            .policies
+            .kinds()
+            .any(|kind| kind.info().client == ClientInputs::Name)
+    })?;
     Some(meshspan_envoy::outbound_listener(&Outbound {
         address,
         port: entry.destination.port,
