@@ -13,11 +13,13 @@ mod pools;
 mod problems;
 mod project;
 mod resolver;
+mod rounds;
 mod work;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use meshspan_envoy::ProxyOptions;
 use meshspan_model::{Kind, Resource, ResourceKey};
@@ -40,6 +42,7 @@ pub use names::{MeshNames, NameChanges};
 pub use problems::ProblemSink;
 use problems::Problems;
 use project::Projector;
+use rounds::Rounds;
 pub use work::Work;
 use writer::Writer;
 
@@ -65,6 +68,7 @@ pub fn engine(
     let runner = Runner {
         subscription: store.subscribe(),
         world,
+        rounds: work.rounds.clone(),
         projector: Projector::new(zone, work),
         certificates: Certificates::new(issuer.clone(), news),
         issuer,
@@ -86,6 +90,7 @@ pub fn engine(
 pub struct Runner {
     subscription: Subscription,
     world: World,
+    rounds: Rounds,
     projector: Projector,
     certificates: Certificates,
     issuer: Issuer,
@@ -130,19 +135,23 @@ impl Runner {
         self.round();
         loop {
             let deadline = self.deadline.into_iter().chain(self.certificates.next_renewal()).min();
+            let began;
             tokio::select! {
                 () = stop.cancelled() => return,
                 batch = self.subscription.next() => {
                     let Some(batch) = batch else { return };
+                    began = Instant::now();
                     self.apply_batch(&batch);
                 }
                 command = self.commands.recv() => {
                     let Some(command) = command else { return };
+                    began = Instant::now();
                     self.command(command);
                 }
-                () = self.writer.work() => {}
-                () = until(deadline) => {}
+                () = self.writer.work() => began = Instant::now(),
+                () = until(deadline) => began = Instant::now(),
             }
+            self.rounds.waiting(self.commands.len());
             // Whatever else is there belongs to the same round.
             while let Some(batch) = self.subscription.try_next() {
                 self.apply_batch(&batch);
@@ -152,10 +161,12 @@ impl Runner {
                 self.command(command);
             }
             self.round();
+            self.rounds.ended(began.elapsed(), self.projector.streams());
         }
     }
 
     fn apply_batch(&mut self, batch: &ChangeBatch) {
+        self.rounds.changes(batch.changes.len());
         for change in &batch.changes {
             self.apply(&change.key, change.after.as_ref().map(|stored| &stored.resource));
         }
@@ -171,6 +182,7 @@ impl Runner {
     }
 
     fn command(&mut self, command: Command) {
+        self.rounds.command();
         match command {
             Command::ProxyConnected {
                 id,

@@ -108,6 +108,11 @@ impl Projector {
         }
     }
 
+    /// How many proxies are connected.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     pub(super) fn sidecars(&self) -> &Sidecars {
         &self.fleets.sidecars
     }

@@ -3,6 +3,8 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
+use super::rounds::Rounds;
+
 /// Counters of one engine; clones count together.
 #[derive(Clone, Default)]
 pub struct Work {
@@ -16,11 +18,14 @@ pub struct Work {
     pub(super) published: Counter,
     /// Streams that were handed everything, to compare it with what their proxy has.
     pub(super) published_whole: Counter,
+    /// Of the engine as a whole.
+    pub(super) rounds: Rounds,
 }
 
 impl Work {
     /// Shows the counters among the metrics of the process.
     pub fn register(&self, registry: &mut Registry) {
+        self.rounds.register(registry);
         let projection = registry.sub_registry_with_prefix("projection");
         projection.register("encodings", "Envoy resources that were encoded", self.encodings.clone());
         projection.register(

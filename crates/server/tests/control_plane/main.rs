@@ -8,6 +8,7 @@ mod agents;
 mod bootstrap;
 mod certificates;
 mod connections;
+mod diagnostics;
 mod edits;
 mod envoy_token;
 mod faults;
