@@ -33,13 +33,14 @@ pub mod secrets;
 pub mod sidecar;
 mod tls;
 mod wkt;
+mod zone_proxy;
 
 pub use access_logs::{unopened_file, without_file_logs};
 pub use bootstrap::{BootstrapParams, ControlPlaneAddresses, Credential, bootstrap};
 pub use destination::{
     destination_cluster, destination_endpoints, endpoints_basis, outbound_clusters, outbound_listener,
 };
-pub use egress::{egress, egress_meshes, egress_shared};
+pub use egress::{egress, egress_shared};
 pub use encode::{Encoded, ResourceType};
 pub use ingress::{ingress, ingress_cluster, ingress_endpoints, ingress_listener};
 pub use json::JsonError;

@@ -19,12 +19,12 @@ use meshspan_model::kinds::mesh_external_service::Endpoint;
 use meshspan_policy::Confs;
 use meshspan_world::view::{Destination, External, Protocol};
 
-use super::IDLE_TIMEOUT;
 use crate::encode::Encoded;
 use crate::network::{socket_address, tcp_proxy};
 use crate::parts::{Chain, ClusterParts, TcpChain};
 use crate::sidecar::ProxyOptions;
 use crate::wkt::{flag, time, uint};
+use crate::zone_proxy::IDLE_TIMEOUT;
 use crate::{http, names, policies, secrets, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
