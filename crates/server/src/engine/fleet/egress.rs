@@ -10,6 +10,7 @@ use meshspan_model::kinds::zone_egress::ZoneEgress;
 use meshspan_world::view::{Egress, Source};
 use meshspan_xds::ResourceSet;
 
+use super::zone_proxies::ZoneProxies;
 use super::{Fleet, OwnHalf};
 use crate::engine::holder::Holder;
 use crate::engine::pools::{Names, PoolChanges, Pools};
@@ -18,10 +19,7 @@ use crate::proxy_key::ProxyKey;
 /// The egresses of this zone.
 pub(in crate::engine) struct Egresses {
     zone: String,
-    resources: BTreeMap<String, Arc<ZoneEgress>>,
-    connected: BTreeSet<ProxyKey>,
-    /// Connected ones that have a shared half.
-    following: BTreeSet<ProxyKey>,
+    proxies: ZoneProxies<ZoneEgress>,
     /// Those that came since the last [`Egresses::take_changed`].
     came: BTreeSet<ProxyKey>,
     /// Identities that came or went since then.
@@ -32,9 +30,7 @@ impl Egresses {
     pub(in crate::engine) fn new(zone: String) -> Self {
         Self {
             zone,
-            resources: BTreeMap::new(),
-            connected: BTreeSet::new(),
-            following: BTreeSet::new(),
+            proxies: ZoneProxies::new(ProxyKind::ZoneEgress),
             came: BTreeSet::new(),
             changed: BTreeSet::new(),
         }
@@ -47,23 +43,9 @@ impl Egresses {
         pools: &mut Pools,
         stale: &mut BTreeSet<ProxyKey>,
     ) {
-        for (name, resource) in changes {
-            let id = ProxyKey::new(ProxyKind::ZoneEgress, "", name);
-            match resource {
-                Some(resource) => {
-                    self.resources.insert(id.name.clone(), resource);
-                }
-                None => {
-                    self.resources.remove(&id.name);
-                    self.following.remove(&id);
-                }
-            }
-            if self.connected.contains(&id) {
-                stale.insert(id);
-            }
-        }
+        self.proxies.apply(changes, stale);
         if pools.egress.take_own_changed() {
-            stale.extend(self.connected.iter().cloned());
+            stale.extend(self.proxies.connected().iter().cloned());
         }
         for mesh in pools.egress.take_meshes_changed() {
             let holders = self.holders_in(&mesh);
@@ -73,7 +55,11 @@ impl Egresses {
 
     /// Connected egresses, as holders of an identity in a mesh.
     pub(in crate::engine) fn holders_in(&self, mesh: &str) -> Vec<Holder> {
-        self.connected.iter().map(|id| Holder::in_mesh(id, mesh)).collect()
+        self.proxies
+            .connected()
+            .iter()
+            .map(|id| Holder::in_mesh(id, mesh))
+            .collect()
     }
 
     /// Identities that came or went since the last call.
@@ -88,13 +74,12 @@ impl Egresses {
 
 impl Fleet for Egresses {
     fn connected(&mut self, id: &ProxyKey, _: Option<Source>) {
-        self.connected.insert(id.clone());
+        self.proxies.connect(id);
         self.came.insert(id.clone());
     }
 
     fn disconnected(&mut self, id: &ProxyKey) {
-        self.connected.remove(id);
-        self.following.remove(id);
+        self.proxies.disconnect(id);
         self.came.insert(id.clone());
     }
 
@@ -102,19 +87,19 @@ impl Fleet for Egresses {
         let egress = Egress {
             name: id.name.clone(),
             zone: self.zone.clone(),
-            egress: self.resources.get(&id.name)?.clone(),
+            egress: self.proxies.resource(id)?.clone(),
             destinations: pools.egress.destinations().cloned().collect(),
         };
         let resources = meshspan_envoy::egress(&egress, options);
         Some(OwnHalf {
             encoded: resources.len(),
             resources,
-            other_shared_half: self.following.insert(id.clone()),
+            other_shared_half: self.proxies.follow(id),
         })
     }
 
     fn shared_half(&self, id: &ProxyKey, pools: &Pools) -> Option<ResourceSet> {
-        let is_stored = self.resources.contains_key(&id.name);
+        let is_stored = self.proxies.resource(id).is_some();
         is_stored.then(|| pools.egress.shared().clone())
     }
 
@@ -124,7 +109,7 @@ impl Fleet for Egresses {
 
     fn followers(&self, changes: &PoolChanges, followers: &mut BTreeSet<ProxyKey>) {
         if !changes.egress.is_empty() {
-            followers.extend(self.following.iter().cloned());
+            followers.extend(self.proxies.following().iter().cloned());
         }
     }
 }

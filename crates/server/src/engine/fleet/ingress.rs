@@ -8,6 +8,7 @@ use meshspan_model::kinds::zone_ingress::ZoneIngress;
 use meshspan_world::view::{Ingress, Source};
 use meshspan_xds::ResourceSet;
 
+use super::zone_proxies::ZoneProxies;
 use super::{Fleet, OwnHalf};
 use crate::engine::pools::{Names, PoolChanges, Pools};
 use crate::proxy_key::ProxyKey;
@@ -16,19 +17,14 @@ use meshspan_model::ProxyKind;
 /// The ingresses of this zone.
 pub(in crate::engine) struct Ingresses {
     zone: String,
-    resources: BTreeMap<String, Arc<ZoneIngress>>,
-    connected: BTreeSet<ProxyKey>,
-    /// Connected ones that have a shared half.
-    following: BTreeSet<ProxyKey>,
+    proxies: ZoneProxies<ZoneIngress>,
 }
 
 impl Ingresses {
     pub(in crate::engine) fn new(zone: String) -> Self {
         Self {
             zone,
-            resources: BTreeMap::new(),
-            connected: BTreeSet::new(),
-            following: BTreeSet::new(),
+            proxies: ZoneProxies::new(ProxyKind::ZoneIngress),
         }
     }
 
@@ -39,53 +35,38 @@ impl Ingresses {
         pools: &mut Pools,
         stale: &mut BTreeSet<ProxyKey>,
     ) {
-        for (name, resource) in changes {
-            let id = ProxyKey::new(ProxyKind::ZoneIngress, "", name);
-            match resource {
-                Some(resource) => {
-                    self.resources.insert(id.name.clone(), resource);
-                }
-                None => {
-                    self.resources.remove(&id.name);
-                    self.following.remove(&id);
-                }
-            }
-            if self.connected.contains(&id) {
-                stale.insert(id);
-            }
-        }
+        self.proxies.apply(changes, stale);
         if pools.ingress.take_listeners_changed() {
-            stale.extend(self.connected.iter().cloned());
+            stale.extend(self.proxies.connected().iter().cloned());
         }
     }
 }
 
 impl Fleet for Ingresses {
     fn connected(&mut self, id: &ProxyKey, _: Option<Source>) {
-        self.connected.insert(id.clone());
+        self.proxies.connect(id);
     }
 
     fn disconnected(&mut self, id: &ProxyKey) {
-        self.connected.remove(id);
-        self.following.remove(id);
+        self.proxies.disconnect(id);
     }
 
     fn own_half(&mut self, id: &ProxyKey, _: &ProxyOptions, pools: &Pools) -> Option<OwnHalf> {
         let ingress = Ingress {
             name: id.name.clone(),
             zone: self.zone.clone(),
-            ingress: self.resources.get(&id.name)?.clone(),
+            ingress: self.proxies.resource(id)?.clone(),
             destinations: pools.ingress.destinations().cloned().collect(),
         };
         Some(OwnHalf {
             resources: vec![meshspan_envoy::ingress_listener(&ingress)],
             encoded: 1,
-            other_shared_half: self.following.insert(id.clone()),
+            other_shared_half: self.proxies.follow(id),
         })
     }
 
     fn shared_half(&self, id: &ProxyKey, pools: &Pools) -> Option<ResourceSet> {
-        let is_stored = self.resources.contains_key(&id.name);
+        let is_stored = self.proxies.resource(id).is_some();
         is_stored.then(|| pools.ingress.shared().clone())
     }
 
@@ -95,7 +76,7 @@ impl Fleet for Ingresses {
 
     fn followers(&self, changes: &PoolChanges, followers: &mut BTreeSet<ProxyKey>) {
         if !changes.ingress.is_empty() {
-            followers.extend(self.following.iter().cloned());
+            followers.extend(self.proxies.following().iter().cloned());
         }
     }
 }

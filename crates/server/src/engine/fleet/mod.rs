@@ -4,6 +4,7 @@
 mod egress;
 mod ingress;
 mod sidecar;
+mod zone_proxies;
 
 use std::collections::BTreeSet;
 
