@@ -17,6 +17,10 @@ use crate::process::log_tail;
 /// Number of the next link; names of interfaces are short and unique in the network of the lab.
 static NEXT_LINK: AtomicU32 = AtomicU32::new(0);
 
+/// A bridge without an address of its own takes the lowest of its ports', another one whenever such a port comes, and hosts that know the one
+/// before reach it no more until they ask again.
+const GATEWAY_MAC: &str = "02:00:00:00:00:01";
+
 /// A bridge with hosts on it. The current process is on it too, with the address 10.255.255.254.
 ///
 /// There is one lab at a time in a process. Dropping it kills all processes on its hosts and removes its files.
@@ -45,7 +49,7 @@ impl Lab {
         let bridge = next_link("lab");
         ip(&format!(
             "link set lo up\n\
-             link add {bridge} type bridge\n\
+             link add {bridge} address {GATEWAY_MAC} type bridge\n\
              address add {GATEWAY}/{PREFIX_LENGTH} dev {bridge}\n\
              link set {bridge} up\n"
         ))

@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http::Request;
 use meshspan_lab::workload::Echo;
@@ -347,4 +347,24 @@ fn a_lab_needs_namespaces() {
         .unwrap();
     let error = runtime.block_on(Lab::new()).unwrap_err();
     assert!(error.to_string().contains("isolate()"), "{error}");
+}
+
+#[test]
+fn the_lab_itself_stays_in_reach_while_hosts_join() {
+    isolated(|| async {
+        let lab = Lab::new().await?;
+        let listener = tokio::net::TcpListener::bind((meshspan_lab::GATEWAY, 0)).await?;
+        let lab_itself = listener.local_addr()?;
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+        let first = lab.host("first", Ipv4Addr::new(10, 0, 0, 1)).await?;
+        // Each link has a random address, and a bridge likes the lowest.
+        for number in 2..20 {
+            tokio::time::timeout(LIMIT, first.connect(lab_itself))
+                .await
+                .context("no answer")??;
+            lab.host(&format!("host-{number}"), Ipv4Addr::new(10, 0, 0, number))
+                .await?;
+        }
+        Ok(())
+    });
 }
