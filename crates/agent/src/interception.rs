@@ -65,7 +65,7 @@ async fn problems(networking: &Networking, mark: SocketMark) -> Vec<String> {
     if section.is_some() && !has_route(NOBODY) {
         return vec![
             "this host has no route to the addresses of services, because it has no default route: connections to them fail with \"Network is \
-             unreachable\" before any rule sees them; add one, for example `ip route add 240.0.0.0/4 dev lo`"
+             unreachable\" before any rule sees them; add one, for example `ip route add 240.0.0.0/4 dev eth0` (an interface to other hosts, not lo)"
                 .to_owned(),
         ];
     }

@@ -40,7 +40,7 @@ pub fn install(args: &InstallArgs, out: &mut dyn Write) -> Result<Report, Error>
     if !host::has_route_to_virtual_ips() {
         report.warnings.push(
             "this host has no route to the addresses of services, because it has no default route: connections to them fail with \
-             \"Network is unreachable\" before any rule sees them; add one, for example `ip route add 240.0.0.0/4 dev lo`"
+             \"Network is unreachable\" before any rule sees them; add one, for example `ip route add 240.0.0.0/4 dev eth0` (an interface to other hosts, not lo)"
                 .to_owned(),
         );
     }

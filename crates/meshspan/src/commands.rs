@@ -31,7 +31,7 @@ pub struct Meshspan {
 enum Command {
     /// Control plane of a zone, or the global one
     Cp(ControlPlane),
-    /// Data plane: runs Envoy beside an application, or as a zone ingress
+    /// Data plane: runs Envoy beside an application, or as a zone ingress or egress
     Dp(DataPlane),
     /// Show a mesh of two zones on this machine, live
     Demo(meshspan_demo::DemoArgs),

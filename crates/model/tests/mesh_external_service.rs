@@ -88,6 +88,18 @@ fn every_violation_names_its_field() {
         ),
         (
             json!({"endpoints": [
+                {"address": "127.0.0.1", "port": 1}, {"address": "::ffff:127.0.0.1", "port": 1}, {"address": "LocalHost.", "port": 1},
+                {"address": "224.0.0.1", "port": 1},
+            ]}),
+            vec![
+                "spec.endpoints[0].address: is \"127.0.0.1\", must not be the host of the egress itself, where its own admin interface is: use an address of another host, or another address of this one",
+                "spec.endpoints[1].address: is \"::ffff:127.0.0.1\", must not be the host of the egress itself, where its own admin interface is: use an address of another host, or another address of this one",
+                "spec.endpoints[2].address: is \"LocalHost.\", must not be the host of the egress itself, where its own admin interface is: use an address of another host, or another address of this one",
+                "spec.endpoints[3].address: is \"224.0.0.1\", must be an address that can be dialled",
+            ],
+        ),
+        (
+            json!({"endpoints": [
                 {"address": "", "port": 1}, {"address": "0.0.0.0", "port": 1}, {"address": "1.2.3", "port": 1},
                 {"address": "a b", "port": 1}, {"address": "unix:///run/x.sock", "port": 1}, {"address": "a..b", "port": 70000},
                 {"address": "a", "port": 1, "priority": 129},

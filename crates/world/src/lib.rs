@@ -32,7 +32,6 @@ mod world;
 mod zone_proxies;
 
 pub use policies::ClassChanges;
-pub use services::EGRESS_SERVICE;
 pub use settings::Settings;
 pub use vips::{CidrError, VipRange};
 pub use world::{Changes, Inspected, Problem, World, Write};

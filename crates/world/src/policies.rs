@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use meshspan_model::ServiceIdentity;
+use meshspan_model::kinds::zone_egress::EGRESS_SERVICE;
 use meshspan_model::labels::TAG_SERVICE;
 use meshspan_policy::{
     Confs, Fingerprint, InboundRules, Matched, Mode, Policy, PolicyId, PolicySet, Proxy, ProxyInbound, SelectBy,
     Service, Services, touch,
 };
 
-use crate::services::EGRESS_SERVICE;
 use crate::view::{ClassKey, DestinationKey, DestinationPolicies, InboundPolicies};
 use class::Class;
 

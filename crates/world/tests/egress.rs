@@ -153,11 +153,14 @@ fn who_may_leave_is_said_by_permissions_for_egresses_else_by_the_mesh() {
             json!({ "targetRef": target, "from": from }),
         )
     };
-    sim.put(permission(
+    for target in [
+        json!({ "kind": "Dataplane", "labels": { "kuma.io/service": "zone-egress" } }),
         json!({ "kind": "MeshSubset", "tags": { "kuma.io/service": "zone-egress" } }),
-    ));
-    sim.settle();
-    assert!(matches!(external(&sim).access, EgressAccess::Permitted(_)));
+    ] {
+        sim.put(permission(target));
+        sim.settle();
+        assert!(matches!(external(&sim).access, EgressAccess::Permitted(_)));
+    }
     sim.delete(Kind::MeshTrafficPermission, "default", "web-leaves");
     sim.settle();
     assert_eq!(external(&sim).access, EgressAccess::Nobody);

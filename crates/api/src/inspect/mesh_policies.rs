@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshspan_model::kinds::dataplane::Dataplane;
+use meshspan_model::kinds::zone_egress::EGRESS_SERVICE;
+use meshspan_model::labels::TAG_SERVICE;
 use meshspan_model::policy::PolicyKind;
 use meshspan_model::{Kind, Resource, ServiceIdentity, ServiceKind};
 use meshspan_policy::{Mode as Shadow, Policy, PolicySet, Proxy, SelectBy, Service, Services, dangling, touch};
@@ -149,14 +151,24 @@ impl<'a> MeshPolicies<'a> {
             })
     }
 
-    /// Says that a policy touches no proxy, and why as far as that is known.
-    pub(crate) fn untouched(&self) -> String {
+    /// Whether a policy selects the egresses of the mesh's zones, by their service tag.
+    pub(crate) fn selects_egresses(policy: &Policy) -> bool {
+        let by_tags =
+            |tags: &BTreeMap<String, String>| tags.get(TAG_SERVICE).is_some_and(|service| service == EGRESS_SERVICE);
+        matches!(&policy.proxies.by, SelectBy::Tags(tags) if by_tags(tags))
+    }
+
+    /// Says that a policy touches no proxy, and why as far as that is known; nothing of one that is about egresses.
+    pub(crate) fn untouched(&self, policy: &Policy) -> Option<String> {
+        if Self::selects_egresses(policy) {
+            return None;
+        }
         let mesh = self.mesh;
         let proxies = match self.snapshot.list(Kind::Dataplane, Some(mesh)).count() {
             0 => "no proxies".to_owned(),
             1 => "1 proxy, which it does not select".to_owned(),
             count => format!("{count} proxies, none of which it selects"),
         };
-        format!("touches no proxy at present: mesh \"{mesh}\" has {proxies}")
+        Some(format!("touches no proxy at present: mesh \"{mesh}\" has {proxies}"))
     }
 }

@@ -114,7 +114,11 @@ pub(super) fn find(
     };
     warnings.extend(standing(&context, &mesh, &policy));
     Ok(Found {
-        message: touched.is_empty().then(|| mesh.untouched()),
+        message: if MeshPolicies::selects_egresses(&policy) {
+            Some("decides who leaves the mesh through zone egresses".to_owned())
+        } else {
+            touched.is_empty().then(|| mesh.untouched(&policy)).flatten()
+        },
         touched,
         warnings,
     })

@@ -56,7 +56,7 @@ pub(super) fn warnings(context: &Context<'_>, kind: PolicyKind, resource: &Resou
     let mesh = MeshPolicies::around_one(kind, &resource.mesh, context.snapshot, &context.settings.mode);
     let mut warnings = Vec::new();
     if mesh.touched_by(&policy, Mode::WithShadow).next().is_none() {
-        warnings.push(mesh.untouched());
+        warnings.extend(mesh.untouched(&policy));
     }
     warnings.extend(standing(context, &mesh, &policy));
     warnings

@@ -80,6 +80,8 @@ pub(super) fn resources(destination: &Destination, external: &External, options:
             cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery(external).into())),
             connect_timeout: time(CONNECT_TIMEOUT),
             lb_policy: LbPolicy::RoundRobin.into(),
+            // A name that nobody resolves must not hold up what is sent after it, revocations among it.
+            wait_for_warm_on_init: flag(false),
             dns_lookup_family: dns_lookup_family(options).into(),
             circuit_breakers: Some(policies::default_limits()),
             outlier_detection: Some(policies::outlier::of_connections()),

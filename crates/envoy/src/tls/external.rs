@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_c
     CombinedCertificateValidationContext, ValidationContextType,
 };
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
 };
@@ -40,11 +41,11 @@ pub(crate) fn to_external(
     }
     let default = Verification::default();
     let verification = tls.verification.as_ref().unwrap_or(&default);
+    // Envoy compares names with nothing where it accepts any chain, so that SkipCA is SkipAll.
     let (checks_ca, checks_name) = match verification.mode {
         VerificationMode::Secured => (true, true),
         VerificationMode::SkipSAN => (true, false),
-        VerificationMode::SkipCA => (false, true),
-        VerificationMode::SkipAll => (false, false),
+        VerificationMode::SkipCA | VerificationMode::SkipAll => (false, false),
     };
     let mut context = CertificateValidationContext::default();
     if checks_name {
@@ -53,17 +54,15 @@ pub(crate) fn to_external(
     if !checks_ca {
         context.trust_chain_verification = TrustChainVerification::AcceptUntrusted.into();
     }
-    // Envoy compares names only where it knows a CA, even if it accepts others.
-    let needs_ca = checks_ca || !context.match_typed_subject_alt_names.is_empty();
     let own_ca = external.certificates.ca.is_some();
-    let validation = if needs_ca && own_ca {
+    let validation = if checks_ca && own_ca {
         ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
             default_validation_context: Some(context),
             validation_context_sds_secret_config: Some(sds(names::external_ca_secret(cluster))),
             ..Default::default()
         })
     } else {
-        if needs_ca {
+        if checks_ca {
             context.trusted_ca = Some(DataSource {
                 specifier: Some(data_source::Specifier::Filename(
                     system_ca.ok_or(Unverifiable)?.to_owned(),
@@ -76,7 +75,7 @@ pub(crate) fn to_external(
     let shows = external.certificates.client.is_some();
     Ok(Some(UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
-            tls_params: parameters(tls),
+            tls_params: Some(parameters(tls)),
             tls_certificate_sds_secret_configs: shows
                 .then(|| sds(names::external_certificate_secret(cluster)))
                 .into_iter()
@@ -90,13 +89,18 @@ pub(crate) fn to_external(
     }))
 }
 
-fn parameters(tls: &Tls) -> Option<TlsParameters> {
-    let versions = tls.version?;
-    Some(TlsParameters {
+/// As a client, Envoy speaks TLS 1.2 at most unless it is told.
+fn parameters(tls: &Tls) -> TlsParameters {
+    let versions = tls.version.unwrap_or_default();
+    let max = match tls_protocol(versions.max) {
+        TlsProtocol::TlsAuto => TlsProtocol::TlSv13,
+        given => given,
+    };
+    TlsParameters {
         tls_minimum_protocol_version: tls_protocol(versions.min).into(),
-        tls_maximum_protocol_version: tls_protocol(versions.max).into(),
+        tls_maximum_protocol_version: max.into(),
         ..Default::default()
-    })
+    }
 }
 
 /// The names of which the certificate must have one: those that are given, else the server's.

@@ -180,7 +180,7 @@ fn a_host_without_a_route_to_services_is_warned_with_the_remedy() {
             run("ip", &["route", "del", "default"]);
             let report = install(&args(), &mut Vec::new()).unwrap();
             assert!(
-                matches!(report.warnings.as_slice(), [only] if only.contains("`ip route add 240.0.0.0/4 dev lo`")),
+                matches!(report.warnings.as_slice(), [only] if only.contains("`ip route add 240.0.0.0/4 dev eth0`")),
                 "{:?}",
                 report.warnings
             );

@@ -164,6 +164,8 @@ fn the_mesh_and_the_zone_are_left_through_the_egress() {
             mesh.global.apply(&mesh_with("")).await?;
             for document in [
                 external("plain", 80, "http", (&address, HTTP), ""),
+                // Nobody knows it, and nobody else is held up by that.
+                external("nowhere", 80, "http", ("nowhere.example", HTTP), ""),
                 external("secure", 80, "http", (&address, HTTPS), &trusting(&certificate)),
                 external("forged", 80, "http", (&address, HTTPS), &trusting(&stranger)),
                 external("legacy", TCP, "tcp", (&address, TCP), ""),

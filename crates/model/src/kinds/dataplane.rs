@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::zone_egress::EGRESS_SERVICE;
 use super::{Spec, check_port, is_default, number};
 use crate::duration::GoDuration;
 use crate::kind::Kind;
@@ -606,6 +607,10 @@ fn validate_tags(tags: &BTreeMap<String, String>, path: &str, violations: &mut V
             );
         }
         if key == TAG_SERVICE && value.is_empty() {
+            continue;
+        }
+        if key == TAG_SERVICE && value == EGRESS_SERVICE {
+            violations.add(&path, "is how zone egresses prove who they are, use another name");
             continue;
         }
         if value.is_empty() || !value.chars().all(|c| is_key(c) && c != '/') {

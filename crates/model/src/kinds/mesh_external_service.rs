@@ -19,6 +19,7 @@ pub const PROTOCOLS: [&str; 4] = ["tcp", "grpc", "http", "http2"];
 /// Highest `endpoints[].priority`, as in Envoy.
 pub const MAX_PRIORITY: u32 = 128;
 const UNIX: &str = "unix:";
+const OWN_HOST: &str = "must not be the host of the egress itself, where its own admin interface is: use an address of another host, or another address of this one";
 
 /// A service outside the mesh, with a name and an address in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -121,10 +122,12 @@ impl MeshExternalService {
             .tls
             .as_ref()
             .and_then(|tls| tls.verification.as_ref()?.server_name.as_deref());
-        given.or_else(|| {
+        let name = given.or_else(|| {
             let first = self.endpoints.first()?.address.as_str();
             first.parse::<IpAddr>().is_err().then_some(first)
-        })
+        });
+        // Neither certificates nor handshakes have the final dot.
+        name.map(|name| name.strip_suffix('.').unwrap_or(name))
     }
 }
 
@@ -156,7 +159,11 @@ impl Endpoint {
     fn validate(&self, path: &str, violations: &mut Violations) {
         let address = self.address.as_str();
         let complaint = match address.parse::<IpAddr>() {
-            Ok(ip) if ip.to_canonical().is_unspecified() => Some("must be an address that can be dialled"),
+            Ok(ip) if ip.to_canonical().is_unspecified() || ip.to_canonical().is_multicast() => {
+                Some("must be an address that can be dialled")
+            }
+            Ok(ip) if ip.to_canonical().is_loopback() => Some(OWN_HOST),
+            Err(_) if is_localhost(address) => Some(OWN_HOST),
             Ok(_) => None,
             Err(_) if address.starts_with(UNIX) => {
                 Some("must be an IP address or a DNS name: paths of Unix sockets are not supported")
@@ -177,6 +184,11 @@ impl Endpoint {
             );
         }
     }
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// DNS names outside the mesh have what name servers answer: underscores, upper case and a final dot too.

@@ -7,6 +7,9 @@ use super::{Spec, check_port, number};
 use crate::kind::Kind;
 use crate::violation::Violations;
 
+/// `kuma.io/service` of zone egresses, in the certificates that they show in every mesh.
+pub const EGRESS_SERVICE: &str = "zone-egress";
+
 /// The proxy through which a zone is left: to services outside the mesh, and to other zones where the mesh says so.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

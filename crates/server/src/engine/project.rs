@@ -18,8 +18,8 @@ use super::pools::Pools;
 use super::work::Work;
 use crate::proxy_key::ProxyKey;
 use meshspan_model::ProxyKind;
+use meshspan_model::kinds::zone_egress::EGRESS_SERVICE;
 use meshspan_model::labels::TAG_SERVICE;
-use meshspan_world::EGRESS_SERVICE;
 
 mod stream;
 mod unopened_logs;

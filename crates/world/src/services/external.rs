@@ -11,19 +11,17 @@ use meshspan_model::kinds::mesh_external_service::tls::{DataSource, Source};
 use meshspan_model::kinds::mesh_external_service::{MeshExternalService, MeshExternalServiceStatus};
 use meshspan_model::kinds::mesh_service::{Condition, Vip};
 use meshspan_model::kinds::secret::Secret;
+use meshspan_model::kinds::zone_egress::EGRESS_SERVICE;
 use meshspan_model::{Resource, ServiceIdentity, ServiceKind, Violations};
 
 use super::reach::{NO_SYSTEM_NAMESPACE, through_egress, through_ingress};
 use super::{Context, Names, Outcome, ServiceKey, names, status_value, stored_status};
 use crate::address_range;
 use crate::mesh_state::{MeshState, insert, remove};
-use crate::sni::sni;
+use crate::sni::{kri_sni, sni};
 use crate::view::{
     Destination, DestinationKey, EgressAccess, EgressRoute, External, ExternalCertificates, PeerTls, Protocol,
 };
-
-/// `kuma.io/service` of zone egresses, in the certificates that they show in every mesh.
-pub const EGRESS_SERVICE: &str = "zone-egress";
 
 /// A MeshExternalService.
 #[derive(Clone, Debug)]
@@ -104,7 +102,7 @@ fn destination(mesh: &MeshState, entry: &ExternalEntry, context: &Context<'_>) -
         protocol: Protocol::parse(&entry.spec.matched.protocol),
         tls: has_mtls.then(|| PeerTls {
             spiffe_ids: BTreeSet::from([format!("spiffe://{}/{EGRESS_SERVICE}", identity.mesh)]),
-            sni: sni(&identity, port, NO_SYSTEM_NAMESPACE),
+            sni: server_name(&identity, port),
         }),
         localities: locality
             .into_iter()
@@ -112,6 +110,13 @@ fn destination(mesh: &MeshState, entry: &ExternalEntry, context: &Context<'_>) -
             .collect(),
         egress: has_mtls.then(|| EgressRoute::External(Arc::new(external(mesh, entry)))),
     }
+}
+
+/// By which egresses tell it apart. The older form knows no zones, so that a zone's service would be taken for the one of that name that
+/// all zones have.
+fn server_name(identity: &ServiceIdentity, port: u32) -> String {
+    let of_zone = || kri_sni(identity, &port.to_string()).filter(|_| !identity.zone.is_empty());
+    of_zone().unwrap_or_else(|| sni(identity, port, NO_SYSTEM_NAMESPACE))
 }
 
 /// What egresses need to know of it.
@@ -201,10 +206,12 @@ fn reachable(mesh: &MeshState, entry: &ExternalEntry, destination: &Destination)
             format!("nothing says where {name} is: add spec.endpoints"),
         ))
     } else if certificates(mesh, entry).incomplete {
+        let secrets = entry.secrets().into_iter().collect::<Vec<_>>().join(", ");
         Err((
             "CertificateMissing",
             format!(
-                "a certificate or key of {name} is not here: create the Secrets that spec.tls.verification names, with PEM texts"
+                "a certificate or key of {name} is not here: create the Secrets that spec.tls.verification names ({}), with the base64 of PEM texts as data",
+                secrets
             ),
         ))
     } else if destination.localities.is_empty() {

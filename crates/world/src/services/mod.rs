@@ -20,7 +20,6 @@ use meshspan_model::{Resource, ResourceKey, ServiceIdentity, ServiceKind, Violat
 use serde_json::Value;
 use time::OffsetDateTime;
 
-pub use external::EGRESS_SERVICE;
 pub(crate) use external::ExternalEntry;
 pub(crate) use mesh_service::{MeshServiceEntry, inbounds_of_port, selects};
 pub(crate) use multi_zone::MultiZoneEntry;
