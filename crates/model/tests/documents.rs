@@ -321,3 +321,12 @@ fn identities_of_a_service_are_bounded() {
     assert!(refused(1001, 1).contains("spec.identities: has 1001 entries, at most 1000"));
     assert!(refused(2, 500_000).contains("spec.identities[0].value: has 500000 bytes"));
 }
+
+#[test]
+fn no_sidecar_has_the_identity_of_egresses() {
+    let dataplane = |service: &str| json!({ "networking": { "address": "10.0.0.1", "inbound": [{ "port": 80, "tags": { "kuma.io/service": service } }] } });
+    assert_eq!(Kind::Dataplane.check(&dataplane("zone-egress-2")).err(), None);
+    let violations = Kind::Dataplane.check(&dataplane("zone-egress")).unwrap_err();
+    let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["networking.inbound[0].tags[\"kuma.io/service\"]"]);
+}
