@@ -207,7 +207,15 @@ fn notes(sort: Sort, overview: &Value, lost: &LostZones) -> Vec<String> {
         false => lost.note(overview),
     };
     let has_none = sort.read(overview).is_ok_and(|shown| shown.address.is_none());
-    let closed = has_none.then(|| sort.without_address().to_owned());
+    // One that stops takes its address back first: that is no fault of its document.
+    let serves = sort
+        .connections(overview)
+        .is_ok_and(|connections| is_online(&connections));
+    let closed = match (has_none, serves) {
+        (true, true) => Some(sort.without_address().to_owned()),
+        (true, false) => Some("it is not connected, and nobody dials it: start it, or see its log".to_owned()),
+        (false, _) => None,
+    };
     connection
         .into_iter()
         .chain(closed)
