@@ -208,12 +208,12 @@ fn notes(sort: Sort, overview: &Value, lost: &LostZones) -> Vec<String> {
     };
     let has_none = sort.read(overview).is_ok_and(|shown| shown.address.is_none());
     // One that stops takes its address back first: that is no fault of its document.
-    let serves = sort
+    let stopped = sort
         .connections(overview)
-        .is_ok_and(|connections| is_online(&connections));
-    let closed = match (has_none, serves) {
-        (true, true) => Some(sort.without_address().to_owned()),
-        (true, false) => Some("it is not connected, and nobody dials it: start it, or see its log".to_owned()),
+        .is_ok_and(|connections| !connections.is_empty() && !is_online(&connections));
+    let closed = match (has_none, stopped) {
+        (true, false) => Some(sort.without_address().to_owned()),
+        (true, true) => Some("it is not connected, so nobody dials it: start it, or see its log".to_owned()),
         (false, _) => None,
     };
     connection
