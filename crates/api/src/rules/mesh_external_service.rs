@@ -19,11 +19,7 @@ pub(super) fn before_put(context: &Context<'_>, resource: &Resource) -> Result<(
     let bytes_of = |source: &DataSource| bytes(source, &resource.mesh, context.snapshot);
     let mut violations = Violations::new();
     for (field, source) in verification.sources() {
-        let half = match field {
-            "clientKey" => CaHalf::Key,
-            _ => CaHalf::Certificate,
-        };
-        let checked = bytes_of(source).map_or(Ok(()), |bytes| half.check(&bytes));
+        let checked = bytes_of(source).map_or(Ok(()), |bytes| half_of(field).check(&bytes));
         if let Err(error) = checked {
             let reason = match error {
                 SecretContentError::Ca(problem) => problem.to_string(),
@@ -46,6 +42,26 @@ pub(super) fn before_put(context: &Context<'_>, resource: &Resource) -> Result<(
         }
     }
     violations.into_result()
+}
+
+/// What a field holds.
+fn half_of(field: &str) -> CaHalf {
+    match field {
+        "clientKey" => CaHalf::Key,
+        _ => CaHalf::Certificate,
+    }
+}
+
+/// What a Secret has to hold for the services that name it.
+pub(super) fn halves_of_secret(snapshot: &Snapshot, secret_key: &ResourceKey) -> Vec<CaHalf> {
+    let services = snapshot.list(Kind::MeshExternalService, Some(&secret_key.mesh));
+    let verifications = services.filter_map(|stored| verification(&stored.resource));
+    let of_service = |verification: Verification| -> Vec<CaHalf> {
+        let sources = verification.sources();
+        let named = sources.filter(|(_, source)| secret(source) == Some(secret_key.name.as_str()));
+        named.map(|(field, _)| half_of(field)).collect()
+    };
+    verifications.flat_map(of_service).collect()
 }
 
 /// Secrets that are not there.

@@ -5,6 +5,7 @@ use meshspan_model::kinds::mesh::{CaBackend, Mesh};
 use meshspan_model::{Kind, Resource, ResourceKey, Violations};
 use meshspan_store::Snapshot;
 
+use super::mesh_external_service;
 use crate::data_source::secret_bytes;
 use crate::provisioning::mesh_spec;
 use crate::tokens::trust;
@@ -30,6 +31,9 @@ fn invalid(reason: String) -> Violations {
 
 pub(super) fn before_put(snapshot: &Snapshot, resource: &Resource) -> Result<(), Violations> {
     let bytes = content(resource)?;
+    for half in mesh_external_service::halves_of_secret(snapshot, &resource.key()) {
+        half.check(&bytes).map_err(|error| invalid(error.to_string()))?;
+    }
     let Some(mesh) = mesh_of(snapshot, resource) else {
         return Ok(());
     };

@@ -255,8 +255,15 @@ async fn secrets_of_external_services_may_come_later_and_their_end_is_said() {
     let body = |data: &str| json!({"type": "Secret", "mesh": "default", "name": "bank-ca", "data": BASE64_STANDARD.encode(data)});
     api.put(secret, &body(ca.cert_pem())).await.expect(201);
     assert_eq!(api.put(path, &document).await.expect(200).json(), json!({}));
-    api.put(secret, &body("garbage")).await.expect(200);
-    let refused = api.put(path, &document).await.expect(400);
+    let refused = api.put(secret, &body("garbage")).await.expect(400);
+    assert_eq!(refused.fields(), ["data"], "it is in use");
+    let other =
+        json!({"type": "Secret", "mesh": "default", "name": "other", "data": BASE64_STANDARD.encode("garbage")});
+    api.put("/meshes/default/secrets/other", &other).await.expect(201);
+    let refused = api
+        .put(path, &external(&json!({"caCert": {"secret": "other"}})))
+        .await
+        .expect(400);
     assert_eq!(refused.fields(), ["spec.tls.verification.caCert"]);
     let deleted = api.delete(secret).await.expect(200);
     assert!(
