@@ -66,6 +66,15 @@ enum Outcome {
     Failed(String),
 }
 
+/// Who holds a hostname, by key and display name.
+type Holder = Option<(ServiceKey, String)>;
+
+fn holder(claims: &BTreeSet<Claim>) -> Holder {
+    claims
+        .first()
+        .map(|claim| (claim.service.clone(), claim.display_name.clone()))
+}
+
 /// The claims of one mesh.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hostnames {
@@ -74,8 +83,8 @@ pub(crate) struct Hostnames {
 }
 
 impl Hostnames {
-    /// Renews the claims of one service; `resource` is `None` when it is gone. Returns other services whose hostnames
-    /// changed by that.
+    /// Renews the claims of one service; `resource` is `None` when it is gone. Returns other services that claim hostnames
+    /// of which the holder changed by that.
     pub(crate) fn update<'a>(
         &mut self,
         service: &ServiceKey,
@@ -83,13 +92,9 @@ impl Hostnames {
         own_zone: &str,
         generators: impl Iterator<Item = &'a Arc<Generator>>,
     ) -> BTreeSet<ServiceKey> {
-        let mut affected = self.withdraw(service);
-        let Some(resource) = resource else {
-            affected.remove(service);
-            return affected;
-        };
+        let mut holders = self.withdraw(service);
         let mut outcomes = Vec::new();
-        for generator in generators {
+        for (resource, generator) in generators.filter_map(|generator| Some((resource?, generator))) {
             if !generator.selects(service, resource) {
                 continue;
             }
@@ -112,37 +117,50 @@ impl Hostnames {
             }
         }
         for (rank, outcome) in &outcomes {
-            if let Outcome::Hostname(hostname) = outcome {
+            if let (Outcome::Hostname(hostname), Some(resource)) = (outcome, resource) {
                 let claims = self.claims.entry(hostname.clone()).or_default();
-                let before = claims.first().map(|claim| claim.service.clone());
+                holders.entry(hostname.clone()).or_insert_with(|| holder(claims));
                 claims.insert(Claim {
                     generator: rank.clone(),
                     created: resource.creation_time,
                     service: service.clone(),
                     display_name: resource.display_name().to_owned(),
                 });
-                affected.extend(before);
             }
         }
-        self.by_service.insert(service.clone(), outcomes);
+        if resource.is_some() {
+            self.by_service.insert(service.clone(), outcomes);
+        }
+        let mut affected = BTreeSet::new();
+        for (hostname, before) in holders {
+            let Some(claims) = self.claims.get(&hostname) else {
+                continue;
+            };
+            // Whoever waits for a hostname says who holds it.
+            if holder(claims) != before {
+                affected.extend(claims.iter().map(|claim| claim.service.clone()));
+            }
+        }
         affected.remove(service);
         affected
     }
 
-    /// Takes a service's claims back and names those who may inherit.
-    fn withdraw(&mut self, service: &ServiceKey) -> BTreeSet<ServiceKey> {
-        let mut heirs = BTreeSet::new();
+    /// Takes a service's claims back; returns who held these hostnames before.
+    fn withdraw(&mut self, service: &ServiceKey) -> BTreeMap<String, Holder> {
+        let mut holders = BTreeMap::new();
         for (_, outcome) in self.by_service.remove(service).unwrap_or_default() {
             let Outcome::Hostname(hostname) = outcome else { continue };
             if let Some(claims) = self.claims.get_mut(&hostname) {
+                let before = holder(claims);
                 claims.retain(|claim| claim.service != *service);
-                heirs.extend(claims.first().map(|claim| claim.service.clone()));
                 if claims.is_empty() {
                     self.claims.remove(&hostname);
                 }
+                // Several generators may give a service the same hostname.
+                holders.entry(hostname).or_insert(before);
             }
         }
-        heirs
+        holders
     }
 
     /// The hostnames that a service holds, and what each generator did, ordered by generator name.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use meshspan_model::{Kind, ResourceKey, labels};
 use meshspan_world::Write;
 use meshspan_world::view::{Destination, OutboundRef};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::*;
 use time::Duration;
 
@@ -271,6 +271,36 @@ fn hostnames_collide_in_the_open() {
             .contains("is held by MeshMultiZoneService")
     );
     assert_eq!(outcomes[1]["reason"], "Generated");
+}
+
+#[test]
+fn all_who_wait_for_a_hostname_say_who_holds_it_now() {
+    let mut sim = two_zones();
+    sim.put(generator("same", "meshMultiZoneService", "same.mesh"));
+    for name in ["a", "b", "c"] {
+        sim.put(multi_zone(name, 6379));
+    }
+    sim.delete(Kind::MeshMultiZoneService, "default", "redis");
+    sim.settle();
+    let outcome = |sim: &Sim, name: &str| {
+        let status = sim.get(Kind::MeshMultiZoneService, "default", name).status.clone();
+        let generators = status.unwrap()["hostnameGenerators"].clone();
+        let of_same = generators.as_array().unwrap().iter();
+        let found = of_same.filter(|generator| generator["hostnameGeneratorRef"]["coreName"] == "same");
+        let message = |generator: &Value| generator["conditions"][0]["message"].as_str().unwrap().to_owned();
+        found.map(message).collect::<String>()
+    };
+    assert_eq!(
+        outcome(&sim, "c"),
+        "hostname same.mesh is held by MeshMultiZoneService a"
+    );
+    sim.delete(Kind::MeshMultiZoneService, "default", "a");
+    sim.settle();
+    assert_eq!(outcome(&sim, "b"), "");
+    assert_eq!(
+        outcome(&sim, "c"),
+        "hostname same.mesh is held by MeshMultiZoneService b"
+    );
 }
 
 #[test]
