@@ -9,6 +9,7 @@ use meshspan_model::kinds::dataplane_insight::{DataplaneInsight, is_online};
 use meshspan_model::kinds::mesh::Mesh;
 use meshspan_model::kinds::mesh_multi_zone_service_insight::MeshMultiZoneServiceInsight;
 use meshspan_model::kinds::presence::Presence;
+use meshspan_model::labels::TAG_SERVICE;
 use meshspan_model::{Resource, ServiceKind};
 use meshspan_policy::Proxy;
 
@@ -50,6 +51,8 @@ pub(crate) struct MeshState {
 pub(crate) struct Index {
     /// Dataplanes by the `kuma.io/service` of an inbound.
     pub(crate) dataplanes_by_service: BTreeMap<String, BTreeSet<String>>,
+    /// Dataplanes, gateways among them, by the `kuma.io/service` tags in their identities.
+    pub(crate) dataplanes_by_identity: BTreeMap<String, BTreeSet<String>>,
     /// Those of these tags for which no MeshService can be generated.
     pub(crate) misnamed: BTreeSet<String>,
     /// Local MeshServices that select by `kuma.io/service`.
@@ -60,6 +63,8 @@ pub(crate) struct Index {
     pub(crate) services_by_zone: BTreeMap<String, BTreeSet<String>>,
     /// MeshMultiZoneServices by the first pair of their matchLabels.
     pub(crate) multi_zone_by_label: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Local MeshServices that nobody else may reach than services with these `kuma.io/service` tags, by tag.
+    pub(crate) services_by_client: BTreeMap<String, BTreeSet<String>>,
     /// MeshExternalServices by the Secrets that they name.
     pub(crate) secret_users: BTreeMap<String, BTreeSet<String>>,
     /// Dataplanes with explicit outbounds or a limited set of reachable backends, by what these refer to.
@@ -203,6 +208,18 @@ impl MeshState {
             .filter(|(_, entry)| behind(entry))
             .map(|(key, _)| key);
         self.dirty.services.extend(keys);
+    }
+
+    /// Whether anybody in the mesh has this `kuma.io/service` tag, as far as this zone knows.
+    pub(crate) fn knows_client(&self, tag: &str) -> bool {
+        let of_service = Reference::Tag(TAG_SERVICE.to_owned(), tag.to_owned());
+        self.index.dataplanes_by_identity.contains_key(tag) || !self.services.answering(&of_service).is_empty()
+    }
+
+    /// Marks services of which the clients with this tag are the only ones, for they came or went.
+    pub(crate) fn mark_services_of_client(&mut self, tag: &str) {
+        let services = self.index.services_by_client.get(tag).cloned().unwrap_or_default();
+        self.mark_mesh_services(services);
     }
 
     /// Marks MeshServices.

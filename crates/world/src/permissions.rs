@@ -1,28 +1,68 @@
-//! Whether the MeshTrafficPermissions of an inbound let anybody in, read from what projection gets.
+//! Whom the MeshTrafficPermissions of an inbound let in, read from what projection gets.
 
 use std::collections::BTreeSet;
 
-use meshspan_model::kinds::mesh_traffic_permission::lets_anybody_in;
+use meshspan_model::kinds::mesh_traffic_permission::{lets_anybody_in, only_these_ids};
 use meshspan_model::policy::PolicyKind;
 
 use crate::mesh_state::MeshState;
 use crate::services::{MeshServiceEntry, inbounds_of_port};
 use crate::view::{InboundTls, Sidecar};
 
-/// For each inbound of a sidecar, in the order of its Dataplane: whether there are clients that it lets in.
-pub(crate) fn open_inbounds(sidecar: &Sidecar) -> Vec<bool> {
-    let inbounds = 0..sidecar.dataplane.networking.inbound.len();
-    inbounds.map(|index| is_open(sidecar, index)).collect()
+/// Whom an inbound lets in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    Nobody,
+    /// Nobody but clients with these SPIFFE ids.
+    Only(BTreeSet<String>),
+    /// Clients that no list names one by one.
+    Many,
 }
 
-fn is_open(sidecar: &Sidecar, inbound: usize) -> bool {
-    if sidecar.inbound_tls == InboundTls::Off {
-        return true;
+impl Admitted {
+    fn of(sidecar: &Sidecar, inbound: usize) -> Self {
+        if sidecar.inbound_tls == InboundTls::Off {
+            return Self::Many;
+        }
+        let policies = sidecar.inbound_policies(inbound);
+        let Some(rules) = policies.get(&PolicyKind::MeshTrafficPermission) else {
+            return Self::Nobody;
+        };
+        let confs = || rules.rules.iter().map(|rule| &rule.effective.conf);
+        if !rules.is_complete || !lets_anybody_in(confs()) {
+            return Self::Nobody;
+        }
+        only_these_ids(confs()).map_or(Self::Many, Self::Only)
     }
-    let rules = sidecar
-        .inbound_policies(inbound)
-        .get(&PolicyKind::MeshTrafficPermission);
-    rules.is_some_and(|rules| rules.is_complete && lets_anybody_in(rules.rules.iter().map(|rule| &rule.effective.conf)))
+}
+
+/// For each inbound of a sidecar, in the order of its Dataplane: whom it lets in.
+pub(crate) fn admitted(sidecar: &Sidecar) -> Vec<Admitted> {
+    let inbounds = 0..sidecar.dataplane.networking.inbound.len();
+    inbounds.map(|index| Admitted::of(sidecar, index)).collect()
+}
+
+/// The services of a mesh, by the tag in their SPIFFE ids, that alone may reach a local service; `None` if others may too.
+pub(crate) fn only_clients(mesh: &MeshState, service: &MeshServiceEntry) -> Option<BTreeSet<String>> {
+    let mut clients = BTreeSet::new();
+    for port in &service.spec.ports {
+        for view in service.matched.iter().filter_map(|name| mesh.sidecars.get(name)) {
+            let trust_domain = format!("spiffe://{}/", view.sidecar.mesh);
+            for (index, _) in inbounds_of_port(&view.sidecar.dataplane, port) {
+                match Admitted::of(&view.sidecar, index) {
+                    Admitted::Nobody => {}
+                    Admitted::Many => return None,
+                    Admitted::Only(ids) => {
+                        for id in ids {
+                            // A client of another trust domain may well exist: nothing is known of it here.
+                            clients.insert(id.strip_prefix(&trust_domain)?.to_owned());
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Some(clients).filter(|clients| !clients.is_empty())
 }
 
 /// What of a local service no client may reach.
@@ -46,7 +86,7 @@ impl Closed {
             for name in &service.matched {
                 let Some(view) = mesh.sidecars.get(name) else { continue };
                 for (index, _) in inbounds_of_port(&view.sidecar.dataplane, port) {
-                    if is_open(&view.sidecar, index) {
+                    if Admitted::of(&view.sidecar, index) != Admitted::Nobody {
                         open = true;
                     } else {
                         refusing.insert(name.clone());

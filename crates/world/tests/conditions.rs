@@ -85,6 +85,39 @@ fn a_port_or_an_instance_that_lets_nobody_in_is_named() {
 }
 
 #[test]
+fn that_only_clients_nobody_knows_are_allowed_is_said_while_it_is_so() {
+    let mut sim = two_zones();
+    let exact = |id: &str| json!({ "allow": [ { "spiffeID": { "type": "Exact", "value": id } } ] });
+    sim.put(permission("clients", &exact("spiffe://default/cleint")));
+    sim.settle();
+    let (met, message) = single(&sim, "TrafficPermitted");
+    assert!(!met && message.starts_with("OnlyStrangersAllowed"), "{message}");
+    assert!(message.contains("spiffe://default/cleint"), "{message}");
+    assert!(!multi(&sim, "TrafficPermitted").0);
+    sim.put(dataplane("cleint-1", "cleint", "10.1.0.9", "Ready"));
+    sim.settle();
+    assert!(single(&sim, "TrafficPermitted").0, "the client exists");
+    sim.delete(Kind::Dataplane, "default", "cleint-1");
+    sim.settle();
+    assert!(single(&sim, "TrafficPermitted").0, "its service may still come back");
+    sim.delete(Kind::MeshService, "default", "cleint");
+    sim.settle();
+    assert!(!single(&sim, "TrafficPermitted").0, "the client is gone");
+    sim.put(doc(
+        "{type: Dataplane, mesh: default, name: gateway-1, networking: {address: 10.1.0.9, gateway: {type: DELEGATED, tags: {kuma.io/service: cleint}}}}",
+    ));
+    sim.settle();
+    assert!(single(&sim, "TrafficPermitted").0, "a gateway has an identity too");
+    sim.delete(Kind::Dataplane, "default", "gateway-1");
+    sim.settle();
+    assert!(!single(&sim, "TrafficPermitted").0);
+    sim.put(permission("others", &exact("spiffe://elsewhere/client")));
+    sim.settle();
+    let (met, message) = single(&sim, "TrafficPermitted");
+    assert!(met, "who is in another trust domain is not known here: {message}");
+}
+
+#[test]
 fn a_port_that_one_zone_lacks_is_named() {
     let mut sim = two_zones();
     assert!(multi(&sim, "PortsMatched").0);

@@ -53,6 +53,10 @@ fn any_policy() -> impl Strategy<Value = Resource> {
             let default = json!({ "http": { "requestTimeout": format!("{seconds}s") } });
             policy(Kind::MeshTimeout, name, json!({ "to": [{ "targetRef": target, "default": default }] }))
         }),
+        1 => (name.clone(), top.clone(), prop_oneof![Just("redis"), Just("nobody"), Just("echo")]).prop_map(|(name, top, client)| {
+            let allow = json!([{ "spiffeID": { "type": "Exact", "value": format!("spiffe://default/{client}") } }]);
+            policy(Kind::MeshTrafficPermission, name, json!({ "targetRef": top, "rules": [{ "default": { "allow": allow } }] }))
+        }),
         1 => (name, top, action).prop_map(|(name, top, action)| {
             let from = json!([{ "targetRef": { "kind": "Mesh" }, "default": { "action": action } }]);
             policy(Kind::MeshTrafficPermission, name, json!({ "targetRef": top, "from": from }))

@@ -3,6 +3,8 @@
 //! Two forms: `from` gives clients by tags one action each, `rules` lists clients by identity. Both are about the same
 //! thing, so one conf holds the fields of both, and each field may stand only in its own part.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -59,6 +61,25 @@ impl Conf {
 pub fn lets_anybody_in<'a>(confs: impl IntoIterator<Item = &'a Value>) -> bool {
     let allows = |conf: &Value| Conf::deserialize(conf).is_ok_and(|conf| conf.lets_anybody_in());
     confs.into_iter().any(allows)
+}
+
+/// The SPIFFE ids that the rules of an inbound let in, if they let in nobody else than these; `confs` as in [`lets_anybody_in`].
+pub fn only_these_ids<'a>(confs: impl IntoIterator<Item = &'a Value>) -> Option<BTreeSet<String>> {
+    let mut ids = BTreeSet::new();
+    for conf in confs {
+        let conf = Conf::deserialize(conf).ok()?;
+        if matches!(conf.action, Some(Action::Allow | Action::AllowWithShadowDeny)) {
+            return None;
+        }
+        for clients in conf.allowed() {
+            let id = clients.spiffe_id.as_ref()?;
+            if id.how != SpiffeIdMatchType::Exact {
+                return None;
+            }
+            ids.insert(id.value.clone());
+        }
+    }
+    Some(ids)
 }
 
 impl Conf {

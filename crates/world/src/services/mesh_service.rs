@@ -17,6 +17,7 @@ use meshspan_model::{Resource, ServiceIdentity, ServiceKind, Spec as _, Violatio
 use super::reach::{LOCAL, spiffe_ids, through_ingress, way_to_other_zones};
 use super::{Context, Names, Outcome, ServiceKey, mesh_service_conditions, names, status_value, stored_status, vips};
 use crate::mesh_state::{DataplaneEntry, MeshState, insert, remove};
+use crate::permissions::only_clients;
 use crate::sni::sni;
 use crate::view::{Destination, DestinationKey, Endpoint, Locality, PeerTls, Protocol, Reach};
 
@@ -33,6 +34,8 @@ pub(crate) struct MeshServiceEntry {
     /// Names of the Dataplanes that it selects; empty for remote services.
     pub(crate) matched: BTreeSet<String>,
     pub(crate) derived: Derived,
+    /// `kuma.io/service` tags of those who alone may reach it; empty if others may too.
+    pub(crate) only_clients: BTreeSet<String>,
 }
 
 /// What the world knows of a service beyond its resource.
@@ -73,6 +76,7 @@ impl MeshServiceEntry {
             zone,
             matched,
             derived: old.map(|old| old.derived.clone()).unwrap_or_default(),
+            only_clients: BTreeSet::new(),
         })
     }
 
@@ -107,6 +111,9 @@ impl MeshServiceEntry {
             remove(&mut mesh.index.services_by_tag, tag, name);
         }
         mesh.index.services_otherwise.remove(name);
+        for client in &self.only_clients {
+            remove(&mut mesh.index.services_by_client, client, name);
+        }
         mesh.dirty.generate.insert(name.clone());
         mesh.mark_multi_zone_of(&self.resource.labels, |matched| {
             matched.remove(name);
@@ -148,6 +155,7 @@ pub(super) fn derive(mesh: &mut MeshState, name: &str, vip: Option<IpAddr>, cont
     if let Some(entry) = mesh.services.mesh_service_mut(name) {
         entry.derived = derived;
     }
+    note_clients(mesh, name);
     let Some(entry) = mesh.services.mesh_service(name) else {
         return Outcome::default();
     };
@@ -162,6 +170,25 @@ pub(super) fn derive(mesh: &mut MeshState, name: &str, vip: Option<IpAddr>, cont
         dependents: dependents
             .map(|name| ServiceKey::new(ServiceKind::MeshMultiZoneService, name))
             .collect(),
+    }
+}
+
+/// Keeps the index of those who are the only ones to reach a service.
+fn note_clients(mesh: &mut MeshState, name: &str) {
+    let entry = mesh.services.mesh_service(name);
+    let clients = entry
+        .filter(|entry| entry.local)
+        .and_then(|entry| only_clients(mesh, entry));
+    let clients = clients.unwrap_or_default();
+    let before = match mesh.services.mesh_service_mut(name) {
+        Some(entry) => std::mem::replace(&mut entry.only_clients, clients.clone()),
+        None => return,
+    };
+    for gone in before.difference(&clients) {
+        remove(&mut mesh.index.services_by_client, gone, name);
+    }
+    for new in clients.difference(&before) {
+        insert(&mut mesh.index.services_by_client, new.clone(), name);
     }
 }
 

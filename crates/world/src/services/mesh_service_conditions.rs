@@ -10,7 +10,7 @@ use super::reach::egress_known;
 use crate::address_range;
 use crate::hosts::Unresolved;
 use crate::mesh_state::MeshState;
-use crate::permissions::Closed;
+use crate::permissions::{Closed, only_clients};
 
 /// Instances that are named in one message.
 const NAMED: usize = 3;
@@ -38,7 +38,18 @@ pub(crate) fn traffic_permitted(mesh: &MeshState, services: &[&MeshServiceEntry]
         .iter()
         .filter_map(|service| Closed::of(mesh, service).what(&in_zone(service)))
         .collect();
-    let outcome = if closed.is_empty() {
+    let strangers = closed.is_empty().then(|| only_strangers(mesh, services)).flatten();
+    let outcome = if let Some(strangers) = strangers {
+        Err((
+            "OnlyStrangersAllowed",
+            format!(
+                "MeshTrafficPermissions allow nobody but {}, and no proxy of mesh {} that this zone knows has such an identity: correct \
+                 the spelling or start that client; a gateway of another zone is not known here",
+                list(&strangers),
+                mesh_name(services)
+            ),
+        ))
+    } else if closed.is_empty() {
         Ok((
             "SomebodyAllowed",
             "MeshTrafficPermissions let some clients in; `meshspan inspect dataplane` with --type rules shows which"
@@ -54,6 +65,26 @@ pub(crate) fn traffic_permitted(mesh: &MeshState, services: &[&MeshServiceEntry]
         ))
     };
     Some(Condition::new("TrafficPermitted", outcome))
+}
+
+/// SPIFFE ids that alone may reach these services, if nobody is known who has one of them.
+fn only_strangers(mesh: &MeshState, services: &[&MeshServiceEntry]) -> Option<Vec<String>> {
+    let mut strangers = Vec::new();
+    for service in services.iter().filter(|service| !service.matched.is_empty()) {
+        for client in only_clients(mesh, service)? {
+            if mesh.knows_client(&client) {
+                return None;
+            }
+            strangers.push(format!("spiffe://{}/{client}", service.resource.mesh));
+        }
+    }
+    strangers.sort();
+    strangers.dedup();
+    (!strangers.is_empty()).then_some(strangers)
+}
+
+fn mesh_name<'a>(services: &[&'a MeshServiceEntry]) -> &'a str {
+    services.first().map_or("", |service| service.resource.mesh.as_str())
 }
 
 /// `redis in east`.

@@ -11,7 +11,7 @@ use super::{Changes, World, Write};
 use crate::dirty::Dirty;
 use crate::generate::{Generated, generate};
 use crate::mesh_state::MeshState;
-use crate::permissions::open_inbounds;
+use crate::permissions::admitted;
 use crate::services::{Context, ServiceKey};
 use crate::settings::Settings;
 use crate::view::{Destination, DestinationKey, DnsChanges, SidecarView};
@@ -199,7 +199,7 @@ fn publish(
     }
 }
 
-/// True if other inbounds than before are open to somebody.
+/// True if its inbounds let in other clients than before.
 fn derive_sidecar(
     mesh: &mut MeshState,
     mesh_name: &str,
@@ -216,8 +216,8 @@ fn derive_sidecar(
         mesh.policies.remove_proxy(name);
     }
     let key = (mesh_name.to_owned(), name.to_owned());
-    let open = |view: Option<&SidecarView>| view.map(|view| open_inbounds(&view.sidecar));
-    let opened = open(mesh.sidecars.get(name).map(AsRef::as_ref)) != open(view.as_ref());
+    let clients = |view: Option<&SidecarView>| view.map(|view| admitted(&view.sidecar));
+    let is_admission_changed = clients(mesh.sidecars.get(name).map(AsRef::as_ref)) != clients(view.as_ref());
     match view {
         Some(view) if mesh.sidecars.get(name).is_some_and(|old| **old == view) => {}
         Some(view) => {
@@ -231,7 +231,7 @@ fn derive_sidecar(
             }
         }
     }
-    opened
+    is_admission_changed
 }
 
 /// Derives what policies say about destinations, if policies, proxies or the set of destinations changed.

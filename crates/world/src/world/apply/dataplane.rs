@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use meshspan_model::kinds::dataplane::{Dataplane, names_no_service};
 use meshspan_model::kinds::dataplane_insight::DataplaneInsight;
+use meshspan_model::labels::TAG_SERVICE;
 use meshspan_model::{Resource, ResourceKey};
 
-use crate::mesh_state::{DataplaneEntry, ProxyState, insert, remove};
+use crate::mesh_state::{DataplaneEntry, MeshState, ProxyState, insert, remove};
 use crate::services::selects;
 use crate::sidecar;
 use crate::world::World;
@@ -30,6 +31,7 @@ impl World {
         let mesh = self.mesh(&key.mesh);
         let name = &key.name;
         let old = mesh.dataplanes.remove(name);
+        note_clients(mesh, name, old.as_ref(), new.as_ref());
         if let Some(old) = &old {
             for tag in service_tags(old) {
                 remove(&mut mesh.index.dataplanes_by_service, &tag, name);
@@ -108,6 +110,27 @@ impl World {
         let tags: BTreeSet<String> = mesh.dataplanes.get(&key.name).map(service_tags).unwrap_or_default();
         let services = mesh.services_that_may_select(&tags);
         mesh.mark_mesh_services(services);
+    }
+}
+
+/// Keeps the index of the Dataplanes, gateways among them, by the `kuma.io/service` tags in their identities.
+fn note_clients(mesh: &mut MeshState, name: &str, old: Option<&DataplaneEntry>, new: Option<&DataplaneEntry>) {
+    let tags = |entry: Option<&DataplaneEntry>| {
+        let tags = entry.and_then(|entry| entry.spec.tags().remove(TAG_SERVICE));
+        tags.unwrap_or_default()
+    };
+    let (before, after) = (tags(old), tags(new));
+    for tag in before.difference(&after) {
+        remove(&mut mesh.index.dataplanes_by_identity, tag, name);
+        if !mesh.index.dataplanes_by_identity.contains_key(tag) {
+            mesh.mark_services_of_client(tag);
+        }
+    }
+    for tag in after.difference(&before) {
+        if !mesh.index.dataplanes_by_identity.contains_key(tag) {
+            mesh.mark_services_of_client(tag);
+        }
+        insert(&mut mesh.index.dataplanes_by_identity, tag.clone(), name);
     }
 }
 

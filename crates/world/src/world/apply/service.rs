@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use meshspan_model::labels::TAG_SERVICE;
 use meshspan_model::{Resource, ResourceKey, ServiceKind};
 
-use crate::services::{ServiceEntry, ServiceKey};
+use crate::services::{Reference, ServiceEntry, ServiceKey};
 use crate::world::{Problem, World};
 
 impl World {
@@ -41,6 +42,13 @@ impl World {
         }
         for face in before.iter().chain(&after) {
             mesh.mark_referrers(&face.references);
+            for reference in &face.references {
+                if let Reference::Tag(key, tag) = reference
+                    && key == TAG_SERVICE
+                {
+                    mesh.mark_services_of_client(tag);
+                }
+            }
         }
         if let Some(face) = &after {
             mesh.set_target(face.target.clone());
