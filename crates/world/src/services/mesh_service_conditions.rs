@@ -10,7 +10,7 @@ use super::reach::egress_known;
 use crate::address_range;
 use crate::hosts::Unresolved;
 use crate::mesh_state::MeshState;
-use crate::permissions::{Closed, only_clients};
+use crate::permissions::Closed;
 
 /// Instances that are named in one message.
 const NAMED: usize = 3;
@@ -71,8 +71,11 @@ pub(crate) fn traffic_permitted(mesh: &MeshState, services: &[&MeshServiceEntry]
 fn only_strangers(mesh: &MeshState, services: &[&MeshServiceEntry]) -> Option<Vec<String>> {
     let mut strangers = Vec::new();
     for service in services.iter().filter(|service| !service.matched.is_empty()) {
-        for client in only_clients(mesh, service)? {
-            if mesh.knows_client(&client) {
+        if service.only_clients.is_empty() {
+            return None;
+        }
+        for client in &service.only_clients {
+            if mesh.knows_client(client) {
                 return None;
             }
             strangers.push(format!("spiffe://{}/{client}", service.resource.mesh));
